@@ -1,0 +1,91 @@
+package events
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// CustomerID names a customer: a ULID minted by a gateway.
+type CustomerID [16]byte
+
+// ParseCustomerID reads the 26 characters of a ULID, in either case.
+func ParseCustomerID(s string) (CustomerID, error) {
+	id, err := ulid.ParseStrict(strings.ToUpper(s))
+	if err != nil {
+		return CustomerID{}, fmt.Errorf("customer id %q: 26 characters of a ULID wanted", s)
+	}
+	return CustomerID(id), nil
+}
+
+// CustomerIDFromBytes reads the 16 bytes that the log holds.
+func CustomerIDFromBytes(b []byte) (CustomerID, error) {
+	if len(b) != 16 {
+		return CustomerID{}, fmt.Errorf("customer id of %d bytes, 16 wanted", len(b))
+	}
+	return CustomerID(b), nil
+}
+
+// String returns the 26 characters of the ULID.
+func (c CustomerID) String() string { return ulid.ULID(c).String() }
+
+// IsZero reports whether c names nobody.
+func (c CustomerID) IsZero() bool { return c == CustomerID{} }
+
+// Compare orders customers by their bytes, which is by age.
+func (c CustomerID) Compare(d CustomerID) int {
+	if n := cmp.Compare(binary.BigEndian.Uint64(c[:8]), binary.BigEndian.Uint64(d[:8])); n != 0 {
+		return n
+	}
+	return cmp.Compare(binary.BigEndian.Uint64(c[8:]), binary.BigEndian.Uint64(d[8:]))
+}
+
+// Partition is the partition of a customer among n: FNV-1a-32 of the id's 16
+// bytes mod n. It is part of the log's format.
+func (c CustomerID) Partition(n int) int {
+	h := fnv.New32a()
+	h.Write(c[:])
+	return int(h.Sum32() % uint32(n))
+}
+
+// Position is the place of an event in the log, written <pp>-<epoch>-<seq>-<index>.
+type Position struct {
+	Partition int
+	Epoch     uint32
+	Seq       uint64
+	Index     uint32 // of the event in its record
+}
+
+// String writes the position, as 03-0-118-7.
+func (p Position) String() string {
+	return fmt.Sprintf("%02d-%d-%d-%d", p.Partition, p.Epoch, p.Seq, p.Index)
+}
+
+// ParsePosition reads what [Position.String] wrote.
+func ParsePosition(s string) (Position, error) {
+	parts := strings.Split(s, "-")
+	if len(parts) != 4 {
+		return Position{}, fmt.Errorf("position %q: <partition>-<epoch>-<seq>-<index> wanted", s)
+	}
+	var n [4]uint64
+	for i, part := range parts {
+		v, err := strconv.ParseUint(part, 10, [4]int{31, 32, 64, 32}[i])
+		if err != nil {
+			return Position{}, fmt.Errorf("position %q: %q is not a number", s, part)
+		}
+		n[i] = v
+	}
+	return Position{int(n[0]), uint32(n[1]), n[2], uint32(n[3])}, nil
+}
+
+// Micros is an instant as the log keeps it: microseconds since 1970, UTC.
+func Micros(t time.Time) int64 { return t.UnixMicro() }
+
+// FromMicros is the instant of m, in UTC.
+func FromMicros(m int64) time.Time { return time.UnixMicro(m).UTC() }

@@ -1,0 +1,85 @@
+package ingest
+
+import (
+	"errors"
+	"time"
+
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+)
+
+// Draft is one event as a wire decoded it, before anything was decided.
+type Draft struct {
+	// Event as told. Its type may still be a wire name; time is the client's
+	// as sent (the claimed time), or absent.
+	Event *eventsv1.Event
+	// Sent is the client's clock when it sent the event; zero if not told.
+	Sent time.Time
+	// Flags that the wire set: a time without zone, a duplicate key, …
+	Flags []logv1.Flag
+	// Original are the event's bytes as sent, kept if it is refused.
+	Original []byte
+	// Refused is set where the wire could not decode the event; then Event
+	// may be nil.
+	Refused *Rejection
+}
+
+// Batch is what one call brought.
+type Batch struct {
+	// Source of the events: [a-z0-9_-]{1,40}.
+	Source string
+	// Received is the gateway's clock when the call came in.
+	Received time.Time
+	// Wire, Path and ContentType say how it came, for the rejects.
+	Wire, Path, ContentType string
+	Drafts                  []Draft
+}
+
+// Rejection says why an event was refused: which field, which value, which
+// limit. Its JSON is part of the answer.
+type Rejection struct {
+	Index     int    `json:"index"`
+	MessageID string `json:"messageId,omitempty"`
+	Code      Code   `json:"code"`
+	Field     string `json:"field,omitempty"`
+	Limit     string `json:"limit,omitempty"`
+	Message   string `json:"message"`
+}
+
+// Result is the answer to a batch, given after everything in it is durable.
+type Result struct {
+	Accepted   int
+	Duplicates int // known at once; a repeat not known here is refused by the fold
+	Rejected   []Rejection
+	// Receipt is an opaque token; a query that carries it waits until what was
+	// accepted here is in the answer. Empty if nothing was accepted.
+	Receipt string
+}
+
+// Code names why an event was refused.
+type Code string
+
+// The codes of the contract.
+const (
+	CodeNotJSON      Code = "not_json"
+	CodeEmptyBatch   Code = "empty_batch"
+	CodeMissingID    Code = "missing_id"
+	CodeBlockedID    Code = "blocked_id"
+	CodeIDTooLong    Code = "id_too_long"
+	CodeMissingType  Code = "missing_type"
+	CodeMissingEvent Code = "missing_event"
+	CodeBadType      Code = "bad_type"
+	CodeTooLarge     Code = "too_large"
+	CodeTooDeep      Code = "too_deep"
+	CodeNotUTF8      Code = "not_utf8"
+	CodeBadTime      Code = "bad_time"
+	CodeBadNumber    Code = "bad_number"
+)
+
+// Errors of [Gateway.Accept]: nothing of the batch is known to be durable, the
+// client sends it again.
+var (
+	ErrOverload = errors.New("ingest: more load than the machine takes; try again later")
+	ErrNotReady = errors.New("ingest: not ready")
+	ErrDiskFull = errors.New("ingest: disk reserve reached")
+)
