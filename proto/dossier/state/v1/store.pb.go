@@ -295,10 +295,10 @@ type Entry struct {
 	Index         uint32                 `protobuf:"varint,10,opt,name=index,proto3" json:"index,omitempty"`
 	At            uint64                 `protobuf:"varint,11,opt,name=at,proto3" json:"at,omitempty"`
 	Trail         []uint64               `protobuf:"varint,12,rep,packed,name=trail,proto3" json:"trail,omitempty"`
-	Title         string                 `protobuf:"bytes,13,opt,name=title,proto3" json:"title,omitempty"`                                // one line for people
-	Fields        []string               `protobuf:"bytes,14,rep,name=fields,proto3" json:"fields,omitempty"`                              // name, value, name, value, …
-	ContentHash   []byte                 `protobuf:"bytes,15,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"` // 8 bytes; tells copies with other content apart
-	MintedId      bool                   `protobuf:"varint,16,opt,name=minted_id,json=mintedId,proto3" json:"minted_id,omitempty"`
+	Title         string                 `protobuf:"bytes,13,opt,name=title,proto3" json:"title,omitempty"`   // one line for people
+	Fields        []string               `protobuf:"bytes,14,rep,name=fields,proto3" json:"fields,omitempty"` // name, value, name, value, …
+	MintedId      bool                   `protobuf:"varint,15,opt,name=minted_id,json=mintedId,proto3" json:"minted_id,omitempty"`
+	Tombstone     bool                   `protobuf:"varint,16,opt,name=tombstone,proto3" json:"tombstone,omitempty"` // its body could not be read; it counts nowhere
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -431,16 +431,16 @@ func (x *Entry) GetFields() []string {
 	return nil
 }
 
-func (x *Entry) GetContentHash() []byte {
-	if x != nil {
-		return x.ContentHash
-	}
-	return nil
-}
-
 func (x *Entry) GetMintedId() bool {
 	if x != nil {
 		return x.MintedId
+	}
+	return false
+}
+
+func (x *Entry) GetTombstone() bool {
+	if x != nil {
+		return x.Tombstone
 	}
 	return false
 }
@@ -498,22 +498,16 @@ type Checkpoint struct {
 	StreamCreated int64                  `protobuf:"varint,3,opt,name=stream_created,json=streamCreated,proto3" json:"stream_created,omitempty"` // nanoseconds
 	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`                                          // the message last begun
 	Time          int64                  `protobuf:"varint,5,opt,name=time,proto3" json:"time,omitempty"`                                        // its log timestamp, nanoseconds
-	// Where in it the commit fell: everything before k units was done.
-	Done          bool        `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"` // the whole message was folded
-	Step          uint32      `protobuf:"varint,7,opt,name=step,proto3" json:"step,omitempty"`
-	Index         uint32      `protobuf:"varint,8,opt,name=index,proto3" json:"index,omitempty"`
-	K             uint32      `protobuf:"varint,9,opt,name=k,proto3" json:"k,omitempty"`
-	Used          uint32      `protobuf:"varint,10,opt,name=used,proto3" json:"used,omitempty"`                      // evaluations of the 1,024
-	LogTime       int64       `protobuf:"varint,11,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"` // microseconds
-	RuleSeq       uint64      `protobuf:"varint,12,opt,name=rule_seq,json=ruleSeq,proto3" json:"rule_seq,omitempty"` // the rule applied last
-	Sweep         *Sweep      `protobuf:"bytes,13,opt,name=sweep,proto3" json:"sweep,omitempty"`
-	Events        uint64      `protobuf:"varint,14,opt,name=events,proto3" json:"events,omitempty"` // events counted, customers, parked: for status
-	Customers     uint64      `protobuf:"varint,15,opt,name=customers,proto3" json:"customers,omitempty"`
-	Parked        uint64      `protobuf:"varint,16,opt,name=parked,proto3" json:"parked,omitempty"`
-	Epoch         uint32      `protobuf:"varint,17,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Genesis       *v1.Genesis `protobuf:"bytes,18,opt,name=genesis,proto3" json:"genesis,omitempty"`
-	BootId        string      `protobuf:"bytes,19,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"` // of the machine's boot the store was open in
-	Clean         bool        `protobuf:"varint,20,opt,name=clean,proto3" json:"clean,omitempty"`                // closed in order
+	// Where in it the commit fell: everything before was done. Absent: the whole
+	// message was folded.
+	Place         *Place      `protobuf:"bytes,6,opt,name=place,proto3" json:"place,omitempty"`
+	LogTime       int64       `protobuf:"varint,7,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"` // microseconds
+	RuleSeq       uint64      `protobuf:"varint,8,opt,name=rule_seq,json=ruleSeq,proto3" json:"rule_seq,omitempty"` // the rule applied last
+	Sweep         *Sweep      `protobuf:"bytes,9,opt,name=sweep,proto3" json:"sweep,omitempty"`
+	Customers     uint64      `protobuf:"varint,10,opt,name=customers,proto3" json:"customers,omitempty"` // in this store
+	Parked        uint64      `protobuf:"varint,11,opt,name=parked,proto3" json:"parked,omitempty"`       // events set aside
+	Epoch         uint32      `protobuf:"varint,12,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Genesis       *v1.Genesis `protobuf:"bytes,13,opt,name=genesis,proto3" json:"genesis,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -583,39 +577,11 @@ func (x *Checkpoint) GetTime() int64 {
 	return 0
 }
 
-func (x *Checkpoint) GetDone() bool {
+func (x *Checkpoint) GetPlace() *Place {
 	if x != nil {
-		return x.Done
+		return x.Place
 	}
-	return false
-}
-
-func (x *Checkpoint) GetStep() uint32 {
-	if x != nil {
-		return x.Step
-	}
-	return 0
-}
-
-func (x *Checkpoint) GetIndex() uint32 {
-	if x != nil {
-		return x.Index
-	}
-	return 0
-}
-
-func (x *Checkpoint) GetK() uint32 {
-	if x != nil {
-		return x.K
-	}
-	return 0
-}
-
-func (x *Checkpoint) GetUsed() uint32 {
-	if x != nil {
-		return x.Used
-	}
-	return 0
+	return nil
 }
 
 func (x *Checkpoint) GetLogTime() int64 {
@@ -637,13 +603,6 @@ func (x *Checkpoint) GetSweep() *Sweep {
 		return x.Sweep
 	}
 	return nil
-}
-
-func (x *Checkpoint) GetEvents() uint64 {
-	if x != nil {
-		return x.Events
-	}
-	return 0
 }
 
 func (x *Checkpoint) GetCustomers() uint64 {
@@ -674,18 +633,89 @@ func (x *Checkpoint) GetGenesis() *v1.Genesis {
 	return nil
 }
 
-func (x *Checkpoint) GetBootId() string {
-	if x != nil {
-		return x.BootId
-	}
-	return ""
+// Place is a place inside a message, between two units of the fold.
+type Place struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Round         uint32                 `protobuf:"varint,1,opt,name=round,proto3" json:"round,omitempty"` // clock events: the event; clock wall: 0
+	Step          uint32                 `protobuf:"varint,2,opt,name=step,proto3" json:"step,omitempty"`
+	Index         uint32                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`             // in the step
+	K             uint32                 `protobuf:"varint,4,opt,name=k,proto3" json:"k,omitempty"`                     // events applied and evaluations made so far
+	Evaluations   uint32                 `protobuf:"varint,5,opt,name=evaluations,proto3" json:"evaluations,omitempty"` // of the 1,024 that timers may take
+	Applied       []byte                 `protobuf:"bytes,6,opt,name=applied,proto3" json:"applied,omitempty"`          // bit i: event i was new and counted
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Checkpoint) GetClean() bool {
+func (x *Place) Reset() {
+	*x = Place{}
+	mi := &file_dossier_state_v1_store_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Place) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Place) ProtoMessage() {}
+
+func (x *Place) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_store_proto_msgTypes[6]
 	if x != nil {
-		return x.Clean
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
 	}
-	return false
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Place.ProtoReflect.Descriptor instead.
+func (*Place) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Place) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *Place) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *Place) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Place) GetK() uint32 {
+	if x != nil {
+		return x.K
+	}
+	return 0
+}
+
+func (x *Place) GetEvaluations() uint32 {
+	if x != nil {
+		return x.Evaluations
+	}
+	return 0
+}
+
+func (x *Place) GetApplied() []byte {
+	if x != nil {
+		return x.Applied
+	}
+	return nil
 }
 
 // Sweep is a running evaluation of all customers.
@@ -700,7 +730,7 @@ type Sweep struct {
 
 func (x *Sweep) Reset() {
 	*x = Sweep{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[6]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +742,7 @@ func (x *Sweep) String() string {
 func (*Sweep) ProtoMessage() {}
 
 func (x *Sweep) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[6]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +755,7 @@ func (x *Sweep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sweep.ProtoReflect.Descriptor instead.
 func (*Sweep) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Sweep) GetCursor() []byte {
@@ -769,7 +799,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[7]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +811,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[7]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +824,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Change) GetId() string {
@@ -889,7 +919,7 @@ type Parked struct {
 
 func (x *Parked) Reset() {
 	*x = Parked{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[8]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +931,7 @@ func (x *Parked) String() string {
 func (*Parked) ProtoMessage() {}
 
 func (x *Parked) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[8]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +944,7 @@ func (x *Parked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parked.ProtoReflect.Descriptor instead.
 func (*Parked) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Parked) GetSeq() uint64 {
@@ -986,7 +1016,7 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\x05Cause\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1b\n" +
 	"\tevent_ids\x18\x02 \x03(\tR\beventIds\x12\x0e\n" +
-	"\x02at\x18\x03 \x01(\x03R\x02at\"\xd6\x03\n" +
+	"\x02at\x18\x03 \x01(\x03R\x02at\"\xd1\x03\n" +
 	"\x05Entry\x12+\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x17.dossier.events.v1.TypeR\x04type\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
@@ -1005,35 +1035,35 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\x02at\x18\v \x01(\x04R\x02at\x12\x14\n" +
 	"\x05trail\x18\f \x03(\x04R\x05trail\x12\x14\n" +
 	"\x05title\x18\r \x01(\tR\x05title\x12\x16\n" +
-	"\x06fields\x18\x0e \x03(\tR\x06fields\x12!\n" +
-	"\fcontent_hash\x18\x0f \x01(\fR\vcontentHash\x12\x1b\n" +
-	"\tminted_id\x18\x10 \x01(\bR\bmintedIdB\r\n" +
+	"\x06fields\x18\x0e \x03(\tR\x06fields\x12\x1b\n" +
+	"\tminted_id\x18\x0f \x01(\bR\bmintedId\x12\x1c\n" +
+	"\ttombstone\x18\x10 \x01(\bR\ttombstoneB\r\n" +
 	"\v_claimed_at\"9\n" +
 	"\x04Page\x121\n" +
-	"\aentries\x18\x01 \x03(\v2\x17.dossier.state.v1.EntryR\aentries\"\x9f\x04\n" +
+	"\aentries\x18\x01 \x03(\v2\x17.dossier.state.v1.EntryR\aentries\"\xa7\x03\n" +
 	"\n" +
 	"Checkpoint\x12!\n" +
 	"\ffold_version\x18\x01 \x01(\rR\vfoldVersion\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\tR\x06stream\x12%\n" +
 	"\x0estream_created\x18\x03 \x01(\x03R\rstreamCreated\x12\x10\n" +
 	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x12\n" +
-	"\x04time\x18\x05 \x01(\x03R\x04time\x12\x12\n" +
-	"\x04done\x18\x06 \x01(\bR\x04done\x12\x12\n" +
-	"\x04step\x18\a \x01(\rR\x04step\x12\x14\n" +
-	"\x05index\x18\b \x01(\rR\x05index\x12\f\n" +
-	"\x01k\x18\t \x01(\rR\x01k\x12\x12\n" +
-	"\x04used\x18\n" +
-	" \x01(\rR\x04used\x12\x19\n" +
-	"\blog_time\x18\v \x01(\x03R\alogTime\x12\x19\n" +
-	"\brule_seq\x18\f \x01(\x04R\aruleSeq\x12-\n" +
-	"\x05sweep\x18\r \x01(\v2\x17.dossier.state.v1.SweepR\x05sweep\x12\x16\n" +
-	"\x06events\x18\x0e \x01(\x04R\x06events\x12\x1c\n" +
-	"\tcustomers\x18\x0f \x01(\x04R\tcustomers\x12\x16\n" +
-	"\x06parked\x18\x10 \x01(\x04R\x06parked\x12\x14\n" +
-	"\x05epoch\x18\x11 \x01(\rR\x05epoch\x121\n" +
-	"\agenesis\x18\x12 \x01(\v2\x17.dossier.log.v1.GenesisR\agenesis\x12\x17\n" +
-	"\aboot_id\x18\x13 \x01(\tR\x06bootId\x12\x14\n" +
-	"\x05clean\x18\x14 \x01(\bR\x05clean\"P\n" +
+	"\x04time\x18\x05 \x01(\x03R\x04time\x12-\n" +
+	"\x05place\x18\x06 \x01(\v2\x17.dossier.state.v1.PlaceR\x05place\x12\x19\n" +
+	"\blog_time\x18\a \x01(\x03R\alogTime\x12\x19\n" +
+	"\brule_seq\x18\b \x01(\x04R\aruleSeq\x12-\n" +
+	"\x05sweep\x18\t \x01(\v2\x17.dossier.state.v1.SweepR\x05sweep\x12\x1c\n" +
+	"\tcustomers\x18\n" +
+	" \x01(\x04R\tcustomers\x12\x16\n" +
+	"\x06parked\x18\v \x01(\x04R\x06parked\x12\x14\n" +
+	"\x05epoch\x18\f \x01(\rR\x05epoch\x121\n" +
+	"\agenesis\x18\r \x01(\v2\x17.dossier.log.v1.GenesisR\agenesis\"\x91\x01\n" +
+	"\x05Place\x12\x14\n" +
+	"\x05round\x18\x01 \x01(\rR\x05round\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\rR\x04step\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\rR\x05index\x12\f\n" +
+	"\x01k\x18\x04 \x01(\rR\x01k\x12 \n" +
+	"\vevaluations\x18\x05 \x01(\rR\vevaluations\x12\x18\n" +
+	"\aapplied\x18\x06 \x01(\fR\aapplied\"P\n" +
 	"\x05Sweep\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\fR\x06cursor\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\x03R\x05since\x12\x19\n" +
@@ -1071,7 +1101,7 @@ func file_dossier_state_v1_store_proto_rawDescGZIP() []byte {
 	return file_dossier_state_v1_store_proto_rawDescData
 }
 
-var file_dossier_state_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_dossier_state_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_dossier_state_v1_store_proto_goTypes = []any{
 	(*Head)(nil),         // 0: dossier.state.v1.Head
 	(*Journal)(nil),      // 1: dossier.state.v1.Journal
@@ -1079,34 +1109,36 @@ var file_dossier_state_v1_store_proto_goTypes = []any{
 	(*Entry)(nil),        // 3: dossier.state.v1.Entry
 	(*Page)(nil),         // 4: dossier.state.v1.Page
 	(*Checkpoint)(nil),   // 5: dossier.state.v1.Checkpoint
-	(*Sweep)(nil),        // 6: dossier.state.v1.Sweep
-	(*Change)(nil),       // 7: dossier.state.v1.Change
-	(*Parked)(nil),       // 8: dossier.state.v1.Parked
-	(v1.CustomerKind)(0), // 9: dossier.log.v1.CustomerKind
-	(*Facts)(nil),        // 10: dossier.state.v1.Facts
-	(*Stamp)(nil),        // 11: dossier.state.v1.Stamp
-	(v11.Type)(0),        // 12: dossier.events.v1.Type
-	(v1.Role)(0),         // 13: dossier.log.v1.Role
-	(*v1.Genesis)(nil),   // 14: dossier.log.v1.Genesis
+	(*Place)(nil),        // 6: dossier.state.v1.Place
+	(*Sweep)(nil),        // 7: dossier.state.v1.Sweep
+	(*Change)(nil),       // 8: dossier.state.v1.Change
+	(*Parked)(nil),       // 9: dossier.state.v1.Parked
+	(v1.CustomerKind)(0), // 10: dossier.log.v1.CustomerKind
+	(*Facts)(nil),        // 11: dossier.state.v1.Facts
+	(*Stamp)(nil),        // 12: dossier.state.v1.Stamp
+	(v11.Type)(0),        // 13: dossier.events.v1.Type
+	(v1.Role)(0),         // 14: dossier.log.v1.Role
+	(*v1.Genesis)(nil),   // 15: dossier.log.v1.Genesis
 }
 var file_dossier_state_v1_store_proto_depIdxs = []int32{
-	9,  // 0: dossier.state.v1.Head.kind:type_name -> dossier.log.v1.CustomerKind
-	10, // 1: dossier.state.v1.Head.facts:type_name -> dossier.state.v1.Facts
+	10, // 0: dossier.state.v1.Head.kind:type_name -> dossier.log.v1.CustomerKind
+	11, // 1: dossier.state.v1.Head.facts:type_name -> dossier.state.v1.Facts
 	1,  // 2: dossier.state.v1.Head.journal:type_name -> dossier.state.v1.Journal
 	3,  // 3: dossier.state.v1.Head.entries:type_name -> dossier.state.v1.Entry
-	11, // 4: dossier.state.v1.Head.spilled:type_name -> dossier.state.v1.Stamp
+	12, // 4: dossier.state.v1.Head.spilled:type_name -> dossier.state.v1.Stamp
 	2,  // 5: dossier.state.v1.Journal.cause:type_name -> dossier.state.v1.Cause
-	12, // 6: dossier.state.v1.Entry.type:type_name -> dossier.events.v1.Type
-	13, // 7: dossier.state.v1.Entry.role:type_name -> dossier.log.v1.Role
+	13, // 6: dossier.state.v1.Entry.type:type_name -> dossier.events.v1.Type
+	14, // 7: dossier.state.v1.Entry.role:type_name -> dossier.log.v1.Role
 	3,  // 8: dossier.state.v1.Page.entries:type_name -> dossier.state.v1.Entry
-	6,  // 9: dossier.state.v1.Checkpoint.sweep:type_name -> dossier.state.v1.Sweep
-	14, // 10: dossier.state.v1.Checkpoint.genesis:type_name -> dossier.log.v1.Genesis
-	2,  // 11: dossier.state.v1.Change.cause:type_name -> dossier.state.v1.Cause
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	6,  // 9: dossier.state.v1.Checkpoint.place:type_name -> dossier.state.v1.Place
+	7,  // 10: dossier.state.v1.Checkpoint.sweep:type_name -> dossier.state.v1.Sweep
+	15, // 11: dossier.state.v1.Checkpoint.genesis:type_name -> dossier.log.v1.Genesis
+	2,  // 12: dossier.state.v1.Change.cause:type_name -> dossier.state.v1.Cause
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_dossier_state_v1_store_proto_init() }
@@ -1122,7 +1154,7 @@ func file_dossier_state_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dossier_state_v1_store_proto_rawDesc), len(file_dossier_state_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
