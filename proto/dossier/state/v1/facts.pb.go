@@ -114,20 +114,23 @@ func (x *Stamp) GetClaimedAt() int64 {
 	return 0
 }
 
-// Facts are a function of the set of stamped events of one customer.
+// Facts are a function of the set of stamped events of one customer: the same
+// events in any order give equal messages. Nothing here is standing or journal.
 type Facts struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	FirstSeenAt int64                  `protobuf:"varint,1,opt,name=first_seen_at,json=firstSeenAt,proto3" json:"first_seen_at,omitempty"` // microseconds
 	LastSeenAt  int64                  `protobuf:"varint,2,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
-	// Flags of the contract that are facts, as a bit set (profile.Flag).
-	Flags         uint32            `protobuf:"varint,3,opt,name=flags,proto3" json:"flags,omitempty"`
-	Identifiers   []*IdentifierFact `protobuf:"bytes,4,rep,name=identifiers,proto3" json:"identifiers,omitempty"` // by (type, value)
-	Traits        []*TraitFact      `protobuf:"bytes,5,rep,name=traits,proto3" json:"traits,omitempty"`           // by name
-	Engagement    *EngagementFacts  `protobuf:"bytes,6,opt,name=engagement,proto3" json:"engagement,omitempty"`
-	Orders        *OrdersFacts      `protobuf:"bytes,7,opt,name=orders,proto3" json:"orders,omitempty"`
-	Custom        *CustomFacts      `protobuf:"bytes,8,opt,name=custom,proto3" json:"custom,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// What was odd about single events, as a bit set (profile.Flag). Flags that
+	// follow from a section (approximate, overflow) are found when it is shown.
+	Flags             uint32            `protobuf:"varint,3,opt,name=flags,proto3" json:"flags,omitempty"`
+	Identifiers       []*IdentifierFact `protobuf:"bytes,4,rep,name=identifiers,proto3" json:"identifiers,omitempty"`                                       // by (type, value)
+	Traits            []*TraitFact      `protobuf:"bytes,5,rep,name=traits,proto3" json:"traits,omitempty"`                                                 // by name; the 1,000 least names
+	TraitsApproximate bool              `protobuf:"varint,9,opt,name=traits_approximate,json=traitsApproximate,proto3" json:"traits_approximate,omitempty"` // more names than that were told
+	Engagement        *EngagementFacts  `protobuf:"bytes,6,opt,name=engagement,proto3" json:"engagement,omitempty"`
+	Orders            *OrdersFacts      `protobuf:"bytes,7,opt,name=orders,proto3" json:"orders,omitempty"`
+	Custom            *CustomFacts      `protobuf:"bytes,8,opt,name=custom,proto3" json:"custom,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Facts) Reset() {
@@ -193,6 +196,13 @@ func (x *Facts) GetTraits() []*TraitFact {
 		return x.Traits
 	}
 	return nil
+}
+
+func (x *Facts) GetTraitsApproximate() bool {
+	if x != nil {
+		return x.TraitsApproximate
+	}
+	return false
 }
 
 func (x *Facts) GetEngagement() *EngagementFacts {
@@ -338,13 +348,13 @@ func (x *TraitFact) GetStamp() *Stamp {
 
 type EngagementFacts struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
-	PageViews        uint32                 `protobuf:"varint,1,opt,name=page_views,json=pageViews,proto3" json:"page_views,omitempty"`
+	PageViews        uint32                 `protobuf:"varint,1,opt,name=page_views,json=pageViews,proto3" json:"page_views,omitempty"` // pages and screens
 	LastPageUrl      string                 `protobuf:"bytes,2,opt,name=last_page_url,json=lastPageUrl,proto3" json:"last_page_url,omitempty"`
-	LastPage         *Stamp                 `protobuf:"bytes,3,opt,name=last_page,json=lastPage,proto3" json:"last_page,omitempty"`
-	Days             []*DayCount            `protobuf:"bytes,4,rep,name=days,proto3" json:"days,omitempty"`   // by day; the 35 days up to the newest
-	Pages            []*KeyCount            `protobuf:"bytes,5,rep,name=pages,proto3" json:"pages,omitempty"` // by key; <= 256
-	PagesApproximate bool                   `protobuf:"varint,6,opt,name=pages_approximate,json=pagesApproximate,proto3" json:"pages_approximate,omitempty"`
-	Sessions         uint32                 `protobuf:"varint,7,opt,name=sessions,proto3" json:"sessions,omitempty"` // maximal runs of occupied slots, all chunks
+	LastPage         *Stamp                 `protobuf:"bytes,3,opt,name=last_page,json=lastPage,proto3" json:"last_page,omitempty"`                          // greatest stamp of a view with a URL
+	Days             []*DayCount            `protobuf:"bytes,4,rep,name=days,proto3" json:"days,omitempty"`                                                  // by day; the 35 days up to the newest
+	Pages            []*KeyCount            `protobuf:"bytes,5,rep,name=pages,proto3" json:"pages,omitempty"`                                                // by key; <= 256
+	PagesApproximate bool                   `protobuf:"varint,6,opt,name=pages_approximate,json=pagesApproximate,proto3" json:"pages_approximate,omitempty"` // more than 256 URLs were seen; pages is empty
+	Sessions         uint32                 `protobuf:"varint,7,opt,name=sessions,proto3" json:"sessions,omitempty"`                                         // maximal runs of occupied slots, all chunks
 	// Occupied 30-minute slots of the newest chunk; older chunks are rows.
 	Chunk         uint32      `protobuf:"varint,8,opt,name=chunk,proto3" json:"chunk,omitempty"` // number of the newest chunk
 	Words         []*SlotWord `protobuf:"bytes,9,rep,name=words,proto3" json:"words,omitempty"`  // by index
@@ -650,23 +660,29 @@ func (x *SlotChunk) GetWords() []*SlotWord {
 
 type OrdersFacts struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
-	Count               uint32                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
-	Cancelled           uint32                 `protobuf:"varint,2,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
-	Refunds             uint32                 `protobuf:"varint,3,opt,name=refunds,proto3" json:"refunds,omitempty"`
-	Units               *Sum                   `protobuf:"bytes,4,opt,name=units,proto3" json:"units,omitempty"`       // fixed point
-	Net                 []*CurrencySum         `protobuf:"bytes,5,rep,name=net,proto3" json:"net,omitempty"`           // by currency
-	Days                []*OrderDay            `protobuf:"bytes,6,rep,name=days,proto3" json:"days,omitempty"`         // by day
-	Products            []*ProductFact         `protobuf:"bytes,7,rep,name=products,proto3" json:"products,omitempty"` // by product_id; <= 256
-	ProductsApproximate bool                   `protobuf:"varint,8,opt,name=products_approximate,json=productsApproximate,proto3" json:"products_approximate,omitempty"`
-	LastPlaced          *Stamp                 `protobuf:"bytes,9,opt,name=last_placed,json=lastPlaced,proto3" json:"last_placed,omitempty"` // greatest stamp of an order.placed, cancelled or not
-	Cart                []*CartEntry           `protobuf:"bytes,10,rep,name=cart,proto3" json:"cart,omitempty"`                              // after last_placed, by stamp; <= 256
-	CartApproximate     bool                   `protobuf:"varint,11,opt,name=cart_approximate,json=cartApproximate,proto3" json:"cart_approximate,omitempty"`
-	// Derived from days, kept so that an evaluation reads no list.
-	PurchaseDays    uint32 `protobuf:"varint,12,opt,name=purchase_days,json=purchaseDays,proto3" json:"purchase_days,omitempty"`
-	Median2         uint32 `protobuf:"varint,13,opt,name=median2,proto3" json:"median2,omitempty"`                                        // twice the median gap of purchase days, in days
+	Count               uint32                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`                                                        // placed and not cancelled
+	Cancelled           uint32                 `protobuf:"varint,2,opt,name=cancelled,proto3" json:"cancelled,omitempty"`                                                // placed and cancelled
+	Refunds             uint32                 `protobuf:"varint,3,opt,name=refunds,proto3" json:"refunds,omitempty"`                                                    // events
+	Units               *Sum                   `protobuf:"bytes,4,opt,name=units,proto3" json:"units,omitempty"`                                                         // fixed point
+	Net                 []*CurrencySum         `protobuf:"bytes,5,rep,name=net,proto3" json:"net,omitempty"`                                                             // by currency
+	Days                []*OrderDay            `protobuf:"bytes,6,rep,name=days,proto3" json:"days,omitempty"`                                                           // by day
+	Products            []*ProductFact         `protobuf:"bytes,7,rep,name=products,proto3" json:"products,omitempty"`                                                   // by product_id; <= 256
+	ProductsApproximate bool                   `protobuf:"varint,8,opt,name=products_approximate,json=productsApproximate,proto3" json:"products_approximate,omitempty"` // more than 256 were told; products is empty
+	LastPlaced          *Stamp                 `protobuf:"bytes,9,opt,name=last_placed,json=lastPlaced,proto3" json:"last_placed,omitempty"`                             // greatest stamp of an order.placed, cancelled or not
+	// Steps of the cart after last_placed, by stamp: the newest 256.
+	Cart []*CartEntry `protobuf:"bytes,10,rep,name=cart,proto3" json:"cart,omitempty"`
+	// The greatest stamp after last_placed that did not fit into cart; present
+	// means that the open cart is approximate.
+	CartDropped *Stamp `protobuf:"bytes,11,opt,name=cart_dropped,json=cartDropped,proto3" json:"cart_dropped,omitempty"`
+	// Derived from days and cart, kept so that an evaluation reads no list.
+	PurchaseDays    uint32 `protobuf:"varint,12,opt,name=purchase_days,json=purchaseDays,proto3" json:"purchase_days,omitempty"`          // days with orders
+	Median2         uint32 `protobuf:"varint,13,opt,name=median2,proto3" json:"median2,omitempty"`                                        // twice the median gap of purchase days, in days; 0 below 2
 	PreviousMedian2 uint32 `protobuf:"varint,14,opt,name=previous_median2,json=previousMedian2,proto3" json:"previous_median2,omitempty"` // the same without the last purchase day
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Of the open cart: when a product was last added or a checkout step made,
+	// microseconds. 0: no cart is open.
+	InterestAt    int64 `protobuf:"varint,15,opt,name=interest_at,json=interestAt,proto3" json:"interest_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OrdersFacts) Reset() {
@@ -769,11 +785,11 @@ func (x *OrdersFacts) GetCart() []*CartEntry {
 	return nil
 }
 
-func (x *OrdersFacts) GetCartApproximate() bool {
+func (x *OrdersFacts) GetCartDropped() *Stamp {
 	if x != nil {
-		return x.CartApproximate
+		return x.CartDropped
 	}
-	return false
+	return nil
 }
 
 func (x *OrdersFacts) GetPurchaseDays() uint32 {
@@ -793,6 +809,13 @@ func (x *OrdersFacts) GetMedian2() uint32 {
 func (x *OrdersFacts) GetPreviousMedian2() uint32 {
 	if x != nil {
 		return x.PreviousMedian2
+	}
+	return 0
+}
+
+func (x *OrdersFacts) GetInterestAt() int64 {
+	if x != nil {
+		return x.InterestAt
 	}
 	return 0
 }
@@ -850,10 +873,13 @@ func (x *Sum) GetLow() uint64 {
 	return 0
 }
 
+// CurrencySum is a sum of money. It is there while amounts > 0, so that a sum
+// of zero and no amount at all stay apart.
 type CurrencySum struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Currency      string                 `protobuf:"bytes,1,opt,name=currency,proto3" json:"currency,omitempty"`
-	Sum           *Sum                   `protobuf:"bytes,2,opt,name=sum,proto3" json:"sum,omitempty"` // micros
+	Sum           *Sum                   `protobuf:"bytes,2,opt,name=sum,proto3" json:"sum,omitempty"`          // micros
+	Amounts       uint32                 `protobuf:"varint,3,opt,name=amounts,proto3" json:"amounts,omitempty"` // how many were summed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -902,10 +928,18 @@ func (x *CurrencySum) GetSum() *Sum {
 	return nil
 }
 
-// OrderDay is what happened on one day of the deployment's zone.
+func (x *CurrencySum) GetAmounts() uint32 {
+	if x != nil {
+		return x.Amounts
+	}
+	return 0
+}
+
+// OrderDay is what happened on one day of the deployment's zone. It is there
+// while it has orders or amounts.
 type OrderDay struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Day           int32                  `protobuf:"varint,1,opt,name=day,proto3" json:"day,omitempty"`
+	Day           int32                  `protobuf:"varint,1,opt,name=day,proto3" json:"day,omitempty"`                        // days since 1970-01-01
 	Orders        uint32                 `protobuf:"varint,2,opt,name=orders,proto3" json:"orders,omitempty"`                  // placed that day and not cancelled
 	FirstAt       int64                  `protobuf:"varint,3,opt,name=first_at,json=firstAt,proto3" json:"first_at,omitempty"` // microseconds, of those orders
 	LastAt        int64                  `protobuf:"varint,4,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`
@@ -987,13 +1021,15 @@ func (x *OrderDay) GetNet() []*CurrencySum {
 	return nil
 }
 
+// ProductFact is a product that a line of an order or of a refund named.
 type ProductFact struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	ProductId     string                 `protobuf:"bytes,1,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`
+	ProductId     string                 `protobuf:"bytes,1,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"` // else its sku, else its name
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Named         *Stamp                 `protobuf:"bytes,3,opt,name=named,proto3" json:"named,omitempty"`
-	Units         *Sum                   `protobuf:"bytes,4,opt,name=units,proto3" json:"units,omitempty"`
-	Revenue       []*CurrencySum         `protobuf:"bytes,5,rep,name=revenue,proto3" json:"revenue,omitempty"` // by currency
+	Named         *Stamp                 `protobuf:"bytes,3,opt,name=named,proto3" json:"named,omitempty"`     // the event that told the name
+	Lines         uint32                 `protobuf:"varint,4,opt,name=lines,proto3" json:"lines,omitempty"`    // counted lines; 0: no order that counts holds it now
+	Units         *Sum                   `protobuf:"bytes,5,opt,name=units,proto3" json:"units,omitempty"`     // fixed point
+	Revenue       []*CurrencySum         `protobuf:"bytes,6,rep,name=revenue,proto3" json:"revenue,omitempty"` // by currency
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1047,6 +1083,13 @@ func (x *ProductFact) GetNamed() *Stamp {
 		return x.Named
 	}
 	return nil
+}
+
+func (x *ProductFact) GetLines() uint32 {
+	if x != nil {
+		return x.Lines
+	}
+	return 0
 }
 
 func (x *ProductFact) GetUnits() *Sum {
@@ -1148,22 +1191,21 @@ func (x *CartEntry) GetCurrency() string {
 	return ""
 }
 
-// OrderRow is a row: one order_id.
+// OrderRow is a row: one order, and the refunds told of it, known or not.
 type OrderRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	OrderId       string                 `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
-	Placed        *Stamp                 `protobuf:"bytes,2,opt,name=placed,proto3" json:"placed,omitempty"` // winner of order.placed
-	Told          *Stamp                 `protobuf:"bytes,3,opt,name=told,proto3" json:"told,omitempty"`     // winner of order.placed and order.updated: the amounts
-	ValueMicros   *int64                 `protobuf:"varint,4,opt,name=value_micros,json=valueMicros,proto3,oneof" json:"value_micros,omitempty"`
-	TotalMicros   *int64                 `protobuf:"varint,5,opt,name=total_micros,json=totalMicros,proto3,oneof" json:"total_micros,omitempty"`
-	Currency      string                 `protobuf:"bytes,6,opt,name=currency,proto3" json:"currency,omitempty"`
-	Lines         []*v11.Line            `protobuf:"bytes,7,rep,name=lines,proto3" json:"lines,omitempty"`
-	State         *Stamp                 `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"` // winner of order.placed and order.cancelled
-	Cancelled     bool                   `protobuf:"varint,9,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
-	Delivered     *Stamp                 `protobuf:"bytes,10,opt,name=delivered,proto3" json:"delivered,omitempty"`
-	Refunds       []*Refund              `protobuf:"bytes,11,rep,name=refunds,proto3" json:"refunds,omitempty"` // by stamp
-	Paid          *Stamp                 `protobuf:"bytes,12,opt,name=paid,proto3" json:"paid,omitempty"`
-	Shipped       *Stamp                 `protobuf:"bytes,13,opt,name=shipped,proto3" json:"shipped,omitempty"`
+	Placed        *Stamp                 `protobuf:"bytes,2,opt,name=placed,proto3" json:"placed,omitempty"`                      // winner of order.placed: when
+	Told          *Stamp                 `protobuf:"bytes,3,opt,name=told,proto3" json:"told,omitempty"`                          // winner of order.placed and order.updated: how much
+	HasValue      bool                   `protobuf:"varint,4,opt,name=has_value,json=hasValue,proto3" json:"has_value,omitempty"` // some amount was told
+	Value         *Sum                   `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`                        // micros
+	TotalMicros   *int64                 `protobuf:"varint,6,opt,name=total_micros,json=totalMicros,proto3,oneof" json:"total_micros,omitempty"`
+	Currency      string                 `protobuf:"bytes,7,opt,name=currency,proto3" json:"currency,omitempty"` // empty: the deployment's
+	Lines         []*OrderLine           `protobuf:"bytes,8,rep,name=lines,proto3" json:"lines,omitempty"`
+	State         *Stamp                 `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"` // winner of order.placed and order.cancelled
+	Cancelled     bool                   `protobuf:"varint,10,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
+	Delivered     bool                   `protobuf:"varint,11,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	Refunds       []*Refund              `protobuf:"bytes,12,rep,name=refunds,proto3" json:"refunds,omitempty"` // by stamp
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1219,11 +1261,18 @@ func (x *OrderRow) GetTold() *Stamp {
 	return nil
 }
 
-func (x *OrderRow) GetValueMicros() int64 {
-	if x != nil && x.ValueMicros != nil {
-		return *x.ValueMicros
+func (x *OrderRow) GetHasValue() bool {
+	if x != nil {
+		return x.HasValue
 	}
-	return 0
+	return false
+}
+
+func (x *OrderRow) GetValue() *Sum {
+	if x != nil {
+		return x.Value
+	}
+	return nil
 }
 
 func (x *OrderRow) GetTotalMicros() int64 {
@@ -1240,7 +1289,7 @@ func (x *OrderRow) GetCurrency() string {
 	return ""
 }
 
-func (x *OrderRow) GetLines() []*v11.Line {
+func (x *OrderRow) GetLines() []*OrderLine {
 	if x != nil {
 		return x.Lines
 	}
@@ -1261,11 +1310,11 @@ func (x *OrderRow) GetCancelled() bool {
 	return false
 }
 
-func (x *OrderRow) GetDelivered() *Stamp {
+func (x *OrderRow) GetDelivered() bool {
 	if x != nil {
 		return x.Delivered
 	}
-	return nil
+	return false
 }
 
 func (x *OrderRow) GetRefunds() []*Refund {
@@ -1275,33 +1324,80 @@ func (x *OrderRow) GetRefunds() []*Refund {
 	return nil
 }
 
-func (x *OrderRow) GetPaid() *Stamp {
-	if x != nil {
-		return x.Paid
-	}
-	return nil
+// OrderLine is what an order's sums need of a line.
+type OrderLine struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Product        string                 `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"` // product id, else sku, else name
+	QuantityMicros int64                  `protobuf:"varint,2,opt,name=quantity_micros,json=quantityMicros,proto3" json:"quantity_micros,omitempty"`
+	PriceMicros    *int64                 `protobuf:"varint,3,opt,name=price_micros,json=priceMicros,proto3,oneof" json:"price_micros,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
-func (x *OrderRow) GetShipped() *Stamp {
+func (x *OrderLine) Reset() {
+	*x = OrderLine{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderLine) ProtoMessage() {}
+
+func (x *OrderLine) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[16]
 	if x != nil {
-		return x.Shipped
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
 	}
-	return nil
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderLine.ProtoReflect.Descriptor instead.
+func (*OrderLine) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *OrderLine) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+func (x *OrderLine) GetQuantityMicros() int64 {
+	if x != nil {
+		return x.QuantityMicros
+	}
+	return 0
+}
+
+func (x *OrderLine) GetPriceMicros() int64 {
+	if x != nil && x.PriceMicros != nil {
+		return *x.PriceMicros
+	}
+	return 0
 }
 
 type Refund struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stamp         *Stamp                 `protobuf:"bytes,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
 	AmountMicros  *int64                 `protobuf:"varint,2,opt,name=amount_micros,json=amountMicros,proto3,oneof" json:"amount_micros,omitempty"` // absent: all that is left
-	Currency      string                 `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`
-	Lines         []*v11.Line            `protobuf:"bytes,4,rep,name=lines,proto3" json:"lines,omitempty"`
+	Currency      string                 `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`                                    // empty: the order's
+	Lines         []*OrderLine           `protobuf:"bytes,4,rep,name=lines,proto3" json:"lines,omitempty"`                                          // returned; quantities positive
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Refund) Reset() {
 	*x = Refund{}
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[16]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1409,7 @@ func (x *Refund) String() string {
 func (*Refund) ProtoMessage() {}
 
 func (x *Refund) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[16]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1422,7 @@ func (x *Refund) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refund.ProtoReflect.Descriptor instead.
 func (*Refund) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{16}
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Refund) GetStamp() *Stamp {
@@ -1350,7 +1446,7 @@ func (x *Refund) GetCurrency() string {
 	return ""
 }
 
-func (x *Refund) GetLines() []*v11.Line {
+func (x *Refund) GetLines() []*OrderLine {
 	if x != nil {
 		return x.Lines
 	}
@@ -1359,15 +1455,15 @@ func (x *Refund) GetLines() []*v11.Line {
 
 type CustomFacts struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Events        []*CustomFact          `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"` // by name; <= 256
-	Approximate   bool                   `protobuf:"varint,2,opt,name=approximate,proto3" json:"approximate,omitempty"`
+	Events        []*CustomFact          `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`            // by name; the 256 least names
+	Approximate   bool                   `protobuf:"varint,2,opt,name=approximate,proto3" json:"approximate,omitempty"` // more names than that were told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CustomFacts) Reset() {
 	*x = CustomFacts{}
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[17]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1475,7 @@ func (x *CustomFacts) String() string {
 func (*CustomFacts) ProtoMessage() {}
 
 func (x *CustomFacts) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[17]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1488,7 @@ func (x *CustomFacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomFacts.ProtoReflect.Descriptor instead.
 func (*CustomFacts) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{17}
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CustomFacts) GetEvents() []*CustomFact {
@@ -1421,7 +1517,7 @@ type CustomFact struct {
 
 func (x *CustomFact) Reset() {
 	*x = CustomFact{}
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[18]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1529,7 @@ func (x *CustomFact) String() string {
 func (*CustomFact) ProtoMessage() {}
 
 func (x *CustomFact) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[18]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1542,7 @@ func (x *CustomFact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomFact.ProtoReflect.Descriptor instead.
 func (*CustomFact) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{18}
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CustomFact) GetName() string {
@@ -1491,14 +1587,15 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x04role\x18\x05 \x01(\x0e2\x14.dossier.log.v1.RoleR\x04role\x12\"\n" +
 	"\n" +
 	"claimed_at\x18\x06 \x01(\x03H\x00R\tclaimedAt\x88\x01\x01B\r\n" +
-	"\v_claimed_at\"\x8d\x03\n" +
+	"\v_claimed_at\"\xbc\x03\n" +
 	"\x05Facts\x12\"\n" +
 	"\rfirst_seen_at\x18\x01 \x01(\x03R\vfirstSeenAt\x12 \n" +
 	"\flast_seen_at\x18\x02 \x01(\x03R\n" +
 	"lastSeenAt\x12\x14\n" +
 	"\x05flags\x18\x03 \x01(\rR\x05flags\x12B\n" +
 	"\videntifiers\x18\x04 \x03(\v2 .dossier.state.v1.IdentifierFactR\videntifiers\x123\n" +
-	"\x06traits\x18\x05 \x03(\v2\x1b.dossier.state.v1.TraitFactR\x06traits\x12A\n" +
+	"\x06traits\x18\x05 \x03(\v2\x1b.dossier.state.v1.TraitFactR\x06traits\x12-\n" +
+	"\x12traits_approximate\x18\t \x01(\bR\x11traitsApproximate\x12A\n" +
 	"\n" +
 	"engagement\x18\x06 \x01(\v2!.dossier.state.v1.EngagementFactsR\n" +
 	"engagement\x125\n" +
@@ -1534,7 +1631,7 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04bits\x18\x02 \x01(\x06R\x04bits\"=\n" +
 	"\tSlotChunk\x120\n" +
-	"\x05words\x18\x01 \x03(\v2\x1a.dossier.state.v1.SlotWordR\x05words\"\xd7\x04\n" +
+	"\x05words\x18\x01 \x03(\v2\x1a.dossier.state.v1.SlotWordR\x05words\"\x89\x05\n" +
 	"\vOrdersFacts\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x12\x1c\n" +
 	"\tcancelled\x18\x02 \x01(\rR\tcancelled\x12\x18\n" +
@@ -1547,31 +1644,35 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\vlast_placed\x18\t \x01(\v2\x17.dossier.state.v1.StampR\n" +
 	"lastPlaced\x12/\n" +
 	"\x04cart\x18\n" +
-	" \x03(\v2\x1b.dossier.state.v1.CartEntryR\x04cart\x12)\n" +
-	"\x10cart_approximate\x18\v \x01(\bR\x0fcartApproximate\x12#\n" +
+	" \x03(\v2\x1b.dossier.state.v1.CartEntryR\x04cart\x12:\n" +
+	"\fcart_dropped\x18\v \x01(\v2\x17.dossier.state.v1.StampR\vcartDropped\x12#\n" +
 	"\rpurchase_days\x18\f \x01(\rR\fpurchaseDays\x12\x18\n" +
 	"\amedian2\x18\r \x01(\rR\amedian2\x12)\n" +
-	"\x10previous_median2\x18\x0e \x01(\rR\x0fpreviousMedian2\"+\n" +
+	"\x10previous_median2\x18\x0e \x01(\rR\x0fpreviousMedian2\x12\x1f\n" +
+	"\vinterest_at\x18\x0f \x01(\x03R\n" +
+	"interestAt\"+\n" +
 	"\x03Sum\x12\x12\n" +
 	"\x04high\x18\x01 \x01(\x03R\x04high\x12\x10\n" +
-	"\x03low\x18\x02 \x01(\x06R\x03low\"R\n" +
+	"\x03low\x18\x02 \x01(\x06R\x03low\"l\n" +
 	"\vCurrencySum\x12\x1a\n" +
 	"\bcurrency\x18\x01 \x01(\tR\bcurrency\x12'\n" +
-	"\x03sum\x18\x02 \x01(\v2\x15.dossier.state.v1.SumR\x03sum\"\xb7\x01\n" +
+	"\x03sum\x18\x02 \x01(\v2\x15.dossier.state.v1.SumR\x03sum\x12\x18\n" +
+	"\aamounts\x18\x03 \x01(\rR\aamounts\"\xb7\x01\n" +
 	"\bOrderDay\x12\x10\n" +
 	"\x03day\x18\x01 \x01(\x05R\x03day\x12\x16\n" +
 	"\x06orders\x18\x02 \x01(\rR\x06orders\x12\x19\n" +
 	"\bfirst_at\x18\x03 \x01(\x03R\afirstAt\x12\x17\n" +
 	"\alast_at\x18\x04 \x01(\x03R\x06lastAt\x12\x1c\n" +
 	"\tdelivered\x18\x05 \x01(\rR\tdelivered\x12/\n" +
-	"\x03net\x18\x06 \x03(\v2\x1d.dossier.state.v1.CurrencySumR\x03net\"\xd5\x01\n" +
+	"\x03net\x18\x06 \x03(\v2\x1d.dossier.state.v1.CurrencySumR\x03net\"\xeb\x01\n" +
 	"\vProductFact\x12\x1d\n" +
 	"\n" +
 	"product_id\x18\x01 \x01(\tR\tproductId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12-\n" +
-	"\x05named\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x05named\x12+\n" +
-	"\x05units\x18\x04 \x01(\v2\x15.dossier.state.v1.SumR\x05units\x127\n" +
-	"\arevenue\x18\x05 \x03(\v2\x1d.dossier.state.v1.CurrencySumR\arevenue\"\x84\x02\n" +
+	"\x05named\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x05named\x12\x14\n" +
+	"\x05lines\x18\x04 \x01(\rR\x05lines\x12+\n" +
+	"\x05units\x18\x05 \x01(\v2\x15.dossier.state.v1.SumR\x05units\x127\n" +
+	"\arevenue\x18\x06 \x03(\v2\x1d.dossier.state.v1.CurrencySumR\arevenue\"\x84\x02\n" +
 	"\tCartEntry\x12-\n" +
 	"\x05stamp\x18\x01 \x01(\v2\x17.dossier.state.v1.StampR\x05stamp\x12+\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x17.dossier.events.v1.TypeR\x04type\x12\x1d\n" +
@@ -1580,29 +1681,32 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x0fquantity_micros\x18\x04 \x01(\x03R\x0equantityMicros\x12&\n" +
 	"\fprice_micros\x18\x05 \x01(\x03H\x00R\vpriceMicros\x88\x01\x01\x12\x1a\n" +
 	"\bcurrency\x18\x06 \x01(\tR\bcurrencyB\x0f\n" +
-	"\r_price_micros\"\xd8\x04\n" +
+	"\r_price_micros\"\xf4\x03\n" +
 	"\bOrderRow\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12/\n" +
 	"\x06placed\x18\x02 \x01(\v2\x17.dossier.state.v1.StampR\x06placed\x12+\n" +
-	"\x04told\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x04told\x12&\n" +
-	"\fvalue_micros\x18\x04 \x01(\x03H\x00R\vvalueMicros\x88\x01\x01\x12&\n" +
-	"\ftotal_micros\x18\x05 \x01(\x03H\x01R\vtotalMicros\x88\x01\x01\x12\x1a\n" +
-	"\bcurrency\x18\x06 \x01(\tR\bcurrency\x12-\n" +
-	"\x05lines\x18\a \x03(\v2\x17.dossier.events.v1.LineR\x05lines\x12-\n" +
-	"\x05state\x18\b \x01(\v2\x17.dossier.state.v1.StampR\x05state\x12\x1c\n" +
-	"\tcancelled\x18\t \x01(\bR\tcancelled\x125\n" +
-	"\tdelivered\x18\n" +
-	" \x01(\v2\x17.dossier.state.v1.StampR\tdelivered\x122\n" +
-	"\arefunds\x18\v \x03(\v2\x18.dossier.state.v1.RefundR\arefunds\x12+\n" +
-	"\x04paid\x18\f \x01(\v2\x17.dossier.state.v1.StampR\x04paid\x121\n" +
-	"\ashipped\x18\r \x01(\v2\x17.dossier.state.v1.StampR\ashippedB\x0f\n" +
-	"\r_value_microsB\x0f\n" +
-	"\r_total_micros\"\xbe\x01\n" +
+	"\x04told\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x04told\x12\x1b\n" +
+	"\thas_value\x18\x04 \x01(\bR\bhasValue\x12+\n" +
+	"\x05value\x18\x05 \x01(\v2\x15.dossier.state.v1.SumR\x05value\x12&\n" +
+	"\ftotal_micros\x18\x06 \x01(\x03H\x00R\vtotalMicros\x88\x01\x01\x12\x1a\n" +
+	"\bcurrency\x18\a \x01(\tR\bcurrency\x121\n" +
+	"\x05lines\x18\b \x03(\v2\x1b.dossier.state.v1.OrderLineR\x05lines\x12-\n" +
+	"\x05state\x18\t \x01(\v2\x17.dossier.state.v1.StampR\x05state\x12\x1c\n" +
+	"\tcancelled\x18\n" +
+	" \x01(\bR\tcancelled\x12\x1c\n" +
+	"\tdelivered\x18\v \x01(\bR\tdelivered\x122\n" +
+	"\arefunds\x18\f \x03(\v2\x18.dossier.state.v1.RefundR\arefundsB\x0f\n" +
+	"\r_total_micros\"\x87\x01\n" +
+	"\tOrderLine\x12\x18\n" +
+	"\aproduct\x18\x01 \x01(\tR\aproduct\x12'\n" +
+	"\x0fquantity_micros\x18\x02 \x01(\x03R\x0equantityMicros\x12&\n" +
+	"\fprice_micros\x18\x03 \x01(\x03H\x00R\vpriceMicros\x88\x01\x01B\x0f\n" +
+	"\r_price_micros\"\xc2\x01\n" +
 	"\x06Refund\x12-\n" +
 	"\x05stamp\x18\x01 \x01(\v2\x17.dossier.state.v1.StampR\x05stamp\x12(\n" +
 	"\ramount_micros\x18\x02 \x01(\x03H\x00R\famountMicros\x88\x01\x01\x12\x1a\n" +
-	"\bcurrency\x18\x03 \x01(\tR\bcurrency\x12-\n" +
-	"\x05lines\x18\x04 \x03(\v2\x17.dossier.events.v1.LineR\x05linesB\x10\n" +
+	"\bcurrency\x18\x03 \x01(\tR\bcurrency\x121\n" +
+	"\x05lines\x18\x04 \x03(\v2\x1b.dossier.state.v1.OrderLineR\x05linesB\x10\n" +
 	"\x0e_amount_micros\"e\n" +
 	"\vCustomFacts\x124\n" +
 	"\x06events\x18\x01 \x03(\v2\x1c.dossier.state.v1.CustomFactR\x06events\x12 \n" +
@@ -1626,7 +1730,7 @@ func file_dossier_state_v1_facts_proto_rawDescGZIP() []byte {
 	return file_dossier_state_v1_facts_proto_rawDescData
 }
 
-var file_dossier_state_v1_facts_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_dossier_state_v1_facts_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_dossier_state_v1_facts_proto_goTypes = []any{
 	(*Stamp)(nil),           // 0: dossier.state.v1.Stamp
 	(*Facts)(nil),           // 1: dossier.state.v1.Facts
@@ -1644,20 +1748,20 @@ var file_dossier_state_v1_facts_proto_goTypes = []any{
 	(*ProductFact)(nil),     // 13: dossier.state.v1.ProductFact
 	(*CartEntry)(nil),       // 14: dossier.state.v1.CartEntry
 	(*OrderRow)(nil),        // 15: dossier.state.v1.OrderRow
-	(*Refund)(nil),          // 16: dossier.state.v1.Refund
-	(*CustomFacts)(nil),     // 17: dossier.state.v1.CustomFacts
-	(*CustomFact)(nil),      // 18: dossier.state.v1.CustomFact
-	(v1.Role)(0),            // 19: dossier.log.v1.Role
-	(v11.Type)(0),           // 20: dossier.events.v1.Type
-	(*v11.Line)(nil),        // 21: dossier.events.v1.Line
+	(*OrderLine)(nil),       // 16: dossier.state.v1.OrderLine
+	(*Refund)(nil),          // 17: dossier.state.v1.Refund
+	(*CustomFacts)(nil),     // 18: dossier.state.v1.CustomFacts
+	(*CustomFact)(nil),      // 19: dossier.state.v1.CustomFact
+	(v1.Role)(0),            // 20: dossier.log.v1.Role
+	(v11.Type)(0),           // 21: dossier.events.v1.Type
 }
 var file_dossier_state_v1_facts_proto_depIdxs = []int32{
-	19, // 0: dossier.state.v1.Stamp.role:type_name -> dossier.log.v1.Role
+	20, // 0: dossier.state.v1.Stamp.role:type_name -> dossier.log.v1.Role
 	2,  // 1: dossier.state.v1.Facts.identifiers:type_name -> dossier.state.v1.IdentifierFact
 	3,  // 2: dossier.state.v1.Facts.traits:type_name -> dossier.state.v1.TraitFact
 	4,  // 3: dossier.state.v1.Facts.engagement:type_name -> dossier.state.v1.EngagementFacts
 	9,  // 4: dossier.state.v1.Facts.orders:type_name -> dossier.state.v1.OrdersFacts
-	17, // 5: dossier.state.v1.Facts.custom:type_name -> dossier.state.v1.CustomFacts
+	18, // 5: dossier.state.v1.Facts.custom:type_name -> dossier.state.v1.CustomFacts
 	0,  // 6: dossier.state.v1.IdentifierFact.first:type_name -> dossier.state.v1.Stamp
 	0,  // 7: dossier.state.v1.TraitFact.stamp:type_name -> dossier.state.v1.Stamp
 	0,  // 8: dossier.state.v1.EngagementFacts.last_page:type_name -> dossier.state.v1.Stamp
@@ -1671,29 +1775,28 @@ var file_dossier_state_v1_facts_proto_depIdxs = []int32{
 	13, // 16: dossier.state.v1.OrdersFacts.products:type_name -> dossier.state.v1.ProductFact
 	0,  // 17: dossier.state.v1.OrdersFacts.last_placed:type_name -> dossier.state.v1.Stamp
 	14, // 18: dossier.state.v1.OrdersFacts.cart:type_name -> dossier.state.v1.CartEntry
-	10, // 19: dossier.state.v1.CurrencySum.sum:type_name -> dossier.state.v1.Sum
-	11, // 20: dossier.state.v1.OrderDay.net:type_name -> dossier.state.v1.CurrencySum
-	0,  // 21: dossier.state.v1.ProductFact.named:type_name -> dossier.state.v1.Stamp
-	10, // 22: dossier.state.v1.ProductFact.units:type_name -> dossier.state.v1.Sum
-	11, // 23: dossier.state.v1.ProductFact.revenue:type_name -> dossier.state.v1.CurrencySum
-	0,  // 24: dossier.state.v1.CartEntry.stamp:type_name -> dossier.state.v1.Stamp
-	20, // 25: dossier.state.v1.CartEntry.type:type_name -> dossier.events.v1.Type
-	0,  // 26: dossier.state.v1.OrderRow.placed:type_name -> dossier.state.v1.Stamp
-	0,  // 27: dossier.state.v1.OrderRow.told:type_name -> dossier.state.v1.Stamp
-	21, // 28: dossier.state.v1.OrderRow.lines:type_name -> dossier.events.v1.Line
-	0,  // 29: dossier.state.v1.OrderRow.state:type_name -> dossier.state.v1.Stamp
-	0,  // 30: dossier.state.v1.OrderRow.delivered:type_name -> dossier.state.v1.Stamp
-	16, // 31: dossier.state.v1.OrderRow.refunds:type_name -> dossier.state.v1.Refund
-	0,  // 32: dossier.state.v1.OrderRow.paid:type_name -> dossier.state.v1.Stamp
-	0,  // 33: dossier.state.v1.OrderRow.shipped:type_name -> dossier.state.v1.Stamp
-	0,  // 34: dossier.state.v1.Refund.stamp:type_name -> dossier.state.v1.Stamp
-	21, // 35: dossier.state.v1.Refund.lines:type_name -> dossier.events.v1.Line
-	18, // 36: dossier.state.v1.CustomFacts.events:type_name -> dossier.state.v1.CustomFact
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	0,  // 19: dossier.state.v1.OrdersFacts.cart_dropped:type_name -> dossier.state.v1.Stamp
+	10, // 20: dossier.state.v1.CurrencySum.sum:type_name -> dossier.state.v1.Sum
+	11, // 21: dossier.state.v1.OrderDay.net:type_name -> dossier.state.v1.CurrencySum
+	0,  // 22: dossier.state.v1.ProductFact.named:type_name -> dossier.state.v1.Stamp
+	10, // 23: dossier.state.v1.ProductFact.units:type_name -> dossier.state.v1.Sum
+	11, // 24: dossier.state.v1.ProductFact.revenue:type_name -> dossier.state.v1.CurrencySum
+	0,  // 25: dossier.state.v1.CartEntry.stamp:type_name -> dossier.state.v1.Stamp
+	21, // 26: dossier.state.v1.CartEntry.type:type_name -> dossier.events.v1.Type
+	0,  // 27: dossier.state.v1.OrderRow.placed:type_name -> dossier.state.v1.Stamp
+	0,  // 28: dossier.state.v1.OrderRow.told:type_name -> dossier.state.v1.Stamp
+	10, // 29: dossier.state.v1.OrderRow.value:type_name -> dossier.state.v1.Sum
+	16, // 30: dossier.state.v1.OrderRow.lines:type_name -> dossier.state.v1.OrderLine
+	0,  // 31: dossier.state.v1.OrderRow.state:type_name -> dossier.state.v1.Stamp
+	17, // 32: dossier.state.v1.OrderRow.refunds:type_name -> dossier.state.v1.Refund
+	0,  // 33: dossier.state.v1.Refund.stamp:type_name -> dossier.state.v1.Stamp
+	16, // 34: dossier.state.v1.Refund.lines:type_name -> dossier.state.v1.OrderLine
+	19, // 35: dossier.state.v1.CustomFacts.events:type_name -> dossier.state.v1.CustomFact
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_dossier_state_v1_facts_proto_init() }
@@ -1705,13 +1808,14 @@ func file_dossier_state_v1_facts_proto_init() {
 	file_dossier_state_v1_facts_proto_msgTypes[14].OneofWrappers = []any{}
 	file_dossier_state_v1_facts_proto_msgTypes[15].OneofWrappers = []any{}
 	file_dossier_state_v1_facts_proto_msgTypes[16].OneofWrappers = []any{}
+	file_dossier_state_v1_facts_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dossier_state_v1_facts_proto_rawDesc), len(file_dossier_state_v1_facts_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
