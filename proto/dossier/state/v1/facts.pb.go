@@ -129,6 +129,7 @@ type Facts struct {
 	Engagement        *EngagementFacts  `protobuf:"bytes,6,opt,name=engagement,proto3" json:"engagement,omitempty"`
 	Orders            *OrdersFacts      `protobuf:"bytes,7,opt,name=orders,proto3" json:"orders,omitempty"`
 	Custom            *CustomFacts      `protobuf:"bytes,8,opt,name=custom,proto3" json:"custom,omitempty"`
+	Cart              *CartFacts        `protobuf:"bytes,10,opt,name=cart,proto3" json:"cart,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -222,6 +223,13 @@ func (x *Facts) GetOrders() *OrdersFacts {
 func (x *Facts) GetCustom() *CustomFacts {
 	if x != nil {
 		return x.Custom
+	}
+	return nil
+}
+
+func (x *Facts) GetCart() *CartFacts {
+	if x != nil {
+		return x.Cart
 	}
 	return nil
 }
@@ -668,21 +676,12 @@ type OrdersFacts struct {
 	Days                []*OrderDay            `protobuf:"bytes,6,rep,name=days,proto3" json:"days,omitempty"`                                                           // by day
 	Products            []*ProductFact         `protobuf:"bytes,7,rep,name=products,proto3" json:"products,omitempty"`                                                   // by product_id; <= 256
 	ProductsApproximate bool                   `protobuf:"varint,8,opt,name=products_approximate,json=productsApproximate,proto3" json:"products_approximate,omitempty"` // more than 256 were told; products is empty
-	LastPlaced          *Stamp                 `protobuf:"bytes,9,opt,name=last_placed,json=lastPlaced,proto3" json:"last_placed,omitempty"`                             // greatest stamp of an order.placed, cancelled or not
-	// Steps of the cart after last_placed, by stamp: the newest 256.
-	Cart []*CartEntry `protobuf:"bytes,10,rep,name=cart,proto3" json:"cart,omitempty"`
-	// The greatest stamp after last_placed that did not fit into cart; present
-	// means that the open cart is approximate.
-	CartDropped *Stamp `protobuf:"bytes,11,opt,name=cart_dropped,json=cartDropped,proto3" json:"cart_dropped,omitempty"`
-	// Derived from days and cart, kept so that an evaluation reads no list.
-	PurchaseDays    uint32 `protobuf:"varint,12,opt,name=purchase_days,json=purchaseDays,proto3" json:"purchase_days,omitempty"`          // days with orders
-	Median2         uint32 `protobuf:"varint,13,opt,name=median2,proto3" json:"median2,omitempty"`                                        // twice the median gap of purchase days, in days; 0 below 2
-	PreviousMedian2 uint32 `protobuf:"varint,14,opt,name=previous_median2,json=previousMedian2,proto3" json:"previous_median2,omitempty"` // the same without the last purchase day
-	// Of the open cart: when a product was last added or a checkout step made,
-	// microseconds. 0: no cart is open.
-	InterestAt    int64 `protobuf:"varint,15,opt,name=interest_at,json=interestAt,proto3" json:"interest_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Derived from days, kept so that an evaluation reads no list.
+	PurchaseDays    uint32 `protobuf:"varint,9,opt,name=purchase_days,json=purchaseDays,proto3" json:"purchase_days,omitempty"`           // days with orders
+	Median2         uint32 `protobuf:"varint,10,opt,name=median2,proto3" json:"median2,omitempty"`                                        // twice the median gap of purchase days, in days; 0 below 2
+	PreviousMedian2 uint32 `protobuf:"varint,11,opt,name=previous_median2,json=previousMedian2,proto3" json:"previous_median2,omitempty"` // the same without the last purchase day
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *OrdersFacts) Reset() {
@@ -771,27 +770,6 @@ func (x *OrdersFacts) GetProductsApproximate() bool {
 	return false
 }
 
-func (x *OrdersFacts) GetLastPlaced() *Stamp {
-	if x != nil {
-		return x.LastPlaced
-	}
-	return nil
-}
-
-func (x *OrdersFacts) GetCart() []*CartEntry {
-	if x != nil {
-		return x.Cart
-	}
-	return nil
-}
-
-func (x *OrdersFacts) GetCartDropped() *Stamp {
-	if x != nil {
-		return x.CartDropped
-	}
-	return nil
-}
-
 func (x *OrdersFacts) GetPurchaseDays() uint32 {
 	if x != nil {
 		return x.PurchaseDays
@@ -809,13 +787,6 @@ func (x *OrdersFacts) GetMedian2() uint32 {
 func (x *OrdersFacts) GetPreviousMedian2() uint32 {
 	if x != nil {
 		return x.PreviousMedian2
-	}
-	return 0
-}
-
-func (x *OrdersFacts) GetInterestAt() int64 {
-	if x != nil {
-		return x.InterestAt
 	}
 	return 0
 }
@@ -1106,6 +1077,79 @@ func (x *ProductFact) GetRevenue() []*CurrencySum {
 	return nil
 }
 
+type CartFacts struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	LastPlaced *Stamp                 `protobuf:"bytes,1,opt,name=last_placed,json=lastPlaced,proto3" json:"last_placed,omitempty"` // greatest stamp of an order.placed, cancelled or not
+	Entries    []*CartEntry           `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`                         // after last_placed, by stamp; the newest 256
+	// The greatest stamp after last_placed that did not fit into entries;
+	// present means that the open cart is approximate.
+	Dropped *Stamp `protobuf:"bytes,3,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	// Derived from entries, kept so that an evaluation reads no list: when a
+	// product was last added to the open cart or a checkout step made,
+	// microseconds. 0: no cart is open.
+	InterestAt    int64 `protobuf:"varint,4,opt,name=interest_at,json=interestAt,proto3" json:"interest_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CartFacts) Reset() {
+	*x = CartFacts{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CartFacts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CartFacts) ProtoMessage() {}
+
+func (x *CartFacts) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CartFacts.ProtoReflect.Descriptor instead.
+func (*CartFacts) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CartFacts) GetLastPlaced() *Stamp {
+	if x != nil {
+		return x.LastPlaced
+	}
+	return nil
+}
+
+func (x *CartFacts) GetEntries() []*CartEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *CartFacts) GetDropped() *Stamp {
+	if x != nil {
+		return x.Dropped
+	}
+	return nil
+}
+
+func (x *CartFacts) GetInterestAt() int64 {
+	if x != nil {
+		return x.InterestAt
+	}
+	return 0
+}
+
 // CartEntry is one step of a cart.
 type CartEntry struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -1121,7 +1165,7 @@ type CartEntry struct {
 
 func (x *CartEntry) Reset() {
 	*x = CartEntry{}
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[14]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1133,7 +1177,7 @@ func (x *CartEntry) String() string {
 func (*CartEntry) ProtoMessage() {}
 
 func (x *CartEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[14]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1146,7 +1190,7 @@ func (x *CartEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CartEntry.ProtoReflect.Descriptor instead.
 func (*CartEntry) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{14}
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CartEntry) GetStamp() *Stamp {
@@ -1212,7 +1256,7 @@ type OrderRow struct {
 
 func (x *OrderRow) Reset() {
 	*x = OrderRow{}
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[15]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1268,7 @@ func (x *OrderRow) String() string {
 func (*OrderRow) ProtoMessage() {}
 
 func (x *OrderRow) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[15]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1281,7 @@ func (x *OrderRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderRow.ProtoReflect.Descriptor instead.
 func (*OrderRow) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{15}
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OrderRow) GetOrderId() string {
@@ -1336,7 +1380,7 @@ type OrderLine struct {
 
 func (x *OrderLine) Reset() {
 	*x = OrderLine{}
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[16]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1392,7 @@ func (x *OrderLine) String() string {
 func (*OrderLine) ProtoMessage() {}
 
 func (x *OrderLine) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[16]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1405,7 @@ func (x *OrderLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderLine.ProtoReflect.Descriptor instead.
 func (*OrderLine) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{16}
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *OrderLine) GetProduct() string {
@@ -1397,7 +1441,7 @@ type Refund struct {
 
 func (x *Refund) Reset() {
 	*x = Refund{}
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[17]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1409,7 +1453,7 @@ func (x *Refund) String() string {
 func (*Refund) ProtoMessage() {}
 
 func (x *Refund) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[17]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1422,7 +1466,7 @@ func (x *Refund) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refund.ProtoReflect.Descriptor instead.
 func (*Refund) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{17}
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Refund) GetStamp() *Stamp {
@@ -1463,7 +1507,7 @@ type CustomFacts struct {
 
 func (x *CustomFacts) Reset() {
 	*x = CustomFacts{}
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[18]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +1519,7 @@ func (x *CustomFacts) String() string {
 func (*CustomFacts) ProtoMessage() {}
 
 func (x *CustomFacts) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[18]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +1532,7 @@ func (x *CustomFacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomFacts.ProtoReflect.Descriptor instead.
 func (*CustomFacts) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{18}
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CustomFacts) GetEvents() []*CustomFact {
@@ -1517,7 +1561,7 @@ type CustomFact struct {
 
 func (x *CustomFact) Reset() {
 	*x = CustomFact{}
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[19]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1529,7 +1573,7 @@ func (x *CustomFact) String() string {
 func (*CustomFact) ProtoMessage() {}
 
 func (x *CustomFact) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_facts_proto_msgTypes[19]
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1542,7 +1586,7 @@ func (x *CustomFact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomFact.ProtoReflect.Descriptor instead.
 func (*CustomFact) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{19}
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CustomFact) GetName() string {
@@ -1587,7 +1631,7 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x04role\x18\x05 \x01(\x0e2\x14.dossier.log.v1.RoleR\x04role\x12\"\n" +
 	"\n" +
 	"claimed_at\x18\x06 \x01(\x03H\x00R\tclaimedAt\x88\x01\x01B\r\n" +
-	"\v_claimed_at\"\xbc\x03\n" +
+	"\v_claimed_at\"\xed\x03\n" +
 	"\x05Facts\x12\"\n" +
 	"\rfirst_seen_at\x18\x01 \x01(\x03R\vfirstSeenAt\x12 \n" +
 	"\flast_seen_at\x18\x02 \x01(\x03R\n" +
@@ -1600,7 +1644,9 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"engagement\x18\x06 \x01(\v2!.dossier.state.v1.EngagementFactsR\n" +
 	"engagement\x125\n" +
 	"\x06orders\x18\a \x01(\v2\x1d.dossier.state.v1.OrdersFactsR\x06orders\x125\n" +
-	"\x06custom\x18\b \x01(\v2\x1d.dossier.state.v1.CustomFactsR\x06custom\"i\n" +
+	"\x06custom\x18\b \x01(\v2\x1d.dossier.state.v1.CustomFactsR\x06custom\x12/\n" +
+	"\x04cart\x18\n" +
+	" \x01(\v2\x1b.dossier.state.v1.CartFactsR\x04cart\"i\n" +
 	"\x0eIdentifierFact\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x12-\n" +
@@ -1631,7 +1677,7 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04bits\x18\x02 \x01(\x06R\x04bits\"=\n" +
 	"\tSlotChunk\x120\n" +
-	"\x05words\x18\x01 \x03(\v2\x1a.dossier.state.v1.SlotWordR\x05words\"\x89\x05\n" +
+	"\x05words\x18\x01 \x03(\v2\x1a.dossier.state.v1.SlotWordR\x05words\"\xc1\x03\n" +
 	"\vOrdersFacts\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x12\x1c\n" +
 	"\tcancelled\x18\x02 \x01(\rR\tcancelled\x12\x18\n" +
@@ -1640,17 +1686,11 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x03net\x18\x05 \x03(\v2\x1d.dossier.state.v1.CurrencySumR\x03net\x12.\n" +
 	"\x04days\x18\x06 \x03(\v2\x1a.dossier.state.v1.OrderDayR\x04days\x129\n" +
 	"\bproducts\x18\a \x03(\v2\x1d.dossier.state.v1.ProductFactR\bproducts\x121\n" +
-	"\x14products_approximate\x18\b \x01(\bR\x13productsApproximate\x128\n" +
-	"\vlast_placed\x18\t \x01(\v2\x17.dossier.state.v1.StampR\n" +
-	"lastPlaced\x12/\n" +
-	"\x04cart\x18\n" +
-	" \x03(\v2\x1b.dossier.state.v1.CartEntryR\x04cart\x12:\n" +
-	"\fcart_dropped\x18\v \x01(\v2\x17.dossier.state.v1.StampR\vcartDropped\x12#\n" +
-	"\rpurchase_days\x18\f \x01(\rR\fpurchaseDays\x12\x18\n" +
-	"\amedian2\x18\r \x01(\rR\amedian2\x12)\n" +
-	"\x10previous_median2\x18\x0e \x01(\rR\x0fpreviousMedian2\x12\x1f\n" +
-	"\vinterest_at\x18\x0f \x01(\x03R\n" +
-	"interestAt\"+\n" +
+	"\x14products_approximate\x18\b \x01(\bR\x13productsApproximate\x12#\n" +
+	"\rpurchase_days\x18\t \x01(\rR\fpurchaseDays\x12\x18\n" +
+	"\amedian2\x18\n" +
+	" \x01(\rR\amedian2\x12)\n" +
+	"\x10previous_median2\x18\v \x01(\rR\x0fpreviousMedian2\"+\n" +
 	"\x03Sum\x12\x12\n" +
 	"\x04high\x18\x01 \x01(\x03R\x04high\x12\x10\n" +
 	"\x03low\x18\x02 \x01(\x06R\x03low\"l\n" +
@@ -1672,7 +1712,14 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x05named\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x05named\x12\x14\n" +
 	"\x05lines\x18\x04 \x01(\rR\x05lines\x12+\n" +
 	"\x05units\x18\x05 \x01(\v2\x15.dossier.state.v1.SumR\x05units\x127\n" +
-	"\arevenue\x18\x06 \x03(\v2\x1d.dossier.state.v1.CurrencySumR\arevenue\"\x84\x02\n" +
+	"\arevenue\x18\x06 \x03(\v2\x1d.dossier.state.v1.CurrencySumR\arevenue\"\xd0\x01\n" +
+	"\tCartFacts\x128\n" +
+	"\vlast_placed\x18\x01 \x01(\v2\x17.dossier.state.v1.StampR\n" +
+	"lastPlaced\x125\n" +
+	"\aentries\x18\x02 \x03(\v2\x1b.dossier.state.v1.CartEntryR\aentries\x121\n" +
+	"\adropped\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\adropped\x12\x1f\n" +
+	"\vinterest_at\x18\x04 \x01(\x03R\n" +
+	"interestAt\"\x84\x02\n" +
 	"\tCartEntry\x12-\n" +
 	"\x05stamp\x18\x01 \x01(\v2\x17.dossier.state.v1.StampR\x05stamp\x12+\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x17.dossier.events.v1.TypeR\x04type\x12\x1d\n" +
@@ -1730,7 +1777,7 @@ func file_dossier_state_v1_facts_proto_rawDescGZIP() []byte {
 	return file_dossier_state_v1_facts_proto_rawDescData
 }
 
-var file_dossier_state_v1_facts_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_dossier_state_v1_facts_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_dossier_state_v1_facts_proto_goTypes = []any{
 	(*Stamp)(nil),           // 0: dossier.state.v1.Stamp
 	(*Facts)(nil),           // 1: dossier.state.v1.Facts
@@ -1746,57 +1793,59 @@ var file_dossier_state_v1_facts_proto_goTypes = []any{
 	(*CurrencySum)(nil),     // 11: dossier.state.v1.CurrencySum
 	(*OrderDay)(nil),        // 12: dossier.state.v1.OrderDay
 	(*ProductFact)(nil),     // 13: dossier.state.v1.ProductFact
-	(*CartEntry)(nil),       // 14: dossier.state.v1.CartEntry
-	(*OrderRow)(nil),        // 15: dossier.state.v1.OrderRow
-	(*OrderLine)(nil),       // 16: dossier.state.v1.OrderLine
-	(*Refund)(nil),          // 17: dossier.state.v1.Refund
-	(*CustomFacts)(nil),     // 18: dossier.state.v1.CustomFacts
-	(*CustomFact)(nil),      // 19: dossier.state.v1.CustomFact
-	(v1.Role)(0),            // 20: dossier.log.v1.Role
-	(v11.Type)(0),           // 21: dossier.events.v1.Type
+	(*CartFacts)(nil),       // 14: dossier.state.v1.CartFacts
+	(*CartEntry)(nil),       // 15: dossier.state.v1.CartEntry
+	(*OrderRow)(nil),        // 16: dossier.state.v1.OrderRow
+	(*OrderLine)(nil),       // 17: dossier.state.v1.OrderLine
+	(*Refund)(nil),          // 18: dossier.state.v1.Refund
+	(*CustomFacts)(nil),     // 19: dossier.state.v1.CustomFacts
+	(*CustomFact)(nil),      // 20: dossier.state.v1.CustomFact
+	(v1.Role)(0),            // 21: dossier.log.v1.Role
+	(v11.Type)(0),           // 22: dossier.events.v1.Type
 }
 var file_dossier_state_v1_facts_proto_depIdxs = []int32{
-	20, // 0: dossier.state.v1.Stamp.role:type_name -> dossier.log.v1.Role
+	21, // 0: dossier.state.v1.Stamp.role:type_name -> dossier.log.v1.Role
 	2,  // 1: dossier.state.v1.Facts.identifiers:type_name -> dossier.state.v1.IdentifierFact
 	3,  // 2: dossier.state.v1.Facts.traits:type_name -> dossier.state.v1.TraitFact
 	4,  // 3: dossier.state.v1.Facts.engagement:type_name -> dossier.state.v1.EngagementFacts
 	9,  // 4: dossier.state.v1.Facts.orders:type_name -> dossier.state.v1.OrdersFacts
-	18, // 5: dossier.state.v1.Facts.custom:type_name -> dossier.state.v1.CustomFacts
-	0,  // 6: dossier.state.v1.IdentifierFact.first:type_name -> dossier.state.v1.Stamp
-	0,  // 7: dossier.state.v1.TraitFact.stamp:type_name -> dossier.state.v1.Stamp
-	0,  // 8: dossier.state.v1.EngagementFacts.last_page:type_name -> dossier.state.v1.Stamp
-	5,  // 9: dossier.state.v1.EngagementFacts.days:type_name -> dossier.state.v1.DayCount
-	6,  // 10: dossier.state.v1.EngagementFacts.pages:type_name -> dossier.state.v1.KeyCount
-	7,  // 11: dossier.state.v1.EngagementFacts.words:type_name -> dossier.state.v1.SlotWord
-	7,  // 12: dossier.state.v1.SlotChunk.words:type_name -> dossier.state.v1.SlotWord
-	10, // 13: dossier.state.v1.OrdersFacts.units:type_name -> dossier.state.v1.Sum
-	11, // 14: dossier.state.v1.OrdersFacts.net:type_name -> dossier.state.v1.CurrencySum
-	12, // 15: dossier.state.v1.OrdersFacts.days:type_name -> dossier.state.v1.OrderDay
-	13, // 16: dossier.state.v1.OrdersFacts.products:type_name -> dossier.state.v1.ProductFact
-	0,  // 17: dossier.state.v1.OrdersFacts.last_placed:type_name -> dossier.state.v1.Stamp
-	14, // 18: dossier.state.v1.OrdersFacts.cart:type_name -> dossier.state.v1.CartEntry
-	0,  // 19: dossier.state.v1.OrdersFacts.cart_dropped:type_name -> dossier.state.v1.Stamp
-	10, // 20: dossier.state.v1.CurrencySum.sum:type_name -> dossier.state.v1.Sum
-	11, // 21: dossier.state.v1.OrderDay.net:type_name -> dossier.state.v1.CurrencySum
-	0,  // 22: dossier.state.v1.ProductFact.named:type_name -> dossier.state.v1.Stamp
-	10, // 23: dossier.state.v1.ProductFact.units:type_name -> dossier.state.v1.Sum
-	11, // 24: dossier.state.v1.ProductFact.revenue:type_name -> dossier.state.v1.CurrencySum
-	0,  // 25: dossier.state.v1.CartEntry.stamp:type_name -> dossier.state.v1.Stamp
-	21, // 26: dossier.state.v1.CartEntry.type:type_name -> dossier.events.v1.Type
-	0,  // 27: dossier.state.v1.OrderRow.placed:type_name -> dossier.state.v1.Stamp
-	0,  // 28: dossier.state.v1.OrderRow.told:type_name -> dossier.state.v1.Stamp
-	10, // 29: dossier.state.v1.OrderRow.value:type_name -> dossier.state.v1.Sum
-	16, // 30: dossier.state.v1.OrderRow.lines:type_name -> dossier.state.v1.OrderLine
-	0,  // 31: dossier.state.v1.OrderRow.state:type_name -> dossier.state.v1.Stamp
-	17, // 32: dossier.state.v1.OrderRow.refunds:type_name -> dossier.state.v1.Refund
-	0,  // 33: dossier.state.v1.Refund.stamp:type_name -> dossier.state.v1.Stamp
-	16, // 34: dossier.state.v1.Refund.lines:type_name -> dossier.state.v1.OrderLine
-	19, // 35: dossier.state.v1.CustomFacts.events:type_name -> dossier.state.v1.CustomFact
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	19, // 5: dossier.state.v1.Facts.custom:type_name -> dossier.state.v1.CustomFacts
+	14, // 6: dossier.state.v1.Facts.cart:type_name -> dossier.state.v1.CartFacts
+	0,  // 7: dossier.state.v1.IdentifierFact.first:type_name -> dossier.state.v1.Stamp
+	0,  // 8: dossier.state.v1.TraitFact.stamp:type_name -> dossier.state.v1.Stamp
+	0,  // 9: dossier.state.v1.EngagementFacts.last_page:type_name -> dossier.state.v1.Stamp
+	5,  // 10: dossier.state.v1.EngagementFacts.days:type_name -> dossier.state.v1.DayCount
+	6,  // 11: dossier.state.v1.EngagementFacts.pages:type_name -> dossier.state.v1.KeyCount
+	7,  // 12: dossier.state.v1.EngagementFacts.words:type_name -> dossier.state.v1.SlotWord
+	7,  // 13: dossier.state.v1.SlotChunk.words:type_name -> dossier.state.v1.SlotWord
+	10, // 14: dossier.state.v1.OrdersFacts.units:type_name -> dossier.state.v1.Sum
+	11, // 15: dossier.state.v1.OrdersFacts.net:type_name -> dossier.state.v1.CurrencySum
+	12, // 16: dossier.state.v1.OrdersFacts.days:type_name -> dossier.state.v1.OrderDay
+	13, // 17: dossier.state.v1.OrdersFacts.products:type_name -> dossier.state.v1.ProductFact
+	10, // 18: dossier.state.v1.CurrencySum.sum:type_name -> dossier.state.v1.Sum
+	11, // 19: dossier.state.v1.OrderDay.net:type_name -> dossier.state.v1.CurrencySum
+	0,  // 20: dossier.state.v1.ProductFact.named:type_name -> dossier.state.v1.Stamp
+	10, // 21: dossier.state.v1.ProductFact.units:type_name -> dossier.state.v1.Sum
+	11, // 22: dossier.state.v1.ProductFact.revenue:type_name -> dossier.state.v1.CurrencySum
+	0,  // 23: dossier.state.v1.CartFacts.last_placed:type_name -> dossier.state.v1.Stamp
+	15, // 24: dossier.state.v1.CartFacts.entries:type_name -> dossier.state.v1.CartEntry
+	0,  // 25: dossier.state.v1.CartFacts.dropped:type_name -> dossier.state.v1.Stamp
+	0,  // 26: dossier.state.v1.CartEntry.stamp:type_name -> dossier.state.v1.Stamp
+	22, // 27: dossier.state.v1.CartEntry.type:type_name -> dossier.events.v1.Type
+	0,  // 28: dossier.state.v1.OrderRow.placed:type_name -> dossier.state.v1.Stamp
+	0,  // 29: dossier.state.v1.OrderRow.told:type_name -> dossier.state.v1.Stamp
+	10, // 30: dossier.state.v1.OrderRow.value:type_name -> dossier.state.v1.Sum
+	17, // 31: dossier.state.v1.OrderRow.lines:type_name -> dossier.state.v1.OrderLine
+	0,  // 32: dossier.state.v1.OrderRow.state:type_name -> dossier.state.v1.Stamp
+	18, // 33: dossier.state.v1.OrderRow.refunds:type_name -> dossier.state.v1.Refund
+	0,  // 34: dossier.state.v1.Refund.stamp:type_name -> dossier.state.v1.Stamp
+	17, // 35: dossier.state.v1.Refund.lines:type_name -> dossier.state.v1.OrderLine
+	20, // 36: dossier.state.v1.CustomFacts.events:type_name -> dossier.state.v1.CustomFact
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_dossier_state_v1_facts_proto_init() }
@@ -1805,17 +1854,17 @@ func file_dossier_state_v1_facts_proto_init() {
 		return
 	}
 	file_dossier_state_v1_facts_proto_msgTypes[0].OneofWrappers = []any{}
-	file_dossier_state_v1_facts_proto_msgTypes[14].OneofWrappers = []any{}
 	file_dossier_state_v1_facts_proto_msgTypes[15].OneofWrappers = []any{}
 	file_dossier_state_v1_facts_proto_msgTypes[16].OneofWrappers = []any{}
 	file_dossier_state_v1_facts_proto_msgTypes[17].OneofWrappers = []any{}
+	file_dossier_state_v1_facts_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dossier_state_v1_facts_proto_rawDesc), len(file_dossier_state_v1_facts_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

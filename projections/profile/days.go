@@ -1,0 +1,158 @@
+package profile
+
+import (
+	"cmp"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
+)
+
+// The days of the orders section: which days have orders, when on them, and
+// the gaps between them. The stages read them.
+
+// LastPurchaseDays returns the last day with an order that counts and the one
+// before it, or nil. Not to be changed.
+func LastPurchaseDays(o *statev1.OrdersFacts) (last, previous *statev1.OrderDay) {
+	days := o.GetDays()
+	for i := len(days) - 1; i >= 0; i-- {
+		switch {
+		case !isPurchaseDay(days[i]):
+			// Money of a refund whose order is not known.
+		case last == nil:
+			last = days[i]
+		default:
+			return last, days[i]
+		}
+	}
+	return last, nil
+}
+
+func isPurchaseDay(d *statev1.OrderDay) bool { return d.Orders > 0 }
+
+func findDay(o *statev1.OrdersFacts, day int32) (int, bool) {
+	return slices.BinarySearchFunc(o.Days, day, func(d *statev1.OrderDay, day int32) int { return cmp.Compare(d.Day, day) })
+}
+
+func ensureDay(o *statev1.OrdersFacts, day int32) *statev1.OrderDay {
+	i, found := findDay(o, day)
+	if !found {
+		o.Days = slices.Insert(o.Days, i, &statev1.OrderDay{Day: day})
+	}
+	return o.Days[i]
+}
+
+func dropEmptyDay(o *statev1.OrdersFacts, day int32) {
+	if i, found := findDay(o, day); found && o.Days[i].Orders == 0 && len(o.Days[i].Net) == 0 {
+		o.Days = slices.Delete(o.Days, i, i+1)
+	}
+}
+
+// moveDay moves an order from its day before to its day after, either of which
+// may be none, and keeps the times and gaps of days right.
+func moveDay(o *statev1.OrdersFacts, before, after *contribution, a *application) error {
+	if before.counted == after.counted && before.at == after.at && before.delivered == after.delivered {
+		return nil
+	}
+	purchaseDays := false // whether a day became or ceased to be one
+	if before.counted {
+		d := ensureDay(o, before.day)
+		d.Orders--
+		d.Delivered -= one(before.delivered)
+		switch {
+		case d.Orders == 0:
+			d.FirstAt, d.LastAt, purchaseDays = 0, 0, true
+		case losesExtreme(d, before, after):
+			if err := scanDay(d, a); err != nil {
+				return err
+			}
+		}
+	}
+	if after.counted {
+		d := ensureDay(o, after.day)
+		if d.Orders == 0 {
+			d.FirstAt, d.LastAt, purchaseDays = after.at, after.at, true
+		}
+		d.FirstAt, d.LastAt = min(d.FirstAt, after.at), max(d.LastAt, after.at)
+		d.Orders++
+		d.Delivered += one(after.delivered)
+	}
+	if before.counted {
+		dropEmptyDay(o, before.day)
+	}
+	if purchaseDays {
+		measureGaps(o)
+	}
+	return nil
+}
+
+// losesExtreme reports whether the first or last time of a day may no longer
+// be right after an order moved away from it, other orders staying. Where the
+// order only moves further out, as when a later telling of the newest order
+// wins, it is not lost.
+func losesExtreme(d *statev1.OrderDay, before, after *contribution) bool {
+	stays := after.counted && after.day == before.day
+	return before.at == d.FirstAt && !(stays && after.at <= before.at) ||
+		before.at == d.LastAt && !(stays && after.at >= before.at)
+}
+
+// scanDay finds the first and last order of a day among the customer's rows.
+// It is the only place that reads them all, and rarely reached: when the first
+// or last of several orders of a day is cancelled or turns out to be of
+// another time.
+func scanDay(d *statev1.OrderDay, a *application) error {
+	d.FirstAt, d.LastAt = 0, 0
+	return a.rows.Scan(RowOrder, func(_, value []byte) error {
+		row := &statev1.OrderRow{}
+		if err := proto.Unmarshal(value, row); err != nil {
+			return err
+		}
+		if row.Placed == nil || row.Cancelled || a.env.Zone.Day(row.Placed.OccurredAt) != d.Day {
+			return nil
+		}
+		at := row.Placed.OccurredAt
+		if d.FirstAt == 0 || at < d.FirstAt {
+			d.FirstAt = at
+		}
+		d.LastAt = max(d.LastAt, at)
+		return nil
+	})
+}
+
+// measureGaps works out the number of purchase days and the medians of the
+// gaps between them, with and without the last day.
+func measureGaps(o *statev1.OrdersFacts) {
+	var gaps []uint32
+	o.PurchaseDays = 0
+	var last int32
+	for _, d := range o.Days {
+		if !isPurchaseDay(d) {
+			continue
+		}
+		if o.PurchaseDays > 0 {
+			gaps = append(gaps, uint32(d.Day-last))
+		}
+		last = d.Day
+		o.PurchaseDays++
+	}
+	var newest uint32
+	if n := len(gaps); n > 0 {
+		newest = gaps[n-1]
+	}
+	slices.Sort(gaps)
+	o.Median2 = median2(gaps)
+	if i, found := slices.BinarySearch(gaps, newest); found {
+		gaps = slices.Delete(gaps, i, i+1)
+	}
+	o.PreviousMedian2 = median2(gaps)
+}
+
+// median2 is twice the median of a sorted list; 0 of none.
+func median2(sorted []uint32) uint32 {
+	n := len(sorted)
+	if n == 0 {
+		return 0
+	}
+	return sorted[(n-1)/2] + sorted[n/2]
+}

@@ -1,0 +1,112 @@
+package profile
+
+import (
+	"slices"
+	"strings"
+
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
+	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
+)
+
+// Identifiers: the union of what events told about their subject, each with
+// the stamp of the earliest event that told it. All fields are facts. The
+// gateway normalised the values.
+
+func foldIdentifiers(f *statev1.Facts, a *application) error {
+	if a.Header.GetRole() != logv1.Role_ROLE_SUBJECT {
+		return nil // the identifiers in the body are the subject's
+	}
+	for _, id := range a.Body.GetIdentifiers() {
+		i, found := slices.BinarySearchFunc(f.Identifiers, id, compareIdentifiers)
+		switch {
+		case !found:
+			f.Identifiers = slices.Insert(f.Identifiers, i, &statev1.IdentifierFact{Type: id.GetType(), Value: id.GetValue(), First: a.stamp})
+		case CompareStamps(a.stamp, f.Identifiers[i].First) < 0:
+			f.Identifiers[i].First = a.stamp
+		}
+	}
+	return nil
+}
+
+func compareIdentifiers(have *statev1.IdentifierFact, told *eventsv1.Identifier) int {
+	if n := strings.Compare(have.Type, told.GetType()); n != 0 {
+		return n
+	}
+	return strings.Compare(have.Value, told.GetValue())
+}
+
+// encodeIdentifiers: list of (type, value, first occurrence).
+func encodeIdentifiers(e *encoder, f *statev1.Facts) {
+	if len(f.Identifiers) == 0 {
+		return
+	}
+	e.length(len(f.Identifiers))
+	for _, id := range f.Identifiers {
+		e.string(id.Type)
+		e.string(id.Value)
+		e.int(id.First.GetOccurredAt())
+	}
+}
+
+func renderIdentifiers(f *statev1.Facts, r *rendering) {
+	r.into.Identifiers = nil
+	for _, id := range f.Identifiers {
+		r.into.Identifiers = append(r.into.Identifiers, &queryv1.Identifier{
+			Type:        id.Type,
+			Value:       id.Value,
+			FirstSeenAt: timestamp(id.First.GetOccurredAt()),
+			Source:      id.First.GetSource(),
+		})
+	}
+}
+
+// Identified reports whether somebody is known behind the customer: he has an
+// identifier other than anonymous, device or guest.
+func Identified(f *statev1.Facts) bool {
+	for _, id := range f.GetIdentifiers() {
+		if strength(id.Type) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// strength ranks the types of identifiers as the resolver does: user_id,
+// <system>_id, email, phone, then those of nobody in particular.
+func strength(kind string) int {
+	switch kind {
+	case "user_id":
+		return 4
+	case "email":
+		return 2
+	case "phone":
+		return 1
+	case "anonymous_id", "device_id", "guest", "guest_id":
+		return 0
+	}
+	return 3
+}
+
+// Name is what to call the customer: the trait "name", else first and last
+// name, else the strongest identifier, of equally strong ones the first by
+// (type, value). It is "" of a customer about whom nothing is known.
+func Name(f *statev1.Facts) string {
+	if name := textTrait(f, "name"); name != "" {
+		return name
+	}
+	first := textTrait(f, "firstName", "first_name")
+	last := textTrait(f, "lastName", "last_name")
+	if name := strings.TrimSpace(first + " " + last); name != "" {
+		return name
+	}
+	var name string
+	best := -1
+	for _, id := range f.GetIdentifiers() {
+		if s := strength(id.Type); s > best {
+			best, name = s, id.Value
+		}
+	}
+	return name
+}

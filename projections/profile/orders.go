@@ -1,0 +1,605 @@
+package profile
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
+	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
+)
+
+// Orders: what the customer bought, gave back and cancelled. All fields are
+// facts, revenue12m alone is standing: it sums the days of facts that lie in
+// the window up to settled time. It and the value in base currency are not in
+// the digest.
+//
+// An order is a row, one for each order_id (none told: the event id, so that a
+// refund may name it by that). The row keeps who won which part of it:
+//
+//	placed     latest order.placed                  when it was bought
+//	told       latest order.placed or .updated      amounts, currency, lines
+//	state      latest order.placed or .cancelled    whether it is cancelled
+//	delivered  any order.delivered
+//	refunds    every order.refunded
+//
+// What a row adds to the customer's totals ([contribution]) is a function of
+// the row alone, and totals move by new − old. So events of an order may come
+// in any order, a refund before the order it is of.
+
+// maxRowIDBytes bounds the id of a row; longer order ids are rows under their
+// SHA-256.
+const maxRowIDBytes = 255
+
+func foldOrders(f *statev1.Facts, a *application) error {
+	kind := a.Header.GetType()
+	if !changesOrder(kind) {
+		return nil
+	}
+	if f.Orders == nil {
+		f.Orders = &statev1.OrdersFacts{Units: &statev1.Sum{}}
+	}
+	o, id := f.Orders, orderID(a)
+	row := &statev1.OrderRow{}
+	if err := getRow(a.rows, RowOrder, rowID(id), row); err != nil {
+		return fmt.Errorf("load order %q: %w", id, err)
+	}
+	before := contributionOf(row, a.env)
+	row.OrderId = id
+	if !tellOrder(row, a) {
+		f.Flags |= uint32(FlagNoValue)
+	}
+	after := contributionOf(row, a.env)
+	if err := putRow(a.rows, RowOrder, rowID(id), row); err != nil {
+		return fmt.Errorf("store order %q: %w", id, err)
+	}
+	if kind == eventsv1.Type_TYPE_ORDER_REFUNDED {
+		o.Refunds++
+	}
+	noteProducts(o, a)
+	moveTotals(o, &before, &after)
+	if err := moveDay(o, &before, &after, a); err != nil {
+		return fmt.Errorf("scan orders for the times of a day: %w", err)
+	}
+	return nil
+}
+
+func changesOrder(kind eventsv1.Type) bool {
+	switch kind {
+	case eventsv1.Type_TYPE_ORDER_PLACED,
+		eventsv1.Type_TYPE_ORDER_UPDATED,
+		eventsv1.Type_TYPE_ORDER_CANCELLED,
+		eventsv1.Type_TYPE_ORDER_DELIVERED,
+		eventsv1.Type_TYPE_ORDER_REFUNDED:
+		return true
+	}
+	return false
+}
+
+func orderID(a *application) string {
+	if id := a.Body.GetOrder().GetOrderId(); id != "" {
+		return id
+	}
+	return a.Header.GetEventId()
+}
+
+func rowID(orderID string) []byte {
+	if len(orderID) > maxRowIDBytes {
+		sum := sha256.Sum256([]byte(orderID))
+		return sum[:]
+	}
+	return []byte(orderID)
+}
+
+// tellOrder takes an event into its order's row. It reports whether an event
+// that should tell an amount did.
+func tellOrder(row *statev1.OrderRow, a *application) (valued bool) {
+	switch told := a.Body.GetOrder(); a.Header.GetType() {
+	case eventsv1.Type_TYPE_ORDER_PLACED:
+		if outranks(a.stamp, row.Placed) {
+			row.Placed = a.stamp
+		}
+		if outranks(a.stamp, row.State) {
+			row.State, row.Cancelled = a.stamp, false
+		}
+		return tellAmounts(row, told, a.stamp)
+	case eventsv1.Type_TYPE_ORDER_UPDATED:
+		return tellAmounts(row, told, a.stamp)
+	case eventsv1.Type_TYPE_ORDER_CANCELLED:
+		if outranks(a.stamp, row.State) {
+			row.State, row.Cancelled = a.stamp, true
+		}
+	case eventsv1.Type_TYPE_ORDER_DELIVERED:
+		row.Delivered = true
+	case eventsv1.Type_TYPE_ORDER_REFUNDED:
+		r := &statev1.Refund{Stamp: a.stamp, AmountMicros: refundAmount(told), Currency: told.GetCurrency(), Lines: orderLines(told)}
+		i, _ := slices.BinarySearchFunc(row.Refunds, a.stamp, func(r *statev1.Refund, s *statev1.Stamp) int { return CompareStamps(r.Stamp, s) })
+		row.Refunds = slices.Insert(row.Refunds, i, r)
+	}
+	return true
+}
+
+func tellAmounts(row *statev1.OrderRow, told *eventsv1.Order, stamp *statev1.Stamp) (valued bool) {
+	value, valued := orderValue(told)
+	if outranks(stamp, row.Told) {
+		row.Told = stamp
+		row.HasValue, row.Value = valued, value.message()
+		row.TotalMicros = copied(told.GetTotalMicros(), told != nil && told.TotalMicros != nil)
+		row.Currency, row.Lines = told.GetCurrency(), orderLines(told)
+	}
+	return valued
+}
+
+// orderValue is revenue, else total − tax − shipping, else value, else the sum
+// of the lines that have a price. It reports whether any of them was told.
+func orderValue(o *eventsv1.Order) (value wide, told bool) {
+	switch {
+	case o == nil:
+		return wide{}, false
+	case o.RevenueMicros != nil:
+		return wideOf(*o.RevenueMicros), true
+	case o.TotalMicros != nil:
+		return wideOf(*o.TotalMicros).sub(wideOf(o.GetTaxMicros())).sub(wideOf(o.GetShippingMicros())), true
+	case o.ValueMicros != nil:
+		return wideOf(*o.ValueMicros), true
+	}
+	for _, line := range o.Lines {
+		if l := orderLine(line); l.PriceMicros != nil {
+			value, told = value.add(mulMicros(*l.PriceMicros, l.QuantityMicros)), true
+		}
+	}
+	return value, told
+}
+
+// refundAmount is what was paid back: total, and for publishers who tell it
+// under the other names, revenue, else value. Absent means all that is left.
+func refundAmount(o *eventsv1.Order) *int64 {
+	switch {
+	case o == nil:
+		return nil
+	case o.TotalMicros != nil:
+		return copied(*o.TotalMicros, true)
+	case o.RevenueMicros != nil:
+		return copied(*o.RevenueMicros, true)
+	case o.ValueMicros != nil:
+		return copied(*o.ValueMicros, true)
+	}
+	return nil
+}
+
+// copied is a pointer to a copy of n: facts never point into an event.
+func copied(n int64, present bool) *int64 {
+	if !present {
+		return nil
+	}
+	return &n
+}
+
+func orderLines(o *eventsv1.Order) []*statev1.OrderLine {
+	if len(o.GetLines()) == 0 {
+		return nil
+	}
+	lines := make([]*statev1.OrderLine, len(o.Lines))
+	for i, line := range o.Lines {
+		lines[i] = orderLine(line)
+	}
+	return lines
+}
+
+// orderLine is what sums need of a line; a nil line is one unit of nothing
+// named.
+func orderLine(line *eventsv1.Line) *statev1.OrderLine {
+	l := &statev1.OrderLine{Product: productKey(line), QuantityMicros: million}
+	if line != nil && line.QuantityMicros != nil {
+		l.QuantityMicros = *line.QuantityMicros
+	}
+	l.PriceMicros = copied(line.GetPriceMicros(), line != nil && line.PriceMicros != nil)
+	return l
+}
+
+// productKey is how a product is told from others: product id, else sku, else
+// name.
+func productKey(line *eventsv1.Line) string {
+	for _, key := range [...]string{line.GetProductId(), line.GetSku(), line.GetName()} {
+		if key != "" {
+			return cutKey(key)
+		}
+	}
+	return ""
+}
+
+// currencyOr is the currency told, else another.
+func currencyOr(told, otherwise string) string {
+	if told != "" {
+		return told
+	}
+	return otherwise
+}
+
+// contribution is what one row adds to a customer's totals.
+type contribution struct {
+	counted   bool // placed, not cancelled
+	cancelled bool // placed, cancelled
+	delivered bool // counted and delivered
+	at        int64
+	day       int32
+	units     wide
+	amounts   []amount
+	products  []productShare
+}
+
+// amount is money on a day of the deployment's zone.
+type amount struct {
+	day      int32
+	currency string
+	micros   wide
+}
+
+// productShare is what a line adds to a product.
+type productShare struct {
+	product  string
+	units    int64
+	currency string
+	revenue  wide
+	priced   bool
+}
+
+// contributionOf works out what a row counts for.
+//
+// An order that was placed and not cancelled counts its value less what was
+// refunded, on its own day. One that is cancelled counts nothing, its refunds
+// neither. Refunds of an order that was never placed are taken off on their
+// own days, in their own currency, and one without an amount takes nothing.
+func contributionOf(row *statev1.OrderRow, env Env) contribution {
+	var c contribution
+	placed := row.Placed != nil
+	switch {
+	case placed && row.Cancelled:
+		c.cancelled = true
+	case placed:
+		c.counted, c.delivered = true, row.Delivered
+		c.at, c.day = row.Placed.OccurredAt, env.Zone.Day(row.Placed.OccurredAt)
+		c.countOrder(row, currencyOr(row.Currency, env.BaseCurrency))
+	default:
+		for _, r := range row.Refunds {
+			currency := currencyOr(r.Currency, env.BaseCurrency)
+			if r.AmountMicros != nil {
+				c.add(env.Zone.Day(r.Stamp.OccurredAt), currency, wideOf(paidBack(r)).negate())
+			}
+			c.takeBack(r, nil, currency)
+		}
+	}
+	return c
+}
+
+func (c *contribution) add(day int32, currency string, micros wide) {
+	c.amounts = append(c.amounts, amount{day, currency, micros})
+}
+
+func (c *contribution) countOrder(row *statev1.OrderRow, currency string) {
+	value := wideSum(row.Value)
+	taken := wide{}
+	for _, r := range row.Refunds {
+		if own := currencyOr(r.Currency, currency); own != currency && r.AmountMicros != nil {
+			// No rate is known here, so this cannot be compared with what is
+			// left; it stands beside the order in its own currency.
+			c.add(c.day, own, wideOf(paidBack(r)).negate())
+			continue
+		}
+		taken = taken.add(takenOff(r, row, value))
+	}
+	// The least of the sum and the value is the same in whichever order the
+	// refunds are met, so "at most what is left" needs no sequence.
+	if left := value; left.isNegative() {
+		taken = wide{}
+	} else if taken.compare(left) > 0 {
+		taken = left
+	}
+	if row.HasValue {
+		c.add(c.day, currency, value.sub(taken))
+	}
+	for _, line := range row.Lines {
+		c.countLine(line, line.PriceMicros, currency, 1)
+	}
+	for _, r := range row.Refunds {
+		c.takeBack(r, row.Lines, currencyOr(r.Currency, currency))
+	}
+}
+
+// paidBack is the amount of a refund that has one. A refund never adds.
+func paidBack(r *statev1.Refund) int64 { return max(0, *r.AmountMicros) }
+
+// takenOff is what one refund in the order's currency takes off its value,
+// looked at alone: the part of the value that the amount is of the total.
+func takenOff(r *statev1.Refund, row *statev1.OrderRow, value wide) wide {
+	switch {
+	case value.isNegative() || value.isZero():
+		return wide{}
+	case r.AmountMicros == nil:
+		return value
+	case row.TotalMicros == nil || *row.TotalMicros <= 0:
+		return wideOf(paidBack(r))
+	}
+	return share(paidBack(r), value, *row.TotalMicros)
+}
+
+// takeBack counts the lines of a refund. A line without a price takes the
+// price of the same product in the order.
+func (c *contribution) takeBack(r *statev1.Refund, ordered []*statev1.OrderLine, currency string) {
+	for _, line := range r.Lines {
+		price := line.PriceMicros
+		for _, o := range ordered {
+			if price != nil {
+				break
+			}
+			if o.Product == line.Product {
+				price = o.PriceMicros
+			}
+		}
+		c.countLine(line, price, currency, -1)
+	}
+}
+
+func (c *contribution) countLine(line *statev1.OrderLine, price *int64, currency string, sign int64) {
+	units := wideOf(line.QuantityMicros)
+	if sign < 0 {
+		units = units.negate()
+	}
+	c.units = c.units.add(units)
+	if line.Product == "" {
+		return
+	}
+	s := productShare{product: line.Product, units: sign * line.QuantityMicros, currency: currency}
+	if price != nil {
+		s.priced, s.revenue = true, mulMicros(*price, s.units)
+	}
+	c.products = append(c.products, s)
+}
+
+// moveTotals moves every sum but the times of days from one contribution to
+// another. What is new is added first, so that an entry which stays is not
+// dropped in between.
+func moveTotals(o *statev1.OrdersFacts, before, after *contribution) {
+	o.Count += one(after.counted) - one(before.counted)
+	o.Cancelled += one(after.cancelled) - one(before.cancelled)
+	o.Units = wideSum(o.Units).add(after.units).sub(before.units).message()
+	for _, m := range after.amounts {
+		o.Net = addMoney(o.Net, m.currency, m.micros, 1)
+		d := ensureDay(o, m.day)
+		d.Net = addMoney(d.Net, m.currency, m.micros, 1)
+	}
+	for _, s := range after.products {
+		addShare(o, s, 1)
+	}
+	for _, m := range before.amounts {
+		o.Net = addMoney(o.Net, m.currency, m.micros.negate(), -1)
+		d := ensureDay(o, m.day)
+		d.Net = addMoney(d.Net, m.currency, m.micros.negate(), -1)
+		dropEmptyDay(o, m.day)
+	}
+	for _, s := range before.products {
+		addShare(o, s, -1)
+	}
+}
+
+func one(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// addMoney adds to one of the sums of a list sorted by currency, and to the
+// number of amounts in it; without amounts it is dropped.
+func addMoney(sums []*statev1.CurrencySum, currency string, micros wide, amounts int) []*statev1.CurrencySum {
+	i, found := find(sums, currency, (*statev1.CurrencySum).GetCurrency)
+	if !found {
+		sums = slices.Insert(sums, i, &statev1.CurrencySum{Currency: currency})
+	}
+	s := sums[i]
+	s.Amounts += uint32(amounts)
+	if s.Amounts == 0 {
+		return slices.Delete(sums, i, i+1)
+	}
+	s.Sum = wideSum(s.Sum).add(micros).message()
+	return sums
+}
+
+// noteProducts remembers every product that any line named, whether or not the
+// event that named it stands. Only so is "more than maxKeys products" a
+// function of the set of events: which lines stand changes on the way.
+func noteProducts(o *statev1.OrdersFacts, a *application) {
+	if k := a.Header.GetType(); k == eventsv1.Type_TYPE_ORDER_CANCELLED || k == eventsv1.Type_TYPE_ORDER_DELIVERED {
+		return
+	}
+	for _, line := range a.Body.GetOrder().GetLines() {
+		key := productKey(line)
+		if key == "" || o.ProductsApproximate {
+			continue
+		}
+		i, found := find(o.Products, key, (*statev1.ProductFact).GetProductId)
+		if !found {
+			if len(o.Products) == maxKeys {
+				o.Products, o.ProductsApproximate = nil, true
+				return
+			}
+			o.Products = slices.Insert(o.Products, i, &statev1.ProductFact{ProductId: key, Units: &statev1.Sum{}})
+		}
+		if p := o.Products[i]; line.GetName() != "" && outranks(a.stamp, p.Named) {
+			p.Name, p.Named = cutKey(line.GetName()), a.stamp
+		}
+	}
+}
+
+func addShare(o *statev1.OrdersFacts, s productShare, sign int) {
+	if o.ProductsApproximate {
+		return
+	}
+	i, found := find(o.Products, s.product, (*statev1.ProductFact).GetProductId)
+	if !found {
+		panic("not reached: every product of a row was noted")
+	}
+	p, units, revenue := o.Products[i], wideOf(s.units), s.revenue
+	if sign < 0 {
+		units, revenue = units.negate(), revenue.negate()
+	}
+	p.Lines += uint32(sign)
+	p.Units = wideSum(p.Units).add(units).message()
+	if s.priced {
+		p.Revenue = addMoney(p.Revenue, s.currency, revenue, sign)
+	}
+}
+
+// encodeOrders: count, cancelled, refunds, units; list of (currency, amounts,
+// sum); list of (day, orders, first and last instant, delivered, list of
+// (currency, amounts, sum)); approximate products; unless so, list of
+// (product, name, units, list of (currency, amounts, sum)) of those that count.
+func encodeOrders(e *encoder, f *statev1.Facts) {
+	o := f.Orders
+	if o == nil {
+		return
+	}
+	e.count(o.Count)
+	e.count(o.Cancelled)
+	e.count(o.Refunds)
+	e.sum(o.Units)
+	e.money(o.Net)
+	e.length(len(o.Days))
+	for _, d := range o.Days {
+		e.int(int64(d.Day))
+		e.count(d.Orders)
+		e.int(d.FirstAt)
+		e.int(d.LastAt)
+		e.count(d.Delivered)
+		e.money(d.Net)
+	}
+	e.bool(o.ProductsApproximate)
+	products := countedProducts(o)
+	e.length(len(products))
+	for _, p := range products {
+		e.string(p.ProductId)
+		e.string(p.Name)
+		e.sum(p.Units)
+		e.money(p.Revenue)
+	}
+}
+
+// countedProducts are the products of orders and refunds that count now.
+func countedProducts(o *statev1.OrdersFacts) []*statev1.ProductFact {
+	var counted []*statev1.ProductFact
+	for _, p := range o.Products {
+		if p.Lines > 0 {
+			counted = append(counted, p)
+		}
+	}
+	return counted
+}
+
+const revenueWindowDays = 365
+
+func renderOrders(f *statev1.Facts, r *rendering) {
+	r.into.Orders = nil
+	o := f.Orders
+	if o == nil {
+		return
+	}
+	r.approximate = r.approximate || o.ProductsApproximate
+	into := &queryv1.Orders{
+		Count:        o.Count,
+		Cancelled:    o.Cancelled,
+		Refunds:      o.Refunds,
+		Units:        wideSum(o.Units).decimal(),
+		PurchaseDays: o.PurchaseDays,
+	}
+	renderDays(o, into)
+	renderRevenue(o, r, into)
+	products := countedProducts(o) // by id; a stable sort keeps ties so
+	slices.SortStableFunc(products, func(a, b *statev1.ProductFact) int {
+		return wideSum(b.Units).compare(wideSum(a.Units))
+	})
+	for _, p := range products[:min(topRows, len(products))] {
+		total := &queryv1.ProductTotal{
+			ProductId:         p.ProductId,
+			Units:             wideSum(p.Units).decimal(),
+			RevenueByCurrency: r.moneys(p.Revenue),
+		}
+		if p.Name != "" {
+			total.Name = &p.Name
+		}
+		into.TopProducts = append(into.TopProducts, total)
+	}
+	r.into.Orders = into
+}
+
+func renderDays(o *statev1.OrdersFacts, into *queryv1.Orders) {
+	last, previous := LastPurchaseDays(o)
+	if last == nil {
+		return
+	}
+	first := o.Days[slices.IndexFunc(o.Days, isPurchaseDay)]
+	into.FirstAt, into.LastAt = timestamp(first.FirstAt), timestamp(last.LastAt)
+	into.LastDayFirstAt = timestamp(last.FirstAt)
+	into.LastDayDelivered = last.Delivered > 0
+	if previous != nil {
+		into.PreviousDayLastAt = timestamp(previous.LastAt)
+	}
+	into.MedianIntervalDays = halved(o.Median2)
+	into.PreviousMedianIntervalDays = halved(o.PreviousMedian2)
+}
+
+// halved shows a median kept twice its size; 0 is none.
+func halved(median2 uint32) *float64 {
+	if median2 == 0 {
+		return nil
+	}
+	days := float64(median2) / 2 // exact: one binary digit after the point
+	return &days
+}
+
+// renderRevenue shows money. There are no rates yet, so the value in base
+// currency is what was told in it, and the rest is unconverted.
+func renderRevenue(o *statev1.OrdersFacts, r *rendering, into *queryv1.Orders) {
+	into.NetRevenueByCurrency = r.moneys(o.Net)
+	if len(o.Net) == 1 {
+		into.NetRevenue = r.money(o.Net[0].Currency, wideSum(o.Net[0].Sum))
+	}
+	base := r.env.BaseCurrency
+	for _, s := range o.Net {
+		if s.Currency == base {
+			into.NetRevenueBase = r.money(base, wideSum(s.Sum))
+			into.Revenue12M = r.money(base, sumWindow(o.Days, base, r.env.Zone.Day(r.at)))
+			continue
+		}
+		into.Unconverted = append(into.Unconverted, r.money(s.Currency, wideSum(s.Sum)))
+	}
+}
+
+// sumWindow sums one currency over today and the days before it.
+func sumWindow(days []*statev1.OrderDay, currency string, today int32) wide {
+	var sum wide
+	for _, d := range days {
+		if d.Day <= today-revenueWindowDays || d.Day > today {
+			continue
+		}
+		if i, found := find(d.Net, currency, (*statev1.CurrencySum).GetCurrency); found {
+			sum = sum.add(wideSum(d.Net[i].Sum))
+		}
+	}
+	return sum
+}
+
+// money shows a sum; beyond an int64 it is cut there and flagged.
+func (r *rendering) money(currency string, sum wide) *queryv1.Money {
+	micros, fits := sum.int64()
+	r.overflow = r.overflow || !fits
+	return &queryv1.Money{CurrencyCode: currency, Micros: micros}
+}
+
+func (r *rendering) moneys(sums []*statev1.CurrencySum) []*queryv1.Money {
+	var moneys []*queryv1.Money
+	for _, s := range sums {
+		moneys = append(moneys, r.money(s.Currency, wideSum(s.Sum)))
+	}
+	return moneys
+}

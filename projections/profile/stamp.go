@@ -1,0 +1,69 @@
+package profile
+
+import (
+	"cmp"
+	"strings"
+
+	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
+)
+
+// StampOf is the stamp of an event with rank 0.
+func StampOf(ev Event) *statev1.Stamp {
+	h := ev.Header
+	return &statev1.Stamp{
+		OccurredAt: h.GetOccurredAt(),
+		EventId:    h.GetEventId(),
+		Source:     h.GetSource(),
+		Role:       h.GetRole(),
+		ClaimedAt:  h.ClaimedAt,
+	}
+}
+
+// CompareStamps orders events as a customer's history does: by (occurred_at,
+// event id, source, role, claimed_at), an absent claimed_at before any other.
+// Two events of one customer that are not repeats never compare equal. It does
+// not look at ranks. A nil stamp is before all others.
+func CompareStamps(a, b *statev1.Stamp) int {
+	switch {
+	case a == b:
+		return 0
+	case a == nil:
+		return -1
+	case b == nil:
+		return 1
+	}
+	if n := cmp.Compare(a.OccurredAt, b.OccurredAt); n != 0 {
+		return n
+	}
+	if n := strings.Compare(a.EventId, b.EventId); n != 0 {
+		return n
+	}
+	if n := strings.Compare(a.Source, b.Source); n != 0 {
+		return n
+	}
+	if n := cmp.Compare(a.Role, b.Role); n != 0 {
+		return n
+	}
+	switch {
+	case a.ClaimedAt == nil && b.ClaimedAt == nil:
+		return 0
+	case a.ClaimedAt == nil:
+		return -1
+	case b.ClaimedAt == nil:
+		return 1
+	}
+	return cmp.Compare(*a.ClaimedAt, *b.ClaimedAt)
+}
+
+// outranks reports whether what a told stands over what b told: last writer
+// wins by (rank, order key). An event outranks itself, so that what it tells
+// last about one thing stands.
+func outranks(a, b *statev1.Stamp) bool {
+	if b == nil {
+		return true
+	}
+	if n := cmp.Compare(a.Rank, b.Rank); n != 0 {
+		return n > 0
+	}
+	return CompareStamps(a, b) >= 0
+}
