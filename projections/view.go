@@ -1,13 +1,16 @@
 package projections
 
 import (
-	"context"
+	"bytes"
 	"errors"
+	"fmt"
 	"iter"
-	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/projections/profile"
+	"github.com/dossier360/dossier/projections/store"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
@@ -17,70 +20,183 @@ var ErrNotFound = errors.New("projections: no such customer")
 // ErrCatchingUp says that a partition has not folded what was asked for yet.
 var ErrCatchingUp = errors.New("projections: not caught up")
 
-// Status is how far a partition is.
-type Status struct {
-	ID           int
-	Applied      uint64    // last sequence folded
-	Last         uint64    // last sequence in the log
-	LagSeconds   float64   // age of the oldest message not folded
-	Settled      time.Time // settled time
-	Parked       uint64
-	Customers    uint64
-	TargetAtOpen uint64 // last sequence when the partition was opened
+// View is a snapshot of a partition at its last commit. Close it soon: an open
+// view keeps old versions on disk, and the partition open. While a partition
+// recovers its store, the methods of a view return ErrCatchingUp.
+type View struct {
+	p        *Partition
+	view     store.View // nil while the store is being recovered
+	cp       *statev1.Checkpoint
+	env      profile.Env
+	earliest int64
 }
 
-// Ready reports whether the partition has folded all that the log held when
-// the partition was opened.
-func (s Status) Ready() bool { return s.Applied >= s.TargetAtOpen }
+// View opens a snapshot of the last commit.
+func (p *Partition) View() *View {
+	p.mu.RLock()
+	v := &View{p: p, cp: &statev1.Checkpoint{}}
+	if p.store == nil {
+		return v
+	}
+	v.view = p.store.View()
+	f, err := newFold(foldOptions{Partition: p.o.ID}, v.view)
+	if err != nil {
+		p.o.Logger.Error("open view", "error", err)
+		v.view.Close()
+		v.view = nil
+		return v
+	}
+	v.cp, v.env, v.earliest = f.cp, f.env, f.timers.earliest
+	return v
+}
 
-// View is a snapshot of a partition at its last commit. Close it soon: an open
-// view keeps old versions on disk.
-type View struct {
-	// set by Partition.View
+// Close ends the snapshot. It must be called once.
+func (v *View) Close() {
+	if v.view != nil {
+		v.view.Close()
+	}
+	v.p.mu.RUnlock()
 }
 
 // Checkpoint is the checkpoint of this snapshot. Not to be changed.
-func (v *View) Checkpoint() *statev1.Checkpoint { panic("not yet") }
+func (v *View) Checkpoint() *statev1.Checkpoint { return v.cp }
+
+// Applied is the last message folded whole.
+func (v *View) Applied() uint64 {
+	if v.cp.Place != nil {
+		return v.cp.Seq - 1
+	}
+	return v.cp.Seq
+}
 
 // Env is what the partition's facts were folded with.
-func (v *View) Env() profile.Env { panic("not yet") }
+func (v *View) Env() profile.Env { return v.env }
 
 // Settled is the settled time of this snapshot, microseconds.
-func (v *View) Settled() int64 { panic("not yet") }
+func (v *View) Settled() int64 { return settled(v.cp, v.earliest) }
 
-// Head returns a customer, or ErrNotFound. Not to be changed.
-func (v *View) Head(c events.CustomerID) (*statev1.Head, error) { panic("not yet") }
+// Head returns a customer, or ErrNotFound.
+func (v *View) Head(c events.CustomerID) (*statev1.Head, error) {
+	if v.view == nil {
+		return nil, ErrCatchingUp
+	}
+	value, err := v.view.Get(headKey(c))
+	if err != nil {
+		return nil, err
+	}
+	if value == nil {
+		return nil, ErrNotFound
+	}
+	head := &statev1.Head{}
+	if err := proto.Unmarshal(value, head); err != nil {
+		return nil, fmt.Errorf("head of customer %s: %w", c, err)
+	}
+	return head, nil
+}
 
 // Entries yields a customer's history, newest first, beginning below `before`
 // (nil: with the newest).
 func (v *View) Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*statev1.Entry, error] {
-	panic("not yet")
+	return func(yield func(*statev1.Entry, error) bool) {
+		head, err := v.Head(c)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		more := func(list []*statev1.Entry) bool {
+			for i := len(list) - 1; i >= 0; i-- {
+				if before != nil && compareEntry(list[i], before) >= 0 {
+					continue
+				}
+				if !yield(list[i], nil) {
+					return false
+				}
+			}
+			return true
+		}
+		if !more(head.Entries) || head.Spilled == nil {
+			return
+		}
+		prefix := ownedPrefix(keyPage, c, head.Generation)
+		to := store.PrefixEnd(prefix)
+		if before != nil {
+			to = appendOrderKey(bytes.Clone(prefix), before)
+		}
+		err = v.view.Scan(prefix, to, true, func(_, value []byte) bool {
+			page := &statev1.Page{}
+			if err := proto.Unmarshal(value, page); err != nil {
+				yield(nil, fmt.Errorf("page of customer %s: %w", c, err))
+				return false
+			}
+			return more(page.Entries)
+		})
+		if err != nil {
+			yield(nil, err)
+		}
+	}
 }
 
 // Changes yields the outbox in order of position.
-func (v *View) Changes() iter.Seq2[*statev1.Change, error] { panic("not yet") }
+func (v *View) Changes() iter.Seq2[*statev1.Change, error] {
+	return func(yield func(*statev1.Change, error) bool) {
+		scan(v.view, []byte{keyChange}, func(_, value []byte) (*statev1.Change, error) {
+			change := &statev1.Change{}
+			return change, proto.Unmarshal(value, change)
+		}, yield)
+	}
+}
+
+// Parked yields the events that the fold set aside, in order of arrival.
+func (v *View) Parked() iter.Seq2[*statev1.Parked, error] {
+	return func(yield func(*statev1.Parked, error) bool) {
+		scan(v.view, []byte{keyParked}, func(_, value []byte) (*statev1.Parked, error) {
+			parked := &statev1.Parked{}
+			return parked, proto.Unmarshal(value, parked)
+		}, yield)
+	}
+}
 
 // Customers yields the ids of all customers in order.
-func (v *View) Customers() iter.Seq2[events.CustomerID, error] { panic("not yet") }
+func (v *View) Customers() iter.Seq2[events.CustomerID, error] {
+	return func(yield func(events.CustomerID, error) bool) {
+		scan(v.view, []byte{keyHead}, func(key, _ []byte) (events.CustomerID, error) {
+			return customerFromHeadKey(key)
+		}, yield)
+	}
+}
 
-// Close ends the snapshot.
-func (v *View) Close() {}
+// LastChange is the id of the newest change in the outbox, "" if there is none.
+func (v *View) LastChange() (string, error) {
+	if v.view == nil {
+		return "", ErrCatchingUp
+	}
+	change := &statev1.Change{}
+	var bad error
+	err := v.view.Scan([]byte{keyChange}, []byte{keyChange + 1}, true, func(_, value []byte) bool {
+		bad = proto.Unmarshal(value, change)
+		return false
+	})
+	if err == nil {
+		err = bad
+	}
+	return change.Id, err
+}
 
-// Partition folds one stream of the log into a store and serves views of it.
-type Partition struct{}
-
-// ID is the number of the partition.
-func (p *Partition) ID() int { panic("not yet") }
-
-// View opens a snapshot of the last commit.
-func (p *Partition) View() *View { panic("not yet") }
-
-// WaitApplied waits until the message at seq is folded and committed, or the
-// context ends; then it returns ErrCatchingUp.
-func (p *Partition) WaitApplied(ctx context.Context, seq uint64) error { panic("not yet") }
-
-// Status tells how far the partition is; it asks the log for its end.
-func (p *Partition) Status(ctx context.Context) (Status, error) { panic("not yet") }
-
-// TickTo appends a tick and waits until the partition has settled at `to`.
-func (p *Partition) TickTo(ctx context.Context, to time.Time) error { panic("not yet") }
+// scan yields what parse makes of every key with the prefix.
+func scan[T any](v store.View, prefix []byte, parse func(key, value []byte) (T, error), yield func(T, error) bool) {
+	var none T
+	if v == nil {
+		yield(none, ErrCatchingUp)
+		return
+	}
+	stopped := false
+	err := v.Scan(prefix, store.PrefixEnd(prefix), false, func(key, value []byte) bool {
+		item, err := parse(key, value)
+		more := yield(item, err)
+		stopped = !more || err != nil
+		return !stopped
+	})
+	if err != nil && !stopped {
+		yield(none, err)
+	}
+}

@@ -1,0 +1,524 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections/playbook"
+	"github.com/dossier360/dossier/projections/profile"
+	"github.com/dossier360/dossier/projections/store"
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
+)
+
+// FoldVersion is the version of what the fold makes of the log. A store of
+// another version is rebuilt.
+const FoldVersion = 1
+
+// Bounds of the work that one message can cause.
+const (
+	// maxTimerEvaluations bounds the timers evaluated in one message.
+	maxTimerEvaluations = 1_024
+	// maxSweepEvaluations bounds a running sweep's share of one message.
+	maxSweepEvaluations = 1_024
+	// maxCauseEvents bounds the event ids named as the cause of a change.
+	maxCauseEvents = 16
+	// backfillAfter marks a change whose cause was recorded this much later
+	// than it occurred.
+	backfillAfter = int64(24 * time.Hour / time.Microsecond)
+)
+
+// foldOptions are what a fold is made of.
+type foldOptions struct {
+	Partition int
+	Evaluate  playbook.Evaluate
+	// Fetch reads a record of this partition's own stream again; a refold
+	// needs it.
+	Fetch func(ctx context.Context, seq uint64) (*logv1.Record, error)
+	// CacheBytes bounds the customers kept decoded between commits.
+	CacheBytes int
+}
+
+// fold folds one partition's stream, message by message, in steps between any
+// two of which a commit may fall:
+//
+//	f.begin(m); while f.step() { perhaps f.flush(…) }; perhaps f.flush(…)
+//
+// What it does is a function of the messages alone: never of where the commits
+// fall, of the clock, or of what is cached. It is owned by one goroutine.
+type fold struct {
+	foldOptions
+	overlay
+	env profile.Env
+	cp  *statev1.Checkpoint
+	m   *message // being folded; nil between messages
+}
+
+// newFold goes on from the checkpoint in the view; an empty store begins at
+// message 1.
+func newFold(o foldOptions, v store.View) (*fold, error) {
+	f := &fold{foldOptions: o, overlay: overlay{view: v, cacheBytes: o.CacheBytes}, cp: &statev1.Checkpoint{FoldVersion: FoldVersion}}
+	value, err := v.Get(checkpointKey)
+	if err != nil {
+		return nil, err
+	}
+	if value != nil {
+		if err := proto.Unmarshal(value, f.cp); err != nil {
+			return nil, fmt.Errorf("checkpoint of partition %d: %w", o.Partition, err)
+		}
+	}
+	if f.cp.Genesis != nil {
+		if err := f.settle(f.cp.Genesis); err != nil {
+			return nil, err
+		}
+	}
+	return f, f.timers.reset(v, f.cp.LogTime)
+}
+
+// settle takes the deployment's fixed settings from Genesis.
+func (f *fold) settle(g *logv1.Genesis) error {
+	zone, err := events.NewZone(g.Zone)
+	if err != nil {
+		return fmt.Errorf("genesis: %w", err)
+	}
+	f.env = profile.Env{Zone: zone, BaseCurrency: g.BaseCurrency}
+	f.cp.Genesis = g
+	return nil
+}
+
+func (f *fold) clockIsEvents() bool { return f.cp.Genesis.GetClock() == "events" }
+
+// The steps of one round. Clock wall: a message is one round. Clock events:
+// every event is a round of its own, since each moves log time.
+const (
+	stepEnter    = iota // log time moves
+	stepTouched         // due timers of the customers that the round touches
+	stepDue             // other due timers
+	stepApply           // the events, or the notice
+	stepEvaluate        // each touched customer once
+	stepLeave           // next round
+	stepSweep           // after all rounds: the running sweep's share
+)
+
+// message is the message being folded.
+type message struct {
+	seq    uint64
+	time   time.Time
+	record *logv1.Record
+	notice *logv1.Notice
+	rounds []round
+	place  *statev1.Place
+}
+
+// round is what is folded at one log time.
+type round struct {
+	time    int64 // log time becomes at least this
+	events  []int // indexes into the record
+	touched []touched
+	byID    map[events.CustomerID]int // index into touched
+}
+
+// touched is a customer whom a round's events name.
+type touched struct {
+	id     events.CustomerID
+	events []int // indexes into the record, of his events
+}
+
+// begin takes the next message; it resumes inside it where the last commit
+// fell there. An error stops the partition: the log is corrupt.
+func (f *fold) begin(m *message) error {
+	m.place = &statev1.Place{}
+	switch {
+	case f.cp.Place != nil && f.cp.Seq == m.seq:
+		m.place = f.cp.Place
+	case f.cp.Place != nil:
+		return fmt.Errorf("partition %d stands inside message %d, got %d: %w", f.Partition, f.cp.Seq, m.seq, events.ErrCorrupt)
+	case m.seq != f.cp.Seq+1:
+		return fmt.Errorf("partition %d folded %d, got %d: %w", f.Partition, f.cp.Seq, m.seq, events.ErrCorrupt)
+	}
+	if m.seq > 1 && f.cp.Genesis == nil {
+		return fmt.Errorf("partition %d: message 1 is not Genesis: %w", f.Partition, events.ErrCorrupt)
+	}
+	f.m = m
+	f.cp.Seq, f.cp.Time, f.cp.Place = m.seq, m.time.UnixNano(), m.place
+	m.plan(f)
+	return nil
+}
+
+// decodeMessage opens a message of the partition's stream.
+func decodeMessage(raw events.Message, partition int) (*message, error) {
+	m := &message{seq: raw.Seq, time: raw.Time}
+	var content proto.Message
+	switch raw.Subject {
+	case events.SubjectEvents(partition):
+		m.record = &logv1.Record{}
+		content = m.record
+	case events.SubjectNotices(partition):
+		m.notice = &logv1.Notice{}
+		content = m.notice
+	default:
+		return nil, fmt.Errorf("partition %d, message %d: unknown subject %q: %w", partition, raw.Seq, raw.Subject, events.ErrCorrupt)
+	}
+	if err := events.Open(raw.Data, content); err != nil {
+		return nil, fmt.Errorf("partition %d, message %d: %w", partition, raw.Seq, err)
+	}
+	return m, nil
+}
+
+// plan splits the message into rounds.
+func (m *message) plan(f *fold) {
+	if m.notice != nil {
+		at := events.Micros(m.time)
+		if f.clockIsEvents() {
+			at = m.notice.GetTick().GetTo()
+		}
+		m.rounds = []round{{time: at}}
+		return
+	}
+	if !f.clockIsEvents() {
+		all := round{time: events.Micros(m.time)}
+		for i := range m.record.Events {
+			all.add(i, m.record.Events[i].GetHeader())
+		}
+		m.rounds = []round{all}
+		return
+	}
+	for i, e := range m.record.Events {
+		r := round{time: e.GetHeader().GetOccurredAt()}
+		r.add(i, e.GetHeader())
+		m.rounds = append(m.rounds, r)
+	}
+}
+
+func (r *round) add(i int, h *logv1.Header) {
+	r.events = append(r.events, i)
+	id, err := events.CustomerIDFromBytes(h.GetCustomer())
+	if err != nil {
+		return // nobody is touched; the event is parked when it is its turn
+	}
+	if t, ok := r.byID[id]; ok {
+		r.touched[t].events = append(r.touched[t].events, i)
+		return
+	}
+	if r.byID == nil {
+		r.byID = map[events.CustomerID]int{}
+	}
+	r.byID[id] = len(r.touched)
+	r.touched = append(r.touched, touched{id: id, events: []int{i}})
+}
+
+// step does the next unit of the message. It reports whether there is more. An
+// error is one of the store or the log, and leaves the fold unusable.
+func (f *fold) step(ctx context.Context) (more bool, err error) {
+	p := f.m.place
+	if p.Step == stepSweep || int(p.Round) >= len(f.m.rounds) {
+		p.Step = stepSweep
+		return f.stepSweep()
+	}
+	r := &f.m.rounds[p.Round]
+	switch p.Step {
+	case stepEnter:
+		f.cp.LogTime = max(f.cp.LogTime, r.time)
+		f.next()
+	case stepTouched:
+		err = f.stepTouched(r)
+	case stepDue:
+		err = f.stepDue()
+	case stepApply:
+		err = f.stepApply(ctx, r)
+	case stepEvaluate:
+		err = f.stepEvaluate(r)
+	case stepLeave:
+		p.Round++
+		p.Step, p.Index = stepEnter, 0
+	}
+	return true, err
+}
+
+// next goes to the next step of the round.
+func (f *fold) next() {
+	f.m.place.Step++
+	f.m.place.Index = 0
+}
+
+// stepTouched evaluates one due instant of a touched customer.
+func (f *fold) stepTouched(r *round) error {
+	p := f.m.place
+	if int(p.Index) == len(r.touched) || p.Evaluations == maxTimerEvaluations {
+		f.next()
+		return nil
+	}
+	c, err := f.customer(r.touched[p.Index].id)
+	if err != nil {
+		return err
+	}
+	if !f.due(c) {
+		p.Index++
+		return nil
+	}
+	f.evaluateTimer(c)
+	return nil
+}
+
+// stepDue evaluates the earliest due instant of anybody.
+func (f *fold) stepDue() error {
+	if f.m.place.Evaluations == maxTimerEvaluations {
+		f.next()
+		return nil
+	}
+	c, err := f.nextDue(f.cp.LogTime)
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		f.next()
+		return nil
+	}
+	f.evaluateTimer(c)
+	return nil
+}
+
+func (f *fold) due(c *customer) bool { return c.head.Timer != 0 && c.head.Timer <= f.cp.LogTime }
+
+// stepApply applies one event, or the notice.
+func (f *fold) stepApply(ctx context.Context, r *round) error {
+	p := f.m.place
+	if f.m.notice != nil {
+		f.next()
+		return f.applyNotice(f.m.notice)
+	}
+	if int(p.Index) == len(r.events) {
+		f.next()
+		return nil
+	}
+	i := r.events[p.Index]
+	counted, err := f.applyEvent(ctx, i, f.m.record.Events[i])
+	if err != nil {
+		return err
+	}
+	if counted {
+		p.Applied = setBit(p.Applied, i)
+	}
+	p.Index++
+	p.K++
+	return nil
+}
+
+func setBit(bits []byte, i int) []byte {
+	for len(bits) <= i/8 {
+		bits = append(bits, 0)
+	}
+	bits[i/8] |= 1 << (i % 8)
+	return bits
+}
+
+func hasBit(bits []byte, i int) bool { return i/8 < len(bits) && bits[i/8]&(1<<(i%8)) != 0 }
+
+// stepEvaluate evaluates one touched customer, unless due instants of his are
+// pending: then his timer does it.
+func (f *fold) stepEvaluate(r *round) error {
+	p := f.m.place
+	if int(p.Index) == len(r.touched) {
+		f.next()
+		return nil
+	}
+	t := r.touched[p.Index]
+	p.Index++
+	c, err := f.customer(t.id)
+	if err != nil || c.unknown() || f.due(c) {
+		return err
+	}
+	f.evaluate(c, f.cp.LogTime, f.eventCause(t))
+	return nil
+}
+
+// cause is why an evaluation is made.
+type cause struct {
+	*statev1.Cause
+	backfill bool
+}
+
+// eventCause names the new events of a touched customer. It is a backfill if
+// all of them were recorded long after they occurred.
+func (f *fold) eventCause(t touched) cause {
+	because := cause{Cause: &statev1.Cause{Kind: "event", At: f.cp.LogTime}, backfill: true}
+	for _, i := range t.events {
+		if !hasBit(f.m.place.Applied, i) {
+			continue
+		}
+		h := f.m.record.Events[i].Header
+		if f.recordedAt(h)-h.OccurredAt <= backfillAfter {
+			because.backfill = false
+		}
+		if len(because.EventIds) < maxCauseEvents {
+			because.EventIds = append(because.EventIds, h.EventId)
+		}
+	}
+	because.backfill = because.backfill && len(because.EventIds) > 0
+	return because
+}
+
+func (f *fold) recordedAt(h *logv1.Header) int64 {
+	return f.m.record.RecordedAt + int64(h.RecordedDelta)
+}
+
+// stepSweep evaluates one customer of a running sweep.
+func (f *fold) stepSweep() (more bool, err error) {
+	p, sweep := f.m.place, f.cp.Sweep
+	if sweep == nil || p.Index == maxSweepEvaluations {
+		f.end()
+		return false, nil
+	}
+	c, err := f.nextCustomer(sweep.Cursor)
+	if err != nil {
+		return false, err
+	}
+	if c == nil {
+		f.cp.Sweep = nil
+		f.end()
+		return false, nil
+	}
+	sweep.Cursor = append([]byte(nil), c.id[:]...)
+	p.Index++
+	if !f.due(c) {
+		f.evaluate(c, f.cp.LogTime, cause{Cause: &statev1.Cause{Kind: "rules", At: f.cp.LogTime}})
+	}
+	return true, nil
+}
+
+// end marks the message folded.
+func (f *fold) end() {
+	f.cp.Place = nil
+	f.m = nil
+}
+
+// applyNotice applies a relayed rule; a tick has done its work by its time.
+func (f *fold) applyNotice(n *logv1.Notice) error {
+	relay := n.GetRelay()
+	if relay == nil || relay.Prev != f.cp.RuleSeq || relay.Seq <= relay.Prev {
+		return nil // a tick, a repeat, or a rival's relay
+	}
+	f.cp.RuleSeq = relay.Seq
+	switch rule := relay.Rule.GetRule().(type) {
+	case *logv1.Rule_Genesis:
+		return f.settle(rule.Genesis)
+	case *logv1.Rule_Reevaluate:
+		since := f.cp.LogTime
+		if f.cp.Sweep != nil {
+			since = f.cp.Sweep.Since // what was pending stays pending
+		}
+		f.cp.Sweep = &statev1.Sweep{Since: since, RuleSeq: relay.Seq}
+	}
+	return nil
+}
+
+// Reasons for parking an event.
+var (
+	errNoCustomer = errors.New("the header names no customer")
+	errMisrouted  = errors.New("the customer belongs to another partition")
+	errBadBody    = errors.New("the body cannot be read")
+)
+
+// applyEvent folds event i of the record. It reports whether the event counted
+// as new.
+func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (counted bool, err error) {
+	h := e.GetHeader()
+	id, err := events.CustomerIDFromBytes(h.GetCustomer())
+	if err != nil {
+		f.park(nil, i, h, errNoCustomer)
+		return false, nil
+	}
+	if id.Partition(int(f.cp.Genesis.GetPartitions())) != f.Partition {
+		f.park(nil, i, h, errMisrouted)
+		return false, nil
+	}
+	c, err := f.customer(id)
+	if err != nil {
+		return false, err
+	}
+	old, err := c.find(h)
+	if err != nil {
+		return false, err
+	}
+	if old != nil {
+		return false, f.refuse(ctx, c, old, i, e)
+	}
+	body, err := readBody(e)
+	if err != nil {
+		f.park(c, i, h, err)
+		return false, nil
+	}
+	if c.fresh && c.unknown() {
+		f.cp.Customers++
+	}
+	c.touch()
+	c.head.Kind = h.CustomerKind
+	entry := f.entry(i, h, body)
+	if body != nil {
+		if err := profile.Apply(c.head.Facts, profile.Event{Header: h, RecordedAt: entry.RecordedAt, Body: body}, c, f.env); err != nil {
+			return false, fmt.Errorf("apply message %d event %d: %w", f.m.seq, i, err)
+		}
+	}
+	return true, c.record(entry, h)
+}
+
+// record adds an entry to the history, and its refusal key if it needs one.
+func (c *customer) record(entry *statev1.Entry, h *logv1.Header) error {
+	if timeWasGiven(h) {
+		c.putRefusal(h, stampOf(entry))
+	}
+	return c.insert(entry)
+}
+
+// readBody returns nil without an error for a body whose key is not ours: the
+// event becomes a tombstone entry.
+func readBody(e *logv1.LoggedEvent) (*eventsv1.Event, error) {
+	if e.Header.KeyId != 0 {
+		return nil, nil
+	}
+	body := &eventsv1.Event{}
+	if err := proto.Unmarshal(e.Body, body); err != nil {
+		return nil, errBadBody
+	}
+	return body, nil
+}
+
+// entry is the history entry of event i.
+func (f *fold) entry(i int, h *logv1.Header, body *eventsv1.Event) *statev1.Entry {
+	entry := &statev1.Entry{
+		Type: h.Type, OccurredAt: h.OccurredAt, RecordedAt: f.recordedAt(h),
+		EventId: h.EventId, Source: h.Source, Role: h.Role, ClaimedAt: h.ClaimedAt,
+		Seq: f.m.seq, Index: uint32(i), At: f.m.record.At + h.AtDelta, Trail: h.Trail,
+		MintedId: h.MintedId, Tombstone: body == nil,
+	}
+	if body != nil {
+		if h.Type == eventsv1.Type_TYPE_CUSTOM {
+			entry.Name = body.Type
+		}
+		entry.Title, entry.Fields = profile.Describe(profile.Event{Header: h, RecordedAt: entry.RecordedAt, Body: body})
+	}
+	return entry
+}
+
+// park sets an event aside; the partition goes on and the customer is flagged.
+func (f *fold) park(c *customer, i int, h *logv1.Header, reason error) {
+	f.cp.Parked++
+	f.overlay.park(&statev1.Parked{
+		Seq: f.m.seq, Index: uint32(i), Customer: h.GetCustomer(), Reason: reason.Error(),
+		EventId: h.GetEventId(), Source: h.GetSource(),
+	})
+	if c == nil {
+		return
+	}
+	if c.fresh && c.unknown() {
+		f.cp.Customers++
+	}
+	c.touch()
+	c.head.Parked++
+}

@@ -1,0 +1,304 @@
+package projections
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/dossier360/dossier/projections/profile"
+	"github.com/dossier360/dossier/projections/store"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
+)
+
+// A customer's history is a sorted list of entries in pieces: the newest at
+// most headEntries in his head, older ones in pages. Pages are made of
+// headEntries at a time, so history costs one put in 64 events; a late event
+// goes into the page that covers it, which is split when it is full.
+const (
+	headEntries = 64
+	pageEntries = 128
+)
+
+func stampOf(e *statev1.Entry) *statev1.Stamp {
+	return &statev1.Stamp{OccurredAt: e.OccurredAt, EventId: e.EventId, Source: e.Source, Role: e.Role, ClaimedAt: e.ClaimedAt}
+}
+
+// compareEntry compares an entry's order key with s, without making a stamp.
+func compareEntry(e *statev1.Entry, s *statev1.Stamp) int {
+	if e.OccurredAt != s.OccurredAt {
+		if e.OccurredAt < s.OccurredAt {
+			return -1
+		}
+		return 1
+	}
+	return profile.CompareStamps(stampOf(e), s)
+}
+
+// insert adds an entry to the history.
+func (c *customer) insert(e *statev1.Entry) error {
+	s := stampOf(e)
+	if c.head.Spilled != nil && profile.CompareStamps(s, c.head.Spilled) <= 0 {
+		return c.insertInPage(e, s)
+	}
+	c.head.Entries = insertEntry(c.head.Entries, e, s)
+	c.o.grow(proto.Size(e)+4, 0)
+	if len(c.head.Entries) > headEntries {
+		c.spill()
+	}
+	return nil
+}
+
+func insertEntry(list []*statev1.Entry, e *statev1.Entry, s *statev1.Stamp) []*statev1.Entry {
+	i, _ := slices.BinarySearchFunc(list, s, compareEntry)
+	return slices.Insert(list, i, e)
+}
+
+// spill makes a page of the oldest headEntries entries of the head.
+func (c *customer) spill() {
+	page := &statev1.Page{Entries: slices.Clone(c.head.Entries[:headEntries])}
+	c.head.Entries = slices.Clone(c.head.Entries[headEntries:])
+	c.head.Spilled = stampOf(page.Entries[headEntries-1])
+	c.putPage("", page)
+}
+
+// putPage stores a page under its lead, in place of the one led by old.
+func (c *customer) putPage(old string, page *statev1.Page) {
+	if c.pages == nil {
+		c.pages = map[string]*statev1.Page{}
+	}
+	if c.dirtyPages == nil {
+		c.dirtyPages = map[string]bool{}
+	}
+	lead := ""
+	if len(page.Entries) > 0 {
+		lead = string(appendOrderKey(nil, stampOf(page.Entries[0])))
+	}
+	if old != "" && old != lead {
+		c.pages[old], c.dirtyPages[old] = nil, true
+	}
+	if lead != "" {
+		if !c.dirtyPages[lead] {
+			c.o.grow(proto.Size(page)+128, 1)
+		}
+		c.pages[lead], c.dirtyPages[lead] = page, true
+	}
+}
+
+func (c *customer) insertInPage(e *statev1.Entry, s *statev1.Stamp) error {
+	lead, page, err := c.coveringPage(s)
+	if err != nil {
+		return err
+	}
+	if page == nil { // the last entry of the last page was taken back
+		page = &statev1.Page{}
+	}
+	page.Entries = insertEntry(page.Entries, e, s)
+	c.o.grow(proto.Size(e)+4, 0)
+	if len(page.Entries) < pageEntries {
+		c.putPage(lead, page)
+		return nil
+	}
+	half := len(page.Entries) / 2
+	c.putPage(lead, &statev1.Page{Entries: slices.Clone(page.Entries[:half])})
+	c.putPage("", &statev1.Page{Entries: slices.Clone(page.Entries[half:])})
+	return nil
+}
+
+// coveringPage returns the page with the greatest lead <= s, else the first
+// one, else nil. The page may be changed and put back with putPage.
+func (c *customer) coveringPage(s *statev1.Stamp) (lead string, page *statev1.Page, err error) {
+	prefix := ownedPrefix(keyPage, c.id, c.head.Generation)
+	upTo := append(appendOrderKey(bytes.Clone(prefix), s), 0) // s itself included
+	if lead, page, err = c.nearestPage(prefix, upTo, true); err != nil || page != nil {
+		return lead, page, err
+	}
+	return c.nearestPage(prefix, store.PrefixEnd(prefix), false)
+}
+
+// nearestPage returns the last (reverse) or first page with a key in
+// [from, to), the overlay's pages before the store's.
+func (c *customer) nearestPage(from, to []byte, reverse bool) (lead string, page *statev1.Page, err error) {
+	better := func(a, b string) bool { return (a > b) == reverse }
+	for l, p := range c.pages {
+		key := string(from[:ownedPrefixBytes]) + l
+		if p != nil && key >= string(from) && key < string(to) && (page == nil || better(l, lead)) {
+			lead, page = l, p
+		}
+	}
+	var value []byte
+	err = c.o.view.Scan(from, to, reverse, func(key, v []byte) bool {
+		l := string(key[ownedPrefixBytes:])
+		if _, overlaid := c.pages[l]; overlaid {
+			return true // the overlay's word counts, also where it deleted
+		}
+		if page == nil || better(l, lead) {
+			lead, value = l, bytes.Clone(v)
+		}
+		return false
+	})
+	if err != nil || value == nil {
+		return lead, page, err
+	}
+	page = &statev1.Page{}
+	if err := proto.Unmarshal(value, page); err != nil {
+		return "", nil, fmt.Errorf("page of customer %s: %w", c.id, err)
+	}
+	if c.pages == nil {
+		c.pages = map[string]*statev1.Page{}
+	}
+	c.pages[lead] = page
+	return lead, page, nil
+}
+
+// found is where an entry stands.
+type found struct {
+	entry *statev1.Entry
+	lead  string // of its page; "" in the head
+}
+
+// find returns the entry whose key (role, source, event id, claimed time) is
+// that of the header, nil if there is none.
+//
+// Where can it stand? An entry whose time was not the client's has a refusal
+// key. Any other stands at occurred_at = claimed_at: in the head, or in the
+// page that covers that order key.
+func (c *customer) find(h *logv1.Header) (*found, error) {
+	if e := findEntry(c.head.Entries, h); e != nil {
+		return &found{entry: e}, nil
+	}
+	if c.head.HasRefusalKeys || timeWasGiven(h) && !c.fresh {
+		at, err := c.refusal(refusalHash(h))
+		if err != nil {
+			return nil, err
+		}
+		if at != nil {
+			return c.findAt(at, h)
+		}
+	}
+	if c.head.Spilled == nil || h.ClaimedAt == nil {
+		return nil, nil
+	}
+	s := &statev1.Stamp{OccurredAt: *h.ClaimedAt, EventId: h.EventId, Source: h.Source, Role: h.Role, ClaimedAt: h.ClaimedAt}
+	return c.findInPage(s, h)
+}
+
+// findAt looks where a refusal key points.
+func (c *customer) findAt(at []byte, h *logv1.Header) (*found, error) {
+	s, err := parseOrderKey(at)
+	if err != nil {
+		return nil, fmt.Errorf("refusal key of customer %s: %w", c.id, err)
+	}
+	f, err := c.findInPage(s, h)
+	if err == nil && f == nil {
+		err = fmt.Errorf("refusal key of customer %s names no entry", c.id)
+	}
+	return f, err
+}
+
+func (c *customer) findInPage(s *statev1.Stamp, h *logv1.Header) (*found, error) {
+	if c.head.Spilled == nil || profile.CompareStamps(s, c.head.Spilled) > 0 {
+		return nil, nil // newer than every page, and not in the head
+	}
+	lead, page, err := c.coveringPage(s)
+	if err != nil || page == nil {
+		return nil, err
+	}
+	if e := findEntry(page.Entries, h); e != nil {
+		return &found{entry: e, lead: lead}, nil
+	}
+	return nil, nil
+}
+
+func findEntry(list []*statev1.Entry, h *logv1.Header) *statev1.Entry {
+	for _, e := range list {
+		if e.EventId == h.EventId && e.Source == h.Source && e.Role == h.Role && sameTime(e.ClaimedAt, h.ClaimedAt) {
+			return e
+		}
+	}
+	return nil
+}
+
+func sameTime(a, b *int64) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
+// remove takes a found entry out of the history.
+func (c *customer) remove(f *found) {
+	drop := func(list []*statev1.Entry) []*statev1.Entry {
+		return slices.DeleteFunc(slices.Clone(list), func(e *statev1.Entry) bool { return e == f.entry })
+	}
+	if f.lead == "" {
+		c.head.Entries = drop(c.head.Entries)
+		return
+	}
+	c.putPage(f.lead, &statev1.Page{Entries: drop(c.pages[f.lead].Entries)})
+}
+
+// timeWasGiven reports whether occurred_at is not the client's word, so that
+// another copy of the event may stand elsewhere.
+func timeWasGiven(h *logv1.Header) bool { return h.Corrected || h.Clamped || h.Assigned }
+
+// refusalHash is the event key without the customer: role, source, event id
+// and claimed time.
+func refusalHash(h *logv1.Header) [16]byte {
+	b := appendSortedText(nil, h.EventId)
+	b = append(appendSortedText(b, h.Source), byte(h.Role))
+	if h.ClaimedAt != nil {
+		b = appendSortedInt(b, *h.ClaimedAt)
+	}
+	sum := sha256.Sum256(b)
+	return [16]byte(sum[:16])
+}
+
+func (c *customer) refusal(hash [16]byte) ([]byte, error) {
+	if at, ok := c.refusals[hash]; ok {
+		return at, nil
+	}
+	return c.o.view.Get(append(ownedPrefix(keyRefusal, c.id, c.head.Generation), hash[:]...))
+}
+
+func (c *customer) putRefusal(h *logv1.Header, at *statev1.Stamp) {
+	if c.refusals == nil {
+		c.refusals = map[[16]byte][]byte{}
+	}
+	key := appendOrderKey(nil, at)
+	c.refusals[refusalHash(h)] = key
+	c.head.HasRefusalKeys = true
+	c.o.grow(len(key)+64, 1)
+}
+
+// everyEntry calls fn for the whole history, oldest first.
+func (c *customer) everyEntry(fn func(*statev1.Entry) error) error {
+	if c.head.Spilled != nil {
+		prefix := ownedPrefix(keyPage, c.id, c.head.Generation)
+		from := prefix
+		for {
+			lead, page, err := c.nearestPage(from, store.PrefixEnd(prefix), false)
+			if err != nil {
+				return err
+			}
+			if page == nil {
+				break
+			}
+			for _, e := range page.Entries {
+				if err := fn(e); err != nil {
+					return err
+				}
+			}
+			from = append(append(bytes.Clone(prefix), lead...), 0)
+		}
+	}
+	for _, e := range c.head.Entries {
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}

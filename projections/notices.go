@@ -1,0 +1,214 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dossier360/dossier/events"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+)
+
+// The notice writer of a partition appends what the fold needs to hear beside
+// events: rules, in order, and ticks. Two writers do no harm: a relay is
+// applied once, a tick only moves time.
+
+// idleTick is how long log time may stand still with nothing due.
+const idleTick = time.Hour
+
+// runNotices writes notices until the context ends. It begins when the fold
+// has reached the log's end as of now: what it would write may be there.
+func (p *Partition) runNotices(ctx context.Context) error {
+	info, err := p.o.Log.Info(ctx, p.stream)
+	if err == nil {
+		err = p.WaitApplied(ctx, info.Last)
+	}
+	lastTick := p.o.Now()
+	for ctx.Err() == nil {
+		if err == nil {
+			err = p.notice(ctx, &lastTick)
+		}
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		if errors.Is(err, events.ErrCorrupt) {
+			return nil // the fold reports it
+		}
+		p.o.Logger.Warn("notice not written, trying again", "error", err)
+		err = nil
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+	return nil
+}
+
+// notice writes the next notice when its time has come and waits until it is
+// folded; or it waits for a change.
+func (p *Partition) notice(ctx context.Context, lastTick *time.Time) error {
+	s, changed := p.watch()
+	if s.err != nil {
+		return s.err
+	}
+	rule, newRules := p.o.Rules.after(s.ruleSeq)
+	if rule != nil {
+		return p.write(ctx, &logv1.Notice{Notice: &logv1.Notice_Relay{Relay: &logv1.Relay{
+			Seq: rule.seq, Prev: s.ruleSeq, Rule: rule.rule,
+		}}})
+	}
+	wait, ok := p.untilTick(s, *lastTick)
+	if ok && wait <= 0 {
+		*lastTick = p.o.Now()
+		to := int64(0)
+		if p.o.Genesis.Clock == "events" {
+			to = s.logTime // a pacing tick repeats it
+		}
+		return p.write(ctx, &logv1.Notice{Notice: &logv1.Notice_Tick{Tick: &logv1.Tick{To: to}}})
+	}
+	var due <-chan time.Time
+	if ok {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-changed:
+	case <-newRules:
+	case <-due:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// untilTick is how long to wait for the next tick; ok is false if none comes by
+// itself. While anything is pending ticks go back to back: that is the pacing.
+func (p *Partition) untilTick(s state, lastTick time.Time) (wait time.Duration, ok bool) {
+	if s.pending() {
+		return 0, true
+	}
+	if p.o.Genesis.Clock == "events" {
+		return 0, false
+	}
+	at := events.FromMicros(s.logTime).Add(idleTick)
+	if s.earliest != 0 {
+		due := events.FromMicros(s.earliest)
+		if held := lastTick.Add(p.o.Tick); due.Before(held) {
+			due = held // so that timers close together share a tick
+		}
+		if due.Before(at) {
+			at = due
+		}
+	}
+	return at.Sub(p.o.Now()), true
+}
+
+// write appends a notice and waits until it is folded. A crash in between
+// leaves a notice that the next writer would write again: harmless.
+func (p *Partition) write(ctx context.Context, n *logv1.Notice) error {
+	data, err := events.Seal(n)
+	if err != nil {
+		return err
+	}
+	seq, err := p.o.Log.Append(ctx, p.stream, events.SubjectNotices(p.o.ID), data, events.Expect{})
+	if err != nil {
+		return fmt.Errorf("append notice to %s: %w", p.stream, err)
+	}
+	return p.WaitApplied(ctx, seq)
+}
+
+// ErrClock says that ticks are not for hand where the deployment runs on clock
+// "wall".
+var ErrClock = errors.New("projections: this log runs on clock wall: its time moves by itself")
+
+// TickTo moves log time to `to` and waits until the partition has settled
+// there. Only on clock "events", else ErrClock.
+func (p *Partition) TickTo(ctx context.Context, to time.Time) error {
+	if p.o.Genesis.Clock != "events" {
+		return ErrClock
+	}
+	at := events.Micros(to)
+	if s, _ := p.watch(); s.logTime < at {
+		err := p.write(ctx, &logv1.Notice{Notice: &logv1.Notice_Tick{Tick: &logv1.Tick{To: at}}})
+		if err != nil {
+			return err
+		}
+	}
+	return p.WaitSettled(ctx, at) // the notice writer paces what is pending
+}
+
+// Rules follows the rules of IDENTITY for the notice writers of all partitions
+// of a process.
+type Rules struct {
+	mu      sync.Mutex
+	rules   []sequencedRule // in order
+	changed chan struct{}   // closed and replaced when rules grow
+}
+
+type sequencedRule struct {
+	seq  uint64
+	rule *logv1.Rule
+}
+
+// NewRules returns an empty follower; Run it.
+func NewRules() *Rules { return &Rules{changed: make(chan struct{})} }
+
+// after returns the first rule beyond seq, nil if none is known yet, and a
+// channel that closes when more are known.
+func (r *Rules) after(seq uint64) (*sequencedRule, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.rules {
+		if r.rules[i].seq > seq {
+			return &r.rules[i], r.changed
+		}
+	}
+	return nil, r.changed
+}
+
+// Run reads IDENTITY from the beginning until the context ends, or until the
+// log is corrupt.
+func (r *Rules) Run(ctx context.Context, l events.Log) error {
+	for next := uint64(1); ctx.Err() == nil; {
+		var err error
+		next, err = r.follow(ctx, l, next)
+		if errors.Is(err, events.ErrCorrupt) {
+			return fmt.Errorf("follow rules: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+	return nil
+}
+
+// follow reads until an error; it returns where to go on.
+func (r *Rules) follow(ctx context.Context, l events.Log, next uint64) (uint64, error) {
+	reader, err := l.Read(ctx, events.IdentityStream, next)
+	if err != nil {
+		return next, err
+	}
+	defer reader.Close()
+	for {
+		m, err := reader.Next(ctx)
+		if err != nil {
+			return next, err
+		}
+		next = m.Seq + 1
+		if m.Subject != events.SubjectRule {
+			continue
+		}
+		identity := &logv1.Identity{}
+		if err := events.Open(m.Data, identity); err != nil {
+			return next, fmt.Errorf("%s message %d: %w", events.IdentityStream, m.Seq, err)
+		}
+		r.mu.Lock()
+		r.rules = append(r.rules, sequencedRule{m.Seq, identity.GetRule()})
+		close(r.changed)
+		r.changed = make(chan struct{})
+		r.mu.Unlock()
+	}
+}

@@ -1,0 +1,526 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections/playbook"
+	"github.com/dossier360/dossier/projections/store"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
+)
+
+// Options of a partition.
+type Options struct {
+	Log     events.Log
+	Genesis *logv1.Genesis
+	ID      int
+	// OpenStore opens the partition's store, or makes an empty one.
+	OpenStore func() (store.Store, error)
+	// SetAside takes the store's bytes out of the way after an open or
+	// verification error; the next OpenStore makes an empty one.
+	SetAside func(why error) error
+	Evaluate playbook.Evaluate
+	Rules    *Rules
+	// Tick bounds how long a due timer waits for a tick; 0 means 15 s.
+	Tick time.Duration
+	// CacheBytes bounds the customers kept decoded; 0 means 64 MiB.
+	CacheBytes int
+	Now        func() time.Time
+	Logger     *slog.Logger
+}
+
+// Bounds of one commit. It also ends when messages stop coming.
+const (
+	commitBytes    = store.MaxBatchBytes / 2
+	commitKeys     = store.MaxBatchKeys / 2
+	commitInterval = 250 * time.Millisecond // under load: what hot customers coalesce over
+	commitIdle     = 4 * time.Millisecond   // after the last message
+	// readAhead is how many messages wait decoded for the fold.
+	readAhead = 32
+)
+
+// Partition folds one stream of the log into a store and serves views of it.
+// Create it with [Open], then Run it. All methods are safe for concurrent use.
+type Partition struct {
+	o      Options
+	stream events.Stream
+	target uint64 // the log's end when the partition was opened
+
+	// mu guards store: views hold it for reading while they are open, the
+	// worker holds it for writing while it opens or closes the store.
+	mu    sync.RWMutex
+	store store.Store
+
+	stateMu sync.Mutex
+	state   state
+	changed chan struct{} // closed and replaced when state changes
+}
+
+// state is what the last commit left, for whoever waits on the partition.
+type state struct {
+	applied  uint64 // the last message folded whole
+	logTime  int64
+	settled  int64
+	earliest int64 // timer; 0: none
+	sweeping bool
+	ruleSeq  uint64
+	parked   uint64
+	count    uint64
+	err      error // why the partition stands still
+}
+
+// pending reports whether evaluations wait for the next message.
+func (s state) pending() bool {
+	return s.sweeping || s.earliest != 0 && s.earliest <= s.logTime
+}
+
+// Open opens a partition's store and verifies it against the log. A store that
+// cannot be opened, or does not belong to this log, is set aside and an empty
+// one begun: it will be folded from message 1.
+func Open(ctx context.Context, o Options) (*Partition, error) {
+	if o.Tick == 0 {
+		o.Tick = 15 * time.Second
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 64 << 20
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Logger = o.Logger.With("partition", o.ID)
+	p := &Partition{o: o, stream: events.PartitionStream(o.ID), changed: make(chan struct{})}
+	info, err := o.Log.Info(ctx, p.stream)
+	if err != nil {
+		return nil, fmt.Errorf("open partition %d: %w", o.ID, err)
+	}
+	p.target = info.Last
+	if err := p.openStore(ctx); err != nil {
+		return nil, fmt.Errorf("open partition %d: %w", o.ID, err)
+	}
+	return p, nil
+}
+
+// openStore opens and verifies the store, at most once setting it aside.
+func (p *Partition) openStore(ctx context.Context) error {
+	for again := false; ; again = true {
+		s, err := p.o.OpenStore()
+		if err == nil {
+			var cp *statev1.Checkpoint
+			if cp, err = readCheckpoint(s); err == nil {
+				err = p.verify(ctx, cp)
+			}
+			if err == nil {
+				p.mu.Lock()
+				p.store = s
+				p.mu.Unlock()
+				return p.publishOpened(s)
+			}
+			if closeErr := s.Close(); closeErr != nil {
+				p.o.Logger.Warn("close store", "error", closeErr)
+			}
+		}
+		if again || ctx.Err() != nil || !errors.Is(err, errRebuild) && !isStoreError(err) {
+			return err
+		}
+		p.o.Logger.Warn("store set aside, folding from the beginning", "error", err)
+		if err := p.o.SetAside(err); err != nil {
+			return err
+		}
+	}
+}
+
+// errRebuild marks a store that does not belong to the log.
+var errRebuild = errors.New("the store does not match the log")
+
+// isStoreError reports whether an error came from the store, not from the log.
+func isStoreError(err error) bool {
+	return !errors.Is(err, events.ErrNotFound) && !errors.Is(err, events.ErrClosed) &&
+		!errors.Is(err, events.ErrUnknown) && !errors.Is(err, events.ErrCorrupt)
+}
+
+func readCheckpoint(s store.Store) (*statev1.Checkpoint, error) {
+	v := s.View()
+	defer v.Close()
+	cp := &statev1.Checkpoint{FoldVersion: FoldVersion}
+	value, err := v.Get(checkpointKey)
+	if err != nil || value == nil {
+		return cp, err
+	}
+	if err := proto.Unmarshal(value, cp); err != nil {
+		return nil, fmt.Errorf("checkpoint: %w", err)
+	}
+	return cp, nil
+}
+
+// verify holds a checkpoint against the log: the stream is the one it was made
+// from, reaches as far, and has the same message there. Otherwise new messages
+// could take numbers that the checkpoint takes for folded.
+func (p *Partition) verify(ctx context.Context, cp *statev1.Checkpoint) error {
+	if cp.FoldVersion != FoldVersion {
+		return fmt.Errorf("fold version %d, this program folds %d: %w", cp.FoldVersion, FoldVersion, errRebuild)
+	}
+	info, err := p.o.Log.Info(ctx, p.stream)
+	if err != nil {
+		return err
+	}
+	if info.First > 1 {
+		return fmt.Errorf("stream %s begins at %d, not at 1: %w", p.stream, info.First, events.ErrCorrupt)
+	}
+	if cp.Seq == 0 {
+		return nil
+	}
+	switch {
+	case cp.StreamCreated != info.Created.UnixNano():
+		return fmt.Errorf("stream %s was created %s, the store folded one created %s: %w", p.stream,
+			info.Created.UTC().Format(time.RFC3339Nano), time.Unix(0, cp.StreamCreated).UTC().Format(time.RFC3339Nano), errRebuild)
+	case cp.Seq > info.Last:
+		return fmt.Errorf("stream %s ends at %d, the store folded %d: %w", p.stream, info.Last, cp.Seq, errRebuild)
+	}
+	m, err := p.o.Log.Get(ctx, p.stream, cp.Seq)
+	if err != nil {
+		return err
+	}
+	if m.Time.UnixNano() != cp.Time {
+		return fmt.Errorf("stream %s, message %d is of %s, the store folded one of %s: %w", p.stream, cp.Seq,
+			m.Time.UTC().Format(time.RFC3339Nano), time.Unix(0, cp.Time).UTC().Format(time.RFC3339Nano), errRebuild)
+	}
+	return nil
+}
+
+// publishOpened makes the state of a store just opened visible.
+func (p *Partition) publishOpened(s store.Store) error {
+	v := s.View()
+	defer v.Close()
+	f, err := newFold(foldOptions{Partition: p.o.ID}, v)
+	if err != nil {
+		return err
+	}
+	p.publish(f)
+	return nil
+}
+
+// publish makes the state of the last commit visible and wakes who waits.
+func (p *Partition) publish(f *fold) {
+	applied := f.cp.Seq
+	if f.cp.Place != nil {
+		applied--
+	}
+	p.setState(state{
+		applied: applied, logTime: f.cp.LogTime, settled: settled(f.cp, f.timers.earliest),
+		earliest: f.timers.earliest, sweeping: f.cp.Sweep != nil, ruleSeq: f.cp.RuleSeq,
+		parked: f.cp.Parked, count: f.cp.Customers,
+	})
+}
+
+func (p *Partition) setState(s state) {
+	p.stateMu.Lock()
+	defer p.stateMu.Unlock()
+	p.state = s
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// watch returns the state and a channel that closes when it changes.
+func (p *Partition) watch() (state, <-chan struct{}) {
+	p.stateMu.Lock()
+	defer p.stateMu.Unlock()
+	return p.state, p.changed
+}
+
+// Run folds until the context ends; then it commits what is folded, closes the
+// store and returns nil. A corrupt log stops it with that error; anything else
+// is tried again from the last commit.
+func (p *Partition) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.runFold(ctx) })
+	g.Go(func() error { return p.runNotices(ctx) })
+	return g.Wait()
+}
+
+func (p *Partition) runFold(ctx context.Context) error {
+	for delay := 100 * time.Millisecond; ; delay = min(2*delay, 10*time.Second) {
+		err := p.foldFromCheckpoint(ctx)
+		p.closeStore()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, events.ErrCorrupt):
+			p.o.Logger.Error("partition stopped: the log is corrupt", "error", err)
+			s, _ := p.watch()
+			s.err = err
+			p.setState(s)
+			return fmt.Errorf("partition %d: %w", p.o.ID, err)
+		}
+		p.o.Logger.Warn("fold interrupted, going on from the last commit", "error", err, "after", delay)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(delay):
+		}
+		if err := p.openStore(ctx); err != nil {
+			p.o.Logger.Warn("open store", "error", err)
+		}
+	}
+}
+
+func (p *Partition) closeStore() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.store == nil {
+		return
+	}
+	if err := p.store.Close(); err != nil && !errors.Is(err, store.ErrClosed) {
+		p.o.Logger.Warn("close store", "error", err)
+	}
+	p.store = nil
+}
+
+// foldFromCheckpoint folds from where the store stands until an error or the
+// end of the context.
+func (p *Partition) foldFromCheckpoint(ctx context.Context) error {
+	if p.store == nil { // written by this goroutine only
+		return store.ErrClosed
+	}
+	f, err := newFold(foldOptions{
+		Partition: p.o.ID, Evaluate: p.o.Evaluate, CacheBytes: p.o.CacheBytes, Fetch: p.fetch,
+	}, p.store.View())
+	if err != nil {
+		return err
+	}
+	defer func() { f.view.Close() }()
+	if f.cp.Stream == "" {
+		info, err := p.o.Log.Info(ctx, p.stream)
+		if err != nil {
+			return err
+		}
+		f.cp.Stream, f.cp.StreamCreated = string(p.stream), info.Created.UnixNano()
+	}
+	from := f.cp.Seq + 1
+	if f.cp.Place != nil {
+		from = f.cp.Seq
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	messages := make(chan read, readAhead)
+	go p.read(ctx, from, messages)
+	w := worker{p: p, f: f}
+	return w.run(ctx, messages)
+}
+
+func (p *Partition) fetch(ctx context.Context, seq uint64) (*logv1.Record, error) {
+	m, err := p.o.Log.Get(ctx, p.stream, seq)
+	if err != nil {
+		return nil, err
+	}
+	record := &logv1.Record{}
+	return record, events.Open(m.Data, record)
+}
+
+// read is a message decoded ahead of the fold, or the end of reading.
+type read struct {
+	m   *message
+	err error
+}
+
+// read reads and decodes ahead until an error or the end of the context.
+func (p *Partition) read(ctx context.Context, from uint64, out chan<- read) {
+	send := func(r read) bool {
+		select {
+		case out <- r:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	reader, err := p.o.Log.Read(ctx, p.stream, from)
+	if err != nil {
+		send(read{err: err})
+		return
+	}
+	defer reader.Close()
+	for {
+		raw, err := reader.Next(ctx)
+		if err != nil {
+			send(read{err: err})
+			return
+		}
+		m, err := decodeMessage(raw, p.o.ID)
+		if !send(read{m, err}) || err != nil {
+			return
+		}
+	}
+}
+
+// worker folds messages as they come and decides when to commit.
+type worker struct {
+	p         *Partition
+	f         *fold
+	uncommitd bool
+	since     time.Time // of the first uncommitted message
+}
+
+func (w *worker) run(ctx context.Context, messages <-chan read) error {
+	for {
+		r, ok := w.next(ctx, messages)
+		if !ok { // nothing came for a while, or the end
+			if err := w.commit(); err != nil || ctx.Err() != nil {
+				return err
+			}
+			continue
+		}
+		if r.err != nil {
+			if err := w.commit(); err != nil {
+				return err
+			}
+			return r.err
+		}
+		if err := w.fold(ctx, r.m); err != nil {
+			return err
+		}
+		if time.Since(w.since) >= commitInterval {
+			if err := w.commit(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// next waits for a message: without end if nothing is uncommitted, else a
+// moment.
+func (w *worker) next(ctx context.Context, messages <-chan read) (read, bool) {
+	select {
+	case r := <-messages:
+		return r, true
+	default:
+	}
+	var idle <-chan time.Time
+	if w.uncommitd {
+		t := time.NewTimer(commitIdle)
+		defer t.Stop()
+		idle = t.C
+	}
+	select {
+	case r := <-messages:
+		return r, true
+	case <-idle:
+		return read{}, false
+	case <-ctx.Done():
+		return read{}, false
+	}
+}
+
+// fold folds one message, committing inside it where it grows too large.
+func (w *worker) fold(ctx context.Context, m *message) error {
+	if !w.uncommitd {
+		w.uncommitd, w.since = true, time.Now()
+	}
+	if err := w.f.begin(m); err != nil {
+		return err
+	}
+	for {
+		more, err := w.f.step(ctx)
+		if err != nil {
+			return err
+		}
+		if w.f.bytes >= commitBytes || w.f.keys >= commitKeys {
+			if err := w.commit(); err != nil {
+				return err
+			}
+			w.uncommitd, w.since = true, time.Now()
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+func (w *worker) commit() error {
+	if !w.uncommitd {
+		return nil
+	}
+	if err := w.f.flush(w.p.store); err != nil {
+		return err
+	}
+	w.uncommitd = false
+	w.p.publish(w.f)
+	return nil
+}
+
+// ID is the number of the partition.
+func (p *Partition) ID() int { return p.o.ID }
+
+// WaitApplied waits until the message at seq is folded and committed, or the
+// context ends; then it returns ErrCatchingUp.
+func (p *Partition) WaitApplied(ctx context.Context, seq uint64) error {
+	return p.wait(ctx, func(s state) bool { return s.applied >= seq })
+}
+
+// WaitSettled waits until the settled time is at least t (microseconds).
+func (p *Partition) WaitSettled(ctx context.Context, t int64) error {
+	return p.wait(ctx, func(s state) bool { return s.settled >= t })
+}
+
+func (p *Partition) wait(ctx context.Context, done func(state) bool) error {
+	for {
+		s, changed := p.watch()
+		if done(s) {
+			return nil
+		}
+		if s.err != nil {
+			return s.err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("partition %d stands at %d: %w", p.o.ID, s.applied, ErrCatchingUp)
+		}
+	}
+}
+
+// Status is how far a partition is.
+type Status struct {
+	ID           int
+	Applied      uint64    // last sequence folded
+	Last         uint64    // last sequence in the log
+	LagSeconds   float64   // age of the oldest message not folded
+	Settled      time.Time // settled time
+	Parked       uint64
+	Customers    uint64
+	TargetAtOpen uint64 // last sequence when the partition was opened
+	Err          error  // why the partition stands still; nil: it does not
+}
+
+// Ready reports whether the partition has folded all that the log held when
+// the partition was opened.
+func (s Status) Ready() bool { return s.Err == nil && s.Applied >= s.TargetAtOpen }
+
+// Status tells how far the partition is; it asks the log for its end.
+func (p *Partition) Status(ctx context.Context) (Status, error) {
+	info, err := p.o.Log.Info(ctx, p.stream)
+	if err != nil {
+		return Status{}, fmt.Errorf("status of partition %d: %w", p.o.ID, err)
+	}
+	s, _ := p.watch()
+	status := Status{
+		ID: p.o.ID, Applied: s.applied, Last: max(info.Last, s.applied), Settled: events.FromMicros(s.settled),
+		Parked: s.parked, Customers: s.count, TargetAtOpen: p.target, Err: s.err,
+	}
+	if status.Applied < status.Last {
+		if m, err := p.o.Log.Get(ctx, p.stream, status.Applied+1); err == nil {
+			status.LagSeconds = max(0, p.o.Now().Sub(m.Time).Seconds())
+		}
+	}
+	return status, nil
+}
