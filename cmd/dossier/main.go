@@ -1,0 +1,131 @@
+// Command dossier keeps a file on every customer: behaviour in, profile and
+// lifecycle stage out. See the README for a first run.
+//
+// Every subcommand is one file of this package. `serve` is the engine; the
+// others are clients of a running one. Exit status: 0 done, 1 failed, 2 wrong
+// usage, 3 a check found a difference.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Exit statuses; scripts rely on them.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// stdio is what a process has of the outside world, so that tests can be it.
+type stdio struct {
+	in     io.Reader
+	out    io.Writer
+	err    io.Writer
+	getenv func(string) string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal stops in order; a second one kills, as ever.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, stdio{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv}, os.Args[1:]))
+}
+
+// run is the whole program; it returns the exit status.
+func run(ctx context.Context, std stdio, args []string) int {
+	if len(args) == 0 {
+		fmt.Fprint(std.err, usage)
+		return exitUsage
+	}
+	name, rest := args[0], args[1:]
+	switch name {
+	case "serve":
+		return serve(ctx, std, rest)
+	case "demo":
+		return exit(std, name, demo(ctx, std, rest))
+	case "get":
+		return exit(std, name, get(ctx, std, rest))
+	case "timeline":
+		return exit(std, name, timeline(ctx, std, rest))
+	case "tick":
+		return exit(std, name, tick(ctx, std, rest))
+	case "version", "-version", "--version":
+		return exit(std, name, version(std, rest))
+	case "help", "-h", "-help", "--help":
+		return help(ctx, std, rest)
+	default:
+		fmt.Fprintf(std.err, "dossier: no command %q; `dossier help` lists them\n", name)
+		return exitUsage
+	}
+}
+
+const usage = `Dossier keeps a file on every customer: behaviour in, profile and stage out.
+
+usage: dossier <command> [flags] [arguments]
+
+  serve          run the engine: ingest, log, projections and query in one process
+  demo           serve in a fresh directory with a sample shop loading in
+
+  get REF        one customer's profile
+  timeline REF   one customer's events, newest first
+  tick --to T    move time (deployments on --clock events only)
+  version        build and format versions
+
+REF is <identifier type>:<value>, as email:ann@example.com or user_id:42, or a
+customer id. Client commands take --server URL (env DOSSIER_SERVER), --read-key
+KEY (env DOSSIER_READ_KEY), --json and --lang zh|en (default from LANG).
+` + "`dossier <command> -h`" + ` tells the flags of one command.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check found a difference.
+`
+
+// help answers `dossier help [command]` on standard output.
+func help(ctx context.Context, std stdio, args []string) int {
+	if len(args) == 0 || args[0] == "help" {
+		fmt.Fprint(std.out, usage)
+		return exitDone
+	}
+	return run(ctx, std, []string{args[0], "-h"})
+}
+
+// usageError says that the command line is wrong.
+type usageError struct{ text string }
+
+func (e usageError) Error() string { return e.text }
+
+func wrongUsage(format string, args ...any) error {
+	return usageError{fmt.Sprintf(format, args...)}
+}
+
+// errExit ends a command whose output is complete, with a status of its own.
+type errExit struct{ status int }
+
+func (e errExit) Error() string { return fmt.Sprintf("exit status %d", e.status) }
+
+// exit prints how a command ended and returns the status for it.
+func exit(std stdio, command string, err error) int {
+	var (
+		wrong  usageError
+		status errExit
+	)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitDone
+	case errors.As(err, &status):
+		return status.status
+	case errors.As(err, &wrong):
+		fmt.Fprintf(std.err, "dossier %s: %s\n", command, wrong.text)
+		return exitUsage
+	default:
+		fmt.Fprintf(std.err, "dossier %s: %v\n", command, err)
+		return exitFailed
+	}
+}

@@ -1,0 +1,347 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	sampleDays = 2 * 365
+	// sampleBatchEvents keeps a batch far below what one call may bring.
+	sampleBatchEvents = 400
+)
+
+// sampleShop is a made-up shop: some customers, and all that they did there in
+// the two years before End, as a web tracker and a shop's back end would send
+// it on the Segment wire. A function of its fields alone.
+type sampleShop struct {
+	Seed      uint64
+	End       time.Time // nothing happens at or after it
+	Customers int
+}
+
+// sampleHabit is how a kind of customer behaves.
+type sampleHabit struct {
+	name    string
+	weight  int
+	orders  func(r *rand.Rand) []float64 // days before End, descending
+	browses int                          // visits without an order
+	cart    bool                         // leaves a filled cart behind at the end
+	known   bool                         // is ever identified
+}
+
+// sampleHabits cover the stages: who buys on and on, who stopped, who came
+// back, who bought once, who only looks, who never says his name.
+var sampleHabits = []sampleHabit{
+	{name: "regular", weight: 24, orders: regularOrders(24, 0), browses: 6, known: true},
+	{name: "dormant", weight: 12, orders: regularOrders(20, 75), browses: 4, known: true},
+	{name: "lost", weight: 20, orders: regularOrders(26, 260), browses: 4, known: true},
+	{name: "won_back", weight: 8, orders: wonBackOrders, browses: 6, known: true},
+	{name: "once", weight: 12, orders: onceOrders, browses: 3, known: true},
+	{name: "cart", weight: 8, browses: 5, cart: true, known: true},
+	{name: "subscriber", weight: 6, browses: 4, known: true},
+	{name: "visitor", weight: 10, browses: 3},
+}
+
+// regularOrders come every gap days, give or take a fifth, and stop `silent`
+// days before the end.
+func regularOrders(gap, silent float64) func(*rand.Rand) []float64 {
+	return func(r *rand.Rand) []float64 {
+		var days []float64
+		for at := silent + 1 + r.Float64()*gap*0.8; at < sampleDays-30 && len(days) < 16; {
+			days = append(days, at)
+			at += gap * (0.8 + 0.4*r.Float64())
+		}
+		slices.Reverse(days)
+		return days
+	}
+}
+
+// wonBackOrders are a few, a silence of most of a year, and one lately.
+func wonBackOrders(r *rand.Rand) []float64 {
+	last := 2 + 18*r.Float64()
+	before := last + 300 + 60*r.Float64()
+	return []float64{before + 40, before + 20, before, last}
+}
+
+func onceOrders(r *rand.Rand) []float64 { return []float64{1 + 24*r.Float64()} }
+
+type sampleProduct struct {
+	ID       string  `json:"product_id"`
+	Name     string  `json:"name"`
+	Category string  `json:"category"`
+	Price    float64 `json:"price"`
+	Quantity int     `json:"quantity,omitempty"`
+}
+
+var sampleProducts = []sampleProduct{
+	{ID: "tea-01", Name: "龙井茶 Longjing tea, 250 g", Category: "tea", Price: 168},
+	{ID: "tea-02", Name: "普洱茶 Pu'er tea, cake", Category: "tea", Price: 320},
+	{ID: "tea-03", Name: "Jasmine tea, 100 g", Category: "tea", Price: 59.9},
+	{ID: "pot-01", Name: "紫砂壶 Yixing teapot", Category: "ware", Price: 880},
+	{ID: "cup-01", Name: "Celadon cup", Category: "ware", Price: 78.5},
+	{ID: "cup-02", Name: "Travel set, four cups", Category: "ware", Price: 239},
+	{ID: "tray-1", Name: "Bamboo tea tray", Category: "ware", Price: 199},
+	{ID: "ket-01", Name: "Electric kettle", Category: "home", Price: 459},
+	{ID: "inc-01", Name: "Sandalwood incense", Category: "home", Price: 88},
+	{ID: "gift-1", Name: "Gift box", Category: "gift", Price: 1288},
+}
+
+var (
+	sampleFamilies = []struct{ word, latin string }{{"李", "li"}, {"王", "wang"}, {"张", "zhang"}, {"刘", "liu"}, {"陈", "chen"}, {"杨", "yang"}, {"赵", "zhao"}, {"黄", "huang"}}
+	sampleGivens   = []struct{ word, latin string }{{"娜", "na"}, {"伟", "wei"}, {"芳", "fang"}, {"敏", "min"}, {"静", "jing"}, {"磊", "lei"}, {"洋", "yang"}, {"艳", "yan"}, {"勇", "yong"}, {"杰", "jie"}}
+	sampleCities   = []string{"上海", "北京", "广州", "深圳", "成都", "杭州", "Singapore", "London"}
+	sampleCampaign = []string{"spring-tea", "double-11", "newsletter", "video-teapot"}
+)
+
+// sampleMessage is one call of the Segment wire.
+type sampleMessage struct {
+	Type        string         `json:"type"`
+	MessageID   string         `json:"messageId"`
+	Timestamp   time.Time      `json:"timestamp"`
+	AnonymousID string         `json:"anonymousId,omitempty"`
+	UserID      string         `json:"userId,omitempty"`
+	Event       string         `json:"event,omitempty"`
+	Name        string         `json:"name,omitempty"`
+	Properties  map[string]any `json:"properties,omitempty"`
+	Traits      map[string]any `json:"traits,omitempty"`
+	Context     map[string]any `json:"context,omitempty"`
+}
+
+// sampleCustomer is one of the customers, as the demo shows them.
+type sampleCustomer struct {
+	Reference string // how to ask for him
+	Habit     string
+	Orders    int
+}
+
+// sample is the shop's whole history.
+type sample struct {
+	Customers []sampleCustomer
+	Events    int
+	Batches   [][]byte // bodies for POST /v1/batch, in order of time
+}
+
+// build plays the two years.
+func (s sampleShop) build() (sample, error) {
+	var (
+		out      sample
+		messages []sampleMessage
+	)
+	for i := range s.Customers {
+		// Each has dice of his own: another number of customers changes no one.
+		c := &sampleLife{shop: s, number: i + 1, dice: rand.New(rand.NewPCG(s.Seed, uint64(i)+1))}
+		c.live()
+		messages = append(messages, c.messages...)
+		out.Customers = append(out.Customers, sampleCustomer{Reference: c.reference(), Habit: c.habit.name, Orders: c.orders})
+	}
+	slices.SortStableFunc(messages, func(a, b sampleMessage) int { return a.Timestamp.Compare(b.Timestamp) })
+	out.Events = len(messages)
+	for batch := range slices.Chunk(messages, sampleBatchEvents) {
+		body, err := json.Marshal(map[string]any{"batch": batch})
+		if err != nil {
+			return sample{}, fmt.Errorf("encode sample batch: %w", err)
+		}
+		out.Batches = append(out.Batches, body)
+	}
+	return out, nil
+}
+
+// sampleLife is one customer being played.
+type sampleLife struct {
+	shop     sampleShop
+	number   int
+	dice     *rand.Rand
+	habit    sampleHabit
+	family   int
+	given    int
+	known    bool // has said who he is by now
+	orders   int
+	messages []sampleMessage
+}
+
+func (c *sampleLife) user() string  { return fmt.Sprintf("u-%04d", c.number) }
+func (c *sampleLife) visit() string { return fmt.Sprintf("web-%d-%04d", c.shop.Seed, c.number) }
+
+func (c *sampleLife) email() string {
+	return fmt.Sprintf("%s.%s.%04d@example.com", sampleGivens[c.given].latin, sampleFamilies[c.family].latin, c.number)
+}
+
+func (c *sampleLife) reference() string {
+	if c.habit.known {
+		return "email:" + c.email()
+	}
+	return "anonymous_id:" + c.visit()
+}
+
+func (c *sampleLife) live() {
+	c.habit = pickHabit(c.dice)
+	c.family, c.given = c.dice.IntN(len(sampleFamilies)), c.dice.IntN(len(sampleGivens))
+	var orders []float64
+	if c.habit.orders != nil {
+		orders = c.habit.orders(c.dice)
+	}
+	first := 20 + c.dice.Float64()*60
+	if len(orders) > 0 {
+		first = orders[0] + 1 + c.dice.Float64()*10
+	}
+	c.browse(c.at(first))
+	if c.habit.known {
+		c.identify(c.at(first).Add(4 * time.Minute))
+	}
+	for range c.habit.browses {
+		c.browse(c.at(c.dice.Float64() * first))
+	}
+	for _, days := range orders {
+		c.buy(c.at(days))
+	}
+	if c.habit.cart {
+		c.fillCart(c.at(1+20*c.dice.Float64()), c.basket())
+	}
+}
+
+func pickHabit(r *rand.Rand) sampleHabit {
+	total := 0
+	for _, h := range sampleHabits {
+		total += h.weight
+	}
+	n := r.IntN(total)
+	for _, h := range sampleHabits {
+		if n -= h.weight; n < 0 {
+			return h
+		}
+	}
+	panic("not reached: the weights sum up to total")
+}
+
+// at is so many days before the end, to the second.
+func (c *sampleLife) at(daysBefore float64) time.Time {
+	return c.shop.End.Add(-time.Duration(daysBefore * 24 * float64(time.Hour))).UTC().Truncate(time.Second)
+}
+
+// send adds a message; what would lie after the end does not happen.
+func (c *sampleLife) send(at time.Time, m sampleMessage) {
+	if !at.Before(c.shop.End) {
+		return
+	}
+	m.Timestamp = at
+	m.MessageID = fmt.Sprintf("sample-%d-%04d-%04d", c.shop.Seed, c.number, len(c.messages)+1)
+	if c.known {
+		m.UserID = c.user()
+	}
+	c.messages = append(c.messages, m)
+}
+
+func (c *sampleLife) web(at time.Time, m sampleMessage) {
+	m.AnonymousID = c.visit()
+	c.send(at, m)
+}
+
+func (c *sampleLife) identify(at time.Time) {
+	c.known = true
+	c.web(at, sampleMessage{Type: "identify", Traits: map[string]any{
+		"email": c.email(),
+		"name":  sampleFamilies[c.family].word + sampleGivens[c.given].word,
+		"city":  sampleCities[c.dice.IntN(len(sampleCities))],
+	}})
+}
+
+// browse is a visit: one to four pages, and mostly a product looked at.
+func (c *sampleLife) browse(at time.Time) {
+	product := sampleProducts[c.dice.IntN(len(sampleProducts))]
+	context := map[string]any{}
+	if c.dice.IntN(3) == 0 {
+		context["campaign"] = map[string]any{"source": "wechat", "medium": "social", "name": sampleCampaign[c.dice.IntN(len(sampleCampaign))]}
+	}
+	for i := range 1 + c.dice.IntN(4) {
+		path := "/"
+		if i > 0 {
+			path = "/" + product.Category
+		}
+		c.web(at.Add(time.Duration(i)*time.Minute), sampleMessage{Type: "page", Context: context, Properties: map[string]any{
+			"url": "https://tea.example.com" + path, "path": path,
+		}})
+	}
+	if c.dice.IntN(4) > 0 {
+		c.web(at.Add(5*time.Minute), sampleMessage{Type: "track", Event: "Product Viewed", Properties: productProperties(product)})
+	}
+}
+
+func productProperties(p sampleProduct) map[string]any {
+	properties := map[string]any{"product_id": p.ID, "name": p.Name, "category": p.Category, "price": p.Price, "currency": "CNY"}
+	if p.Quantity > 0 {
+		properties["quantity"] = p.Quantity
+	}
+	return properties
+}
+
+// basket is one to three products that differ.
+func (c *sampleLife) basket() []sampleProduct {
+	var basket []sampleProduct
+	for _, i := range c.dice.Perm(len(sampleProducts))[:1+c.dice.IntN(3)] {
+		p := sampleProducts[i]
+		p.Quantity = 1 + c.dice.IntN(3)
+		basket = append(basket, p)
+	}
+	return basket
+}
+
+func (c *sampleLife) fillCart(at time.Time, basket []sampleProduct) {
+	for i, p := range basket {
+		c.web(at.Add(time.Duration(i)*time.Minute), sampleMessage{Type: "track", Event: "Product Added", Properties: productProperties(p)})
+	}
+}
+
+// buy is an order from the cart on: mostly delivered within a week, seldom
+// cancelled or paid back.
+func (c *sampleLife) buy(at time.Time) {
+	c.orders++
+	basket := c.basket()
+	order := fmt.Sprintf("T%d-%04d-%02d", c.shop.Seed, c.number, c.orders)
+	c.fillCart(at.Add(-20*time.Minute), basket)
+	c.web(at.Add(-10*time.Minute), sampleMessage{Type: "track", Event: "Checkout Started", Properties: map[string]any{"order_id": order}})
+	revenue := 0.0
+	for _, p := range basket {
+		revenue += p.Price * float64(p.Quantity)
+	}
+	revenue = math.Round(revenue*100) / 100
+	c.web(at, sampleMessage{Type: "track", Event: "Order Completed", Properties: map[string]any{
+		"order_id": order, "revenue": revenue, "currency": "CNY", "products": basket,
+	}})
+	switch dice := c.dice.IntN(20); {
+	case dice == 0:
+		c.send(at.Add(3*time.Hour), sampleMessage{Type: "track", Event: "Order Cancelled", Properties: map[string]any{"order_id": order}})
+		return
+	case dice < 18:
+		delivered := at.Add(time.Duration(2+c.dice.IntN(5)) * 24 * time.Hour)
+		c.send(delivered, sampleMessage{Type: "track", Event: "Order Delivered", Properties: map[string]any{"order_id": order}})
+	}
+	if c.dice.IntN(16) == 0 {
+		p := basket[0]
+		c.send(at.Add(9*24*time.Hour), sampleMessage{Type: "track", Event: "Order Refunded", Properties: map[string]any{
+			"order_id": order, "total": math.Round(p.Price*float64(p.Quantity)*100) / 100, "currency": "CNY", "products": []sampleProduct{p},
+		}})
+	}
+}
+
+// favourites picks one customer of each habit named, the one with most orders.
+func (s sample) favourites(habits ...string) []sampleCustomer {
+	var picked []sampleCustomer
+	for _, habit := range habits {
+		best := -1
+		for i, c := range s.Customers {
+			if strings.EqualFold(c.Habit, habit) && (best < 0 || c.Orders > s.Customers[best].Orders) {
+				best = i
+			}
+		}
+		if best >= 0 {
+			picked = append(picked, s.Customers[best])
+		}
+	}
+	return picked
+}

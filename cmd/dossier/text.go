@@ -1,0 +1,226 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
+)
+
+const (
+	langEN = "en"
+	langZH = "zh"
+)
+
+// languageOf reads the locale of the environment, as the C library does.
+func languageOf(getenv func(string) string) string {
+	locale := cmp.Or(getenv("LC_ALL"), getenv("LC_MESSAGES"), getenv("LANG"))
+	if strings.HasPrefix(strings.ToLower(locale), langZH) {
+		return langZH
+	}
+	return langEN
+}
+
+// vocabulary is what tables say in one language. Fields that end in Format
+// take the values that the English text shows.
+type vocabulary struct {
+	stage, because, before, since, seen, orders, revenue, months12, units, median, products, cart,
+	engagement, lastPage, identifiers, traits, custom, flags, freshness string
+	person, company, identified, unidentified, manual, unknown string
+	cancelledFormat, refundsFormat                                   string
+	viewsFormat, sessionsFormat, daysFormat, moreFormat              string
+	itemsFormat, checkout, timesFormat, boughtFormat                 string
+	currentFormat, behindFormat                                      string
+	when, typ, source, what, position, noEvents, settledFormat       string
+	list, colon                                                      string // separators
+	causes                                                           map[string]string
+	stages                                                           map[string]string
+
+	noServer, notFoundRemedy, readKeyRemedy, notDossier string
+}
+
+var words = map[string]vocabulary{
+	langEN: {
+		stage: "Stage", because: "because of", before: "before", since: "since", seen: "Seen",
+		orders: "Orders", revenue: "Net revenue", months12: "last 12 months", units: "units", median: "median gap",
+		products: "Products", cart: "Open cart", engagement: "Engagement", lastPage: "last page",
+		identifiers: "Identifiers", traits: "Traits", custom: "Custom events", flags: "Flags", freshness: "As of",
+		person: "person", company: "company", identified: "identified", unidentified: "not identified",
+		manual: "set by hand", unknown: "unknown",
+		cancelledFormat: "cancelled: %s", refundsFormat: "refunds: %s",
+		viewsFormat: "views: %s (30 days: %s)", sessionsFormat: "sessions: %s", daysFormat: "%s days",
+		moreFormat: "… and %d more (--json shows all)", itemsFormat: "products: %d", checkout: "checkout begun",
+		timesFormat: "%s ×, last %s", boughtFormat: "units: %s",
+		currentFormat: "%s, all records folded", behindFormat: "%s, records behind: %s",
+		when: "WHEN (UTC)", typ: "TYPE", source: "SOURCE", what: "WHAT", position: "POSITION",
+		noEvents: "no events in that span", settledFormat: "settled at %s",
+		list: ", ", colon: ": ",
+		causes: map[string]string{"event": "event", "time": "time", "rules": "rules", "manual": "hand", "merge": "merge"},
+
+		noServer:       "no server answers at %s (%v); start one with `dossier serve`, or name another with --server or DOSSIER_SERVER",
+		notFoundRemedy: "; nothing accepted so far names this customer: check the spelling and the type (user_id, email, phone, anonymous_id)",
+		readKeyRemedy:  "the server at %s wants a read key; give it with --read-key or DOSSIER_READ_KEY",
+		notDossier:     "what answers at %s is not a Dossier that has this query (%s); check --server, or update one of the two",
+	},
+	langZH: {
+		stage: "阶段", because: "原因", before: "此前", since: "自", seen: "活动",
+		orders: "订单", revenue: "净收入", months12: "近12个月", units: "件数", median: "购买间隔中位数",
+		products: "商品", cart: "购物车", engagement: "互动", lastPage: "最近页面",
+		identifiers: "标识", traits: "属性", custom: "自定义事件", flags: "标记", freshness: "截至",
+		person: "个人", company: "公司", identified: "已识别", unidentified: "未识别",
+		manual: "人工", unknown: "未知",
+		cancelledFormat: "已取消%s", refundsFormat: "退款%s次",
+		viewsFormat: "浏览%s次（近30天%s次）", sessionsFormat: "会话%s次", daysFormat: "%s天",
+		moreFormat: "……另有%d项（--json 显示全部）", itemsFormat: "%d种商品", checkout: "已进入结算",
+		timesFormat: "%s次，最近%s", boughtFormat: "共%s件",
+		currentFormat: "%s，已处理全部记录", behindFormat: "%s，落后%s条记录",
+		when: "时间（UTC）", typ: "类型", source: "来源", what: "内容", position: "位置",
+		noEvents: "该时段没有事件", settledFormat: "已推进至 %s",
+		list: "，", colon: "：",
+		causes: map[string]string{"event": "事件", "time": "时间", "rules": "规则", "manual": "人工", "merge": "合并"},
+		stages: map[string]string{
+			"lost": "流失客户", "dormant": "沉睡客户", "won_back": "已挽回客户", "repeat": "复购客户", "user": "用户",
+			"customer": "订单客户", "opportunity": "销售机会客户", "potential": "潜在客户", "unidentified": "待识别客户",
+		},
+
+		noServer:       "%s 没有服务响应（%v）；请用 `dossier serve` 启动，或用 --server 或 DOSSIER_SERVER 指定地址",
+		notFoundRemedy: "；已接收的事件都没有提到该客户：请检查拼写和标识类型（user_id、email、phone、anonymous_id）",
+		readKeyRemedy:  "%s 需要读取密钥；请用 --read-key 或 DOSSIER_READ_KEY 提供",
+		notDossier:     "%s 上的服务不支持该查询（%s）；请检查 --server 或更新其中一方",
+	},
+}
+
+// stageName is a stage as people call it, beside the word that programs use.
+func (v vocabulary) stageName(stage string) string {
+	if name := v.stages[stage]; name != "" {
+		return name + " (" + stage + ")"
+	}
+	return stage
+}
+
+// printer writes values for people in one language.
+type printer struct {
+	vocabulary
+	lang string
+}
+
+func printerFor(lang string) printer { return printer{words[lang], lang} }
+
+const micro = 1_000_000
+
+// number is a count: 12,345, or 1.23万 in Chinese.
+func (p printer) number(n int64) string {
+	if scaled, ok := p.scaled(n, 1); ok {
+		return scaled
+	}
+	return group(strconv.FormatInt(n, 10))
+}
+
+// money is an amount with its currency, two digits after the point unless the
+// amount has more.
+func (p printer) money(m *queryv1.Money) string {
+	if m == nil {
+		return p.unknown
+	}
+	text, ok := p.scaled(m.GetMicros(), micro)
+	if !ok {
+		text = decimal(m.GetMicros(), 2)
+	}
+	return text + " " + plain(m.GetCurrencyCode())
+}
+
+// amount is a decimal string of the service, such as units.
+func (p printer) amount(s string) string {
+	if s == "" {
+		return "0"
+	}
+	whole, fraction, _ := strings.Cut(s, ".")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil {
+		return plain(s)
+	}
+	if scaled, ok := p.scaled(n, 1); ok {
+		return scaled
+	}
+	if fraction != "" {
+		return group(whole) + "." + fraction
+	}
+	return group(whole)
+}
+
+// scaled writes great numbers in Chinese: from 10,000 on in 万, from 10^8 on
+// in 亿, rounded to two digits. unit is how much of n is one.
+func (p printer) scaled(n, unit int64) (string, bool) {
+	const wan, yi = 10_000, 100_000_000
+	magnitude := uint64(max(n, -n))
+	if n == -n && n != 0 { // the least int64 has no positive twin
+		magnitude = 1 << 63
+	}
+	per, suffix := uint64(wan*unit), "万"
+	switch {
+	case p.lang != langZH || magnitude < per:
+		return "", false
+	case magnitude >= uint64(yi*unit):
+		per, suffix = uint64(yi*unit), "亿"
+	}
+	hundredths := (magnitude + per/200) / (per / 100)
+	text := group(strconv.FormatUint(hundredths/100, 10)) + fmt.Sprintf(".%02d", hundredths%100) + suffix
+	if n < 0 {
+		text = "-" + text
+	}
+	return text, true
+}
+
+// decimal writes a fixed-point number with at least `digits` after the point.
+func decimal(micros int64, digits int) string {
+	sign, magnitude := "", uint64(micros)
+	if micros < 0 {
+		sign, magnitude = "-", -uint64(micros)
+	}
+	fraction := fmt.Sprintf("%06d", magnitude%micro)
+	for len(fraction) > digits && strings.HasSuffix(fraction, "0") {
+		fraction = fraction[:len(fraction)-1]
+	}
+	return sign + group(strconv.FormatUint(magnitude/micro, 10)) + "." + fraction
+}
+
+// group puts a comma after every third digit from the right.
+func group(digits string) string {
+	sign := ""
+	if strings.HasPrefix(digits, "-") {
+		sign, digits = "-", digits[1:]
+	}
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return sign + digits
+}
+
+// instant is a time to the second, in UTC.
+func (p printer) instant(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return p.unknown
+	}
+	return t.AsTime().UTC().Format(time.DateTime)
+}
+
+// plain drops what a terminal would obey rather than show: names and titles
+// are written by whoever sends events.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == unicode.ReplacementChar:
+			return -1
+		default:
+			return r
+		}
+	}, s)
+}
