@@ -1,0 +1,36 @@
+package directory
+
+import (
+	"context"
+	"time"
+)
+
+// MaxMessageBytes bounds one message of decisions.
+const MaxMessageBytes = maxMessageBytes
+
+// MaxQueued bounds the undecided sets that wait.
+const MaxQueued = maxQueued
+
+// Wait waits until the directory is ready.
+func (d *Directory) Wait(ctx context.Context) error {
+	return d.wait(ctx, func() bool { return d.readyLocked() == nil })
+}
+
+// WaitApplied waits until a message is folded.
+func (d *Directory) WaitApplied(ctx context.Context, seq uint64) error {
+	return d.wait(ctx, func() bool { return d.cp.seq >= seq })
+}
+
+// Cache is the two-generation cache, for its bound.
+type Cache struct{ c *cache }
+
+// NewCache makes one for n entries.
+func NewCache(n int) Cache { return Cache{newCache(n)} }
+
+// Put puts a hash; Has asks for it; Len is how many are held.
+func (c Cache) Put(h Hash)      { c.c.put(h, binding{}) }
+func (c Cache) Has(h Hash) bool { _, ok := c.c.get(h); return ok }
+func (c Cache) Len() int        { return len(c.c.young) + len(c.c.elder) }
+
+// JustUnconfirmed is MaxUnconfirmed and a little more.
+const JustUnconfirmed = MaxUnconfirmed + time.Millisecond
