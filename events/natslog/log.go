@@ -1,0 +1,378 @@
+package natslog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dossier360/dossier/events"
+)
+
+const (
+	// callTimeout bounds a call whose context has no deadline.
+	callTimeout = 10 * time.Second
+	// duplicateWindow is the least that a stream can have. No message carries
+	// an id, and at its start a server reads the whole window of each stream.
+	duplicateWindow = 100 * time.Millisecond
+	reconnectWait   = 500 * time.Millisecond
+)
+
+// Dial says which server a log is on: one of Server and URL.
+type Dial struct {
+	Server *Server
+	URL    string // of a cluster; may hold user and password
+	// Replicas of the streams created; 0 is 1.
+	Replicas int
+	// Logger hears of lost connections; nil discards it.
+	Logger *slog.Logger
+}
+
+// Log is an [events.Log] over JetStream. Make it with [Open].
+type Log struct {
+	server   *Server // nil on a cluster
+	replicas int
+	logger   *slog.Logger
+	// Apart, so that a flood of deliveries never stands before an answer.
+	write, read     *nats.Conn
+	writeJS, readJS jetstream.JetStream
+
+	mu      sync.Mutex
+	handles map[events.Stream]jetstream.Stream // guarded by mu
+	readers map[*reader]struct{}               // guarded by mu
+	closed  bool                               // guarded by mu
+}
+
+// Open opens the log on a server. ctx bounds connecting only.
+func Open(ctx context.Context, d Dial) (*Log, error) {
+	if (d.Server == nil) == (d.URL == "") {
+		return nil, errors.New("open log: one of server and URL wanted")
+	}
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	l := &Log{
+		server:   d.Server,
+		replicas: max(d.Replicas, 1),
+		logger:   d.Logger,
+		handles:  map[events.Stream]jetstream.Stream{},
+		readers:  map[*reader]struct{}{},
+	}
+	if err := l.connect(ctx, d.URL); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	if l.server != nil {
+		l.server.add(l)
+	}
+	return l, nil
+}
+
+// connect makes both connections.
+func (l *Log) connect(ctx context.Context, url string) error {
+	options := []nats.Option{
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		// Without a buffer nothing is sent later than its caller believes.
+		nats.ReconnectBufSize(-1),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				l.logger.Warn("connection to the log lost", "error", err)
+			}
+		}),
+		// After a gap in the connection, or when deliveries were dropped, a
+		// reader starts again behind the last message it gave out.
+		nats.ReconnectHandler(func(*nats.Conn) { l.restartReaders() }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			l.logger.Warn("error on a connection to the log", "error", err)
+			if errors.Is(err, nats.ErrSlowConsumer) {
+				l.restartReaders()
+			}
+		}),
+	}
+	if l.server != nil {
+		options = append(options, nats.InProcessServer(l.server.nats), nats.UserInfo(innerUser, l.server.password))
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		options = append(options, nats.Timeout(time.Until(deadline)))
+	}
+	var err error
+	if l.write, err = nats.Connect(url, append(options, nats.Name("dossier-write"))...); err != nil {
+		return err
+	}
+	if l.read, err = nats.Connect(url, append(options, nats.Name("dossier-read"))...); err != nil {
+		return err
+	}
+	if l.writeJS, err = jetstream.New(l.write); err != nil {
+		return err
+	}
+	l.readJS, err = jetstream.New(l.read)
+	return err
+}
+
+// Close closes the log and its readers. Appends under way should have been
+// awaited; else they are ErrUnknown.
+func (l *Log) Close() {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return
+	}
+	l.closed = true
+	readers := l.readers
+	l.readers = nil
+	l.mu.Unlock()
+	for r := range readers {
+		r.stop()
+	}
+	for _, conn := range []*nats.Conn{l.write, l.read} {
+		if conn != nil {
+			conn.Close()
+		}
+	}
+	if l.server != nil {
+		l.server.remove(l)
+	}
+}
+
+// CreateStream makes a stream, or leaves the one of that name as it is.
+func (l *Log) CreateStream(ctx context.Context, c events.StreamConfig) error {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	config := jetstream.StreamConfig{
+		Name:       string(c.Name),
+		Subjects:   c.Subjects,
+		Retention:  jetstream.LimitsPolicy,
+		Storage:    jetstream.FileStorage,
+		Replicas:   l.replicas,
+		DenyDelete: c.Permanent,
+		DenyPurge:  c.Permanent,
+		MaxAge:     c.Retention,
+		Duplicates: duplicateWindow,
+		// A stream that expires is written by announcers, a batch at a time.
+		AllowAtomicPublish: !c.Permanent,
+	}
+	stream, err := l.writeJS.CreateStream(ctx, config)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		return fmt.Errorf("create stream %s: %w", c.Name, translate(err))
+	}
+	if err == nil {
+		l.mu.Lock()
+		l.handles[c.Name] = stream
+		l.mu.Unlock()
+	}
+	if l.server != nil {
+		if err := l.server.syncDirs(); err != nil {
+			return fmt.Errorf("create stream %s: %w", c.Name, err)
+		}
+	}
+	return nil
+}
+
+// Append stores one message and returns when it is durable.
+func (l *Log) Append(ctx context.Context, s events.Stream, subject string, data []byte, e events.Expect) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("append to %s: %w", s, err) // nothing was sent
+	}
+	if l.isClosed() {
+		return 0, fmt.Errorf("append to %s: %w", s, events.ErrClosed)
+	}
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	options := []jetstream.PublishOpt{
+		jetstream.WithExpectStream(string(s)),
+		jetstream.WithRetryAttempts(0),
+	}
+	if last, ok := e.Last(); ok {
+		options = append(options, jetstream.WithExpectLastSequence(last))
+	}
+	ack, err := l.writeJS.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}, options...)
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return 0, fmt.Errorf("append to %s: %w", s, l.noResponders(ctx, s, subject))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("append to %s: %w", s, translate(err))
+	}
+	return ack.Sequence, nil
+}
+
+// noResponders tells why nobody took a message: no stream has the subject, or
+// none answers at the moment. Nothing was stored.
+func (l *Log) noResponders(ctx context.Context, s events.Stream, subject string) error {
+	stream, err := l.handle(ctx, s)
+	if err != nil {
+		return translate(err)
+	}
+	for _, pattern := range stream.CachedInfo().Config.Subjects {
+		if server.SubjectsCollide(pattern, subject) {
+			return fmt.Errorf("no server has the stream at the moment: %w", events.ErrUnknown)
+		}
+	}
+	return fmt.Errorf("subject %q is not of this stream", subject)
+}
+
+// Get returns the message at seq.
+func (l *Log) Get(ctx context.Context, s events.Stream, seq uint64) (events.Message, error) {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	m, err := l.get(ctx, s, seq)
+	if err != nil {
+		return events.Message{}, fmt.Errorf("get %s/%d: %w", s, seq, translateRead(err))
+	}
+	return m, nil
+}
+
+func (l *Log) get(ctx context.Context, s events.Stream, seq uint64) (events.Message, error) {
+	if seq == 0 {
+		return events.Message{}, events.ErrNotFound
+	}
+	stream, err := l.handle(ctx, s)
+	if err != nil {
+		return events.Message{}, err
+	}
+	m, err := stream.GetMsg(ctx, seq)
+	if err != nil {
+		return events.Message{}, err
+	}
+	return events.Message{Subject: m.Subject, Data: m.Data, Seq: m.Sequence, Time: m.Time.UTC()}, nil
+}
+
+// Info describes a stream.
+func (l *Log) Info(ctx context.Context, s events.Stream) (events.StreamInfo, error) {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	info, err := l.info(ctx, s)
+	if err != nil {
+		return events.StreamInfo{}, fmt.Errorf("info of %s: %w", s, translateRead(err))
+	}
+	return streamInfo(info), nil
+}
+
+func (l *Log) info(ctx context.Context, s events.Stream) (*jetstream.StreamInfo, error) {
+	stream, err := l.handle(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return stream.Info(ctx)
+}
+
+func streamInfo(info *jetstream.StreamInfo) events.StreamInfo {
+	i := events.StreamInfo{
+		Created:  info.Created.UTC(),
+		First:    info.State.FirstSeq,
+		Last:     info.State.LastSeq,
+		LastTime: info.State.LastTime.UTC(),
+	}
+	if info.State.Msgs == 0 {
+		i.First = i.Last + 1
+	}
+	if i.Last == 0 {
+		i.LastTime = time.Time{}
+	}
+	return i
+}
+
+// handle finds a stream, once: the handle holds its name and configuration,
+// which do not change.
+func (l *Log) handle(ctx context.Context, s events.Stream) (jetstream.Stream, error) {
+	l.mu.Lock()
+	stream, ok := l.handles[s]
+	closed := l.closed
+	l.mu.Unlock()
+	if closed {
+		return nil, events.ErrClosed
+	}
+	if ok {
+		return stream, nil
+	}
+	stream, err := l.writeJS.Stream(ctx, string(s))
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.handles[s] = stream
+	return stream, nil
+}
+
+// withTimeout gives a call a deadline if it has none.
+func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, callTimeout)
+}
+
+// Error codes of the server that nats.go does not name.
+const (
+	codeInsufficientResources jetstream.ErrorCode = 10023
+	codeStorageExceeded       jetstream.ErrorCode = 10047
+
+	codeTooMany = 429 // of the class, not of one error
+)
+
+// translate turns an error of a write into one of the log. Whatever leaves it
+// open if something was stored becomes ErrUnknown.
+func translate(err error) error { return translateOr(err, events.ErrUnknown) }
+
+// translateRead turns an error of a read into one of the log; what is not of
+// the log's making (a timeout, a lost connection) stays as it is.
+func translateRead(err error) error { return translateOr(err, nil) }
+
+func translateOr(err, otherwise error) error {
+	var meaning error
+	var api *jetstream.APIError
+	switch {
+	case errors.As(err, &api):
+		meaning = meaningOf(api, otherwise)
+	case errors.Is(err, events.ErrClosed), errors.Is(err, events.ErrNotFound):
+	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrMsgNotFound):
+		meaning = events.ErrNotFound
+	case errors.Is(err, nats.ErrReconnectBufExceeded):
+		meaning = events.ErrOverload // not connected; nothing was sent
+	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject),
+		errors.Is(err, jetstream.ErrInvalidStreamName), errors.Is(err, jetstream.ErrInvalidSubject):
+		// Refused before it was sent.
+	default:
+		meaning = otherwise
+	}
+	if meaning == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", meaning, err)
+}
+
+// meaningOf is the log's word for an answer of the server; nil if it is a
+// plain refusal, and otherwise if it went wrong in the middle.
+func meaningOf(e *jetstream.APIError, otherwise error) error {
+	switch e.ErrorCode {
+	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
+		return events.ErrConflict
+	case jetstream.JSErrCodeStreamNotFound, jetstream.JSErrCodeMessageNotFound:
+		return events.ErrNotFound
+	case codeInsufficientResources, codeStorageExceeded:
+		return events.ErrFull
+	}
+	switch {
+	case strings.Contains(e.Description, "no space left"):
+		return events.ErrFull
+	case e.Code == codeTooMany:
+		return events.ErrOverload
+	case e.Code >= 500:
+		return otherwise
+	}
+	return nil
+}
+
+func (l *Log) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}

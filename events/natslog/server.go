@@ -1,0 +1,307 @@
+// Package natslog is the log over NATS JetStream, embedded or in a cluster. It
+// is the only importer of NATS.
+//
+// [Serve] runs the embedded server; [Open] opens the log on it, or on a
+// cluster by URL. Acknowledged means fsynced: the server syncs every write of
+// a stream before it answers, unless Options.SyncInterval relaxes that.
+//
+// Stop order: everything that appends or reads, then [Log.Close], then
+// [Server.Close], which waits until the streams are closed in good order. Only
+// then does the next start need no scan of the whole log.
+package natslog
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	// DefaultMaxPayload bounds a message: a frame of the greatest size, and a
+	// whole ingest call (4 MiB) published over NATS.
+	DefaultMaxPayload = 4<<20 + 64<<10
+
+	// maxStoreBytes switches off the server's own disk limit, which it takes
+	// from the space that is free at its start. The gateway keeps a reserve.
+	maxStoreBytes = 1 << 60
+
+	// innerUser is what this program connects as.
+	innerUser = "dossier-internal"
+	// anyUser is what a client without a name is, if no users are named.
+	anyUser = "anyone"
+)
+
+// Options of an embedded server.
+type Options struct {
+	// Dir holds the streams. One server at a time: a lock file says so.
+	Dir string
+	// Listen is host:port of the listener; "" or "off" is none, then only
+	// this process can connect. Port 0 takes a free one.
+	Listen string
+	// SyncInterval 0 fsyncs every append before it is acknowledged. Any other
+	// value fsyncs that often: power loss takes what was acknowledged since.
+	SyncInterval time.Duration
+	// MaxPayload bounds a message in bytes; 0 is DefaultMaxPayload.
+	MaxPayload int
+	// Logger takes what the server says; nil discards it.
+	Logger *slog.Logger
+	// Users are names and passwords of clients. None: every client that
+	// reaches the listener is let in. No client may write to the log's
+	// subjects or change its streams.
+	Users map[string]string
+}
+
+// Server is an embedded NATS server. Make it with [Serve].
+type Server struct {
+	nats     *server.Server
+	lock     *os.File
+	dir      string
+	password string // of innerUser
+	logger   *slog.Logger
+	started  chan struct{} // closed when server.Start has returned
+
+	closing sync.Once
+	mu      sync.Mutex
+	logs    map[*Log]struct{} // open on this server; guarded by mu
+}
+
+// Serve starts an embedded server and waits until its streams are recovered.
+// After a crash that is a scan of the whole log, which may take long; ctx
+// bounds the wait. When ctx ends, the server goes down behind Serve's back.
+func Serve(ctx context.Context, o Options) (*Server, error) {
+	if o.Dir == "" {
+		return nil, errors.New("nats server: no directory")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	password := rand.Text()
+	options, err := serverOptions(o, password)
+	if err != nil {
+		return nil, fmt.Errorf("nats server: %w", err)
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("nats server: %w", err)
+	}
+	lock, err := lockDir(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("nats server: %w", err)
+	}
+	inner, err := server.NewServer(options)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("nats server: %w", err), lock.Close())
+	}
+	fatal := make(chan error, 1)
+	inner.SetLoggerV2(&logger{to: o.Logger, fatal: fatal}, false, false, false)
+	s := &Server{
+		nats: inner, lock: lock, dir: o.Dir, password: password, logger: o.Logger,
+		started: make(chan struct{}), logs: map[*Log]struct{}{},
+	}
+	go func() {
+		defer close(s.started)
+		inner.Start()
+	}()
+	if err := s.awaitReady(ctx, fatal); err != nil {
+		if ctx.Err() != nil {
+			go s.Close() // it waits for the end of the scan
+		} else {
+			s.Close()
+		}
+		return nil, fmt.Errorf("nats server: %w", err)
+	}
+	return s, nil
+}
+
+// serverOptions translates options.
+func serverOptions(o Options, password string) (*server.Options, error) {
+	payload := o.MaxPayload
+	if payload == 0 {
+		payload = DefaultMaxPayload
+	}
+	if payload < 0 || payload > server.MAX_PAYLOAD_MAX_SIZE {
+		return nil, fmt.Errorf("max payload: %d bytes, limit %d", payload, server.MAX_PAYLOAD_MAX_SIZE)
+	}
+	if o.SyncInterval < 0 {
+		return nil, fmt.Errorf("sync interval: %v, 0 or more wanted", o.SyncInterval)
+	}
+	options := &server.Options{
+		ServerName:        "dossier",
+		DontListen:        o.Listen == "" || o.Listen == "off",
+		JetStream:         true,
+		StoreDir:          o.Dir,
+		JetStreamMaxStore: maxStoreBytes,
+		SyncAlways:        o.SyncInterval == 0,
+		SyncInterval:      o.SyncInterval,
+		MaxPayload:        int32(payload),
+		NoSigs:            true,
+	}
+	if options.SyncAlways {
+		// Also how often what needs no acknowledgement is synced.
+		options.SyncInterval = 2 * time.Minute
+	}
+	if !options.DontListen {
+		host, port, err := net.SplitHostPort(o.Listen)
+		if err != nil {
+			return nil, fmt.Errorf("listen %q: host:port or \"off\" wanted", o.Listen)
+		}
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return nil, fmt.Errorf("listen %q: port %q, 0 to 65535 wanted", o.Listen, port)
+		}
+		options.Host, options.Port = host, int(n)
+		if n == 0 {
+			options.Port = server.RANDOM_PORT
+		}
+	}
+	options.Users = []*server.User{{Username: innerUser, Password: password}}
+	for name, pass := range o.Users {
+		if name == "" || name == innerUser || name == anyUser || pass == "" {
+			return nil, fmt.Errorf("user %q: a name other than %q and %q, and a password wanted", name, innerUser, anyUser)
+		}
+		options.Users = append(options.Users, &server.User{Username: name, Password: pass, Permissions: outsider()})
+	}
+	if len(o.Users) == 0 {
+		options.Users = append(options.Users, &server.User{Username: anyUser, Password: rand.Text(), Permissions: outsider()})
+		options.NoAuthUser = anyUser
+	}
+	return options, nil
+}
+
+// outsider is what a client may do: everything but write to the log, or
+// change, empty or copy over its streams.
+func outsider() *server.Permissions {
+	return &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{
+		"dossier.identity.>", "dossier.events.>", "dossier.notices.>", "dossier.moves.>",
+		"dossier.feed.>", "dossier.feedmark.>", "dossier.rejected.>",
+		"$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.DELETE.>",
+		"$JS.API.STREAM.PURGE.>", "$JS.API.STREAM.MSG.DELETE.>", "$JS.API.STREAM.RESTORE.>",
+	}}}
+}
+
+// awaitReady waits until Start has returned, which is when all streams are
+// recovered and clients are let in, or when a fatal error stopped it.
+func (s *Server) awaitReady(ctx context.Context, fatal <-chan error) error {
+	select {
+	case <-s.started:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the recovery of the log: %w", ctx.Err())
+	}
+	select {
+	case err := <-fatal:
+		return err
+	default:
+	}
+	if !s.nats.JetStreamEnabled() {
+		return errors.New("the store did not start; the server's log says why")
+	}
+	return nil
+}
+
+// URL is where clients connect; "" without a listener.
+func (s *Server) URL() string {
+	if addr, ok := s.nats.Addr().(*net.TCPAddr); ok {
+		return "nats://" + addr.String()
+	}
+	return ""
+}
+
+// Close closes the logs still open on the server, then the server, and returns
+// when every stream is closed in good order.
+func (s *Server) Close() {
+	s.closing.Do(func() {
+		for _, l := range s.openLogs() {
+			l.Close()
+		}
+		<-s.started // shutting down in the middle of a recovery is not defined
+		s.nats.Shutdown()
+		s.nats.WaitForShutdown()
+		if err := s.lock.Close(); err != nil {
+			s.logger.Warn("directory lock not released", "dir", s.dir, "error", err)
+		}
+	})
+}
+
+func (s *Server) openLogs() []*Log {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var logs []*Log
+	for l := range s.logs {
+		logs = append(logs, l)
+	}
+	return logs
+}
+
+func (s *Server) add(l *Log) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.logs[l] = struct{}{}
+}
+
+func (s *Server) remove(l *Log) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.logs, l)
+}
+
+// syncDirs makes the directories above the streams durable. The server fsyncs
+// what it writes into a stream, not the way there.
+func (s *Server) syncDirs() error {
+	for _, dir := range []string{"jetstream/$G/streams", "jetstream/$G", "jetstream", ""} {
+		if err := syncDir(filepath.Join(s.dir, filepath.FromSlash(dir))); err != nil {
+			return err
+		}
+	}
+	// The parent may not be ours to open.
+	if err := syncDir(filepath.Dir(filepath.Clean(s.dir))); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
+
+// logger passes on what the server says.
+type logger struct {
+	to    *slog.Logger
+	fatal chan<- error // bound 1; the first fatal error counts
+}
+
+const logMessage = "nats server says"
+
+func (l *logger) Noticef(format string, v ...any) {
+	l.to.Info(logMessage, "text", fmt.Sprintf(format, v...))
+}
+
+func (l *logger) Warnf(format string, v ...any) {
+	l.to.Warn(logMessage, "text", fmt.Sprintf(format, v...))
+}
+
+func (l *logger) Errorf(format string, v ...any) {
+	l.to.Error(logMessage, "text", fmt.Sprintf(format, v...))
+}
+
+func (l *logger) Debugf(format string, v ...any) {
+	l.to.Debug(logMessage, "text", fmt.Sprintf(format, v...))
+}
+
+func (l *logger) Tracef(format string, v ...any) { l.Debugf(format, v...) }
+
+// Fatalf does not end the process, unlike the server's own logger: at start
+// the error is Serve's, later the log's calls fail.
+func (l *logger) Fatalf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	l.to.Error(logMessage, "text", text, "fatal", true)
+	select {
+	case l.fatal <- errors.New(text):
+	default:
+	}
+}
