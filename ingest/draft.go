@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
@@ -83,3 +84,40 @@ var (
 	ErrNotReady = errors.New("ingest: not ready")
 	ErrDiskFull = errors.New("ingest: disk reserve reached")
 )
+
+// Decoded is what a wire made of the body of one call. It holds either Drafts
+// or, if the call as a whole could not be read, Refused.
+type Decoded struct {
+	Drafts  []Draft
+	Refused *Rejection
+	// Single says that the call brings exactly one event, so that the call
+	// fails where its event does.
+	Single bool
+	// WriteKey and Source are what the body itself names; "" if it does not.
+	WriteKey, Source string
+}
+
+// Refuse makes a rejection. The message says which value was met.
+func Refuse(code Code, field, limit, message string) *Rejection {
+	return &Rejection{Code: code, Field: field, Limit: limit, Message: message}
+}
+
+// shownCharacters is how much of a value a message shows.
+const shownCharacters = 80
+
+// Shown is a value for a message: quoted, cut to a sensible length.
+func Shown(value string) string {
+	n := 0
+	for i := range value {
+		if n++; n > shownCharacters {
+			return strconv.Quote(value[:i]) + "…"
+		}
+	}
+	return strconv.Quote(value)
+}
+
+// IsWriteKey reports whether a member beside the events of a call holds the
+// write key. It is never kept.
+func IsWriteKey(name string) bool {
+	return name == "writeKey" || name == "api_key" || name == "token"
+}

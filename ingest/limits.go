@@ -45,3 +45,9 @@ const (
 // EarliestTime is the least event time accepted: older ones come from a clock
 // that was never set or a unit that was mistaken.
 var EarliestTime = time.Date(1971, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// MaxListedEvents bounds how many items of a batch are listed at all. Items
+// beyond [MaxBatchEvents] are refused one by one, as trackers expect; a call
+// with more than this is refused as a whole, so that a body of empty items
+// cannot make an answer of gigabytes.
+const MaxListedEvents = 4 * MaxBatchEvents
