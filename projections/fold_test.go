@@ -1,0 +1,725 @@
+package projections
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections/playbook"
+	"github.com/dossier360/dossier/projections/profile"
+	"github.com/dossier360/dossier/projections/store"
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
+)
+
+// A stream is folded in tests without a log around it: a list of messages.
+type stream struct {
+	partition int
+	messages  []*message
+	raw       []proto.Message // for fetch, by sequence-1
+}
+
+func genesisOf(clock string) *logv1.Genesis {
+	zone, err := events.ZoneSpans("UTC")
+	if err != nil {
+		panic(err)
+	}
+	return &logv1.Genesis{Format: 1, Partitions: 1, Clock: clock, Timezone: "UTC", Zone: zone, BaseCurrency: "CNY"}
+}
+
+func newStream(clock string, at time.Time) *stream {
+	s := &stream{}
+	s.notice(at, &logv1.Notice{Notice: &logv1.Notice_Relay{Relay: &logv1.Relay{
+		Seq: 1, Rule: &logv1.Rule{Rule: &logv1.Rule_Genesis{Genesis: genesisOf(clock)}},
+	}}})
+	return s
+}
+
+func (s *stream) notice(at time.Time, n *logv1.Notice) {
+	s.messages = append(s.messages, &message{seq: uint64(len(s.messages) + 1), time: at, notice: n})
+	s.raw = append(s.raw, n)
+}
+
+func (s *stream) tick(at time.Time) {
+	s.notice(at, &logv1.Notice{Notice: &logv1.Notice_Tick{Tick: &logv1.Tick{}}})
+}
+
+func (s *stream) record(at time.Time, list ...*logv1.LoggedEvent) {
+	r := &logv1.Record{Events: list}
+	s.messages = append(s.messages, &message{seq: uint64(len(s.messages) + 1), time: at, record: r})
+	s.raw = append(s.raw, r)
+}
+
+func (s *stream) fetch(_ context.Context, seq uint64) (*logv1.Record, error) {
+	return s.raw[seq-1].(*logv1.Record), nil
+}
+
+// told makes a stamped event.
+func told(c events.CustomerID, id string, kind eventsv1.Type, occurred time.Time, body *eventsv1.Event) *logv1.LoggedEvent {
+	if body == nil {
+		body = &eventsv1.Event{}
+	}
+	data, err := proto.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	at := events.Micros(occurred)
+	return &logv1.LoggedEvent{
+		Header: &logv1.Header{
+			Customer: c[:], Type: kind, Source: "test", EventId: id, ClaimedAt: &at, OccurredAt: at,
+			RecordedDelta: uint64(at), // recorded when it occurred, unless a test says otherwise
+		},
+		Body: data,
+	}
+}
+
+func customerNo(n int) events.CustomerID {
+	return events.CustomerID{0: 1, 14: byte(n >> 8), 15: byte(n)}
+}
+
+func (s *stream) options() foldOptions {
+	return foldOptions{Partition: s.partition, Evaluate: playbook.BuiltinStages, Fetch: s.fetch, CacheBytes: 1 << 16}
+}
+
+// foldAll folds the whole stream into a store. cut is asked after every step
+// whether to commit there; restart, whether to go on with a new fold.
+func (s *stream) foldAll(t rapid.TB, m *store.Memory, cut, restart func() bool) {
+	t.Helper()
+	f := s.open(t, m)
+	for int(f.cp.Seq) < len(s.messages) || f.cp.Place != nil {
+		seq := f.cp.Seq + 1
+		if f.cp.Place != nil {
+			seq = f.cp.Seq
+		}
+		msg := *s.messages[seq-1] // begun anew after a restart
+		msg.rounds, msg.place = nil, nil
+		if err := f.begin(&msg); err != nil {
+			t.Fatalf("begin message %d: %v", seq, err)
+		}
+		for more := true; more; {
+			var err error
+			if more, err = f.step(context.Background()); err != nil {
+				t.Fatalf("step in message %d: %v", seq, err)
+			}
+			if full := f.bytes >= commitBytes || f.keys >= commitKeys; !full && !cut() {
+				continue
+			}
+			if err := f.flush(m); err != nil {
+				t.Fatalf("flush in message %d: %v", seq, err)
+			}
+			if restart() {
+				f.view.Close()
+				f = s.open(t, m)
+				break
+			}
+		}
+	}
+	if err := f.flush(m); err != nil {
+		t.Fatalf("last flush: %v", err)
+	}
+	f.view.Close()
+}
+
+func (s *stream) open(t rapid.TB, m *store.Memory) *fold {
+	t.Helper()
+	f, err := newFold(s.options(), m.View())
+	if err != nil {
+		t.Fatalf("open fold: %v", err)
+	}
+	return f
+}
+
+func never() bool { return false }
+
+// dump lists every key of a store with its value.
+func dump(t rapid.TB, m *store.Memory) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	v := m.View()
+	defer v.Close()
+	err := v.Scan(nil, nil, false, func(key, value []byte) bool {
+		all[fmt.Sprintf("%c %s", key[0], hex.EncodeToString(key[1:]))] = hex.EncodeToString(value)
+		return true
+	})
+	if err != nil {
+		t.Fatalf("dump: %v", err)
+	}
+	return all
+}
+
+// digests are the facts digests of all customers, by id.
+func digests(t rapid.TB, m *store.Memory) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for id, head := range heads(t, m) {
+		sum := profile.Digest(head.Facts)
+		all[id] = hex.EncodeToString(sum[:])
+	}
+	return all
+}
+
+func heads(t rapid.TB, m *store.Memory) map[string]*statev1.Head {
+	t.Helper()
+	all := map[string]*statev1.Head{}
+	v := m.View()
+	defer v.Close()
+	err := v.Scan([]byte{keyHead}, []byte{keyHead + 1}, false, func(key, value []byte) bool {
+		head := &statev1.Head{}
+		if err := proto.Unmarshal(value, head); err != nil {
+			t.Fatalf("head: %v", err)
+		}
+		all[events.CustomerID(key[1:]).String()] = head
+		return true
+	})
+	if err != nil {
+		t.Fatalf("heads: %v", err)
+	}
+	return all
+}
+
+var day0 = time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// drawEvent draws an event of a life: views, carts, orders and their states,
+// traits, customs.
+func drawEvent(t *rapid.T, n int, customers int, days int) *logv1.LoggedEvent {
+	c := customerNo(rapid.IntRange(0, customers-1).Draw(t, "customer"))
+	at := day0.Add(time.Duration(rapid.IntRange(0, days*24*4).Draw(t, "quarter hour")) * 15 * time.Minute)
+	amount := func() *int64 {
+		v := int64(rapid.IntRange(0, 500_000).Draw(t, "cents")) * 10_000
+		return &v
+	}
+	order := func() *eventsv1.Order {
+		return &eventsv1.Order{
+			OrderId:  fmt.Sprintf("o%d", rapid.IntRange(0, 5).Draw(t, "order")),
+			Currency: rapid.SampledFrom([]string{"", "CNY", "USD"}).Draw(t, "currency"),
+		}
+	}
+	id := fmt.Sprintf("e%d", n)
+	body := &eventsv1.Event{}
+	var kind eventsv1.Type
+	switch rapid.IntRange(0, 9).Draw(t, "kind") {
+	case 0, 1, 2:
+		kind = eventsv1.Type_TYPE_PAGE_VIEWED
+		body.Payload = &eventsv1.Event_View{View: &eventsv1.View{Url: fmt.Sprintf("https://shop/%d", rapid.IntRange(0, 4).Draw(t, "page"))}}
+	case 3:
+		kind = eventsv1.Type_TYPE_PRODUCT_ADDED
+		body.Payload = &eventsv1.Event_Product{Product: &eventsv1.Product{Line: &eventsv1.Line{ProductId: "p", PriceMicros: amount()}}}
+	case 4, 5:
+		kind = eventsv1.Type_TYPE_ORDER_PLACED
+		o := order()
+		o.RevenueMicros = amount()
+		body.Payload = &eventsv1.Event_Order{Order: o}
+	case 6:
+		kind = rapid.SampledFrom([]eventsv1.Type{
+			eventsv1.Type_TYPE_ORDER_CANCELLED, eventsv1.Type_TYPE_ORDER_DELIVERED, eventsv1.Type_TYPE_ORDER_REFUNDED,
+		}).Draw(t, "state")
+		body.Payload = &eventsv1.Event_Order{Order: order()}
+	case 7:
+		kind = eventsv1.Type_TYPE_TRAITS_SET
+		body.Identifiers = []*eventsv1.Identifier{{Type: "user_id", Value: fmt.Sprintf("u%x", c[15])}}
+	case 8:
+		kind = eventsv1.Type_TYPE_CUSTOM
+		body.Type = fmt.Sprintf("custom %d", rapid.IntRange(0, 3).Draw(t, "name"))
+	case 9:
+		kind = eventsv1.Type_TYPE_PRODUCT_REMOVED
+		body.Payload = &eventsv1.Event_Product{Product: &eventsv1.Product{Line: &eventsv1.Line{ProductId: "p"}}}
+	}
+	e := told(c, id, kind, at, body)
+	if rapid.IntRange(0, 9).Draw(t, "clock") == 0 { // a clock that was off
+		e.Header.Corrected = true
+		e.Header.OccurredAt += int64(rapid.IntRange(1, 1000).Draw(t, "shift")) * int64(time.Second/time.Microsecond)
+	}
+	return e
+}
+
+// drawStream draws a stream of records, ticks and repeats.
+func drawStream(t *rapid.T, clock string) *stream {
+	s := newStream(clock, day0)
+	customers := rapid.IntRange(1, 6).Draw(t, "customers")
+	days := rapid.SampledFrom([]int{1, 40, 400}).Draw(t, "days")
+	now := day0
+	var sent []*logv1.LoggedEvent
+	for n := 0; len(s.messages) < 2+rapid.IntRange(0, 12).Draw(t, "messages"); {
+		now = now.Add(time.Duration(rapid.IntRange(-1, 40*24).Draw(t, "hours")) * time.Hour)
+		if rapid.IntRange(0, 4).Draw(t, "tick") == 0 {
+			s.tick(now)
+			continue
+		}
+		var list []*logv1.LoggedEvent
+		for range rapid.IntRange(1, 30).Draw(t, "events") {
+			if len(sent) > 0 && rapid.IntRange(0, 9).Draw(t, "repeat") == 0 {
+				list = append(list, drawRepeat(t, sent))
+				continue
+			}
+			e := drawEvent(t, n, customers, days)
+			n++
+			sent, list = append(sent, e), append(list, e)
+		}
+		s.record(now, list...)
+	}
+	if rapid.Bool().Draw(t, "reevaluate") {
+		s.notice(now, &logv1.Notice{Notice: &logv1.Notice_Relay{Relay: &logv1.Relay{
+			Seq: 7, Prev: 1, Rule: &logv1.Rule{Rule: &logv1.Rule_Reevaluate{Reevaluate: &logv1.Reevaluate{}}},
+		}}})
+		s.tick(now)
+	}
+	return s
+}
+
+// drawRepeat is an event sent again: the same, or re-stamped by another clock
+// error and recorded later or earlier.
+func drawRepeat(t *rapid.T, sent []*logv1.LoggedEvent) *logv1.LoggedEvent {
+	e := proto.CloneOf(rapid.SampledFrom(sent).Draw(t, "again"))
+	switch rapid.IntRange(0, 2).Draw(t, "how") {
+	case 1:
+		e.Header.Corrected = true
+		e.Header.OccurredAt += 7_000_000
+		e.Header.RecordedDelta += 7_000_000
+	case 2:
+		e.Header.Corrected = true
+		e.Header.OccurredAt -= 3_000_000
+		e.Header.RecordedDelta -= 3_000_000
+	}
+	return e
+}
+
+// The journal law: wherever commits and restarts fall, the store ends in the
+// same bytes: heads with their journals, rows, pages, timers, outbox, and so
+// every position.
+func TestJournalLaw(t *testing.T) {
+	for _, clock := range []string{"wall", "events"} {
+		t.Run(clock, func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) {
+				s := drawStream(t, clock)
+				want, got := store.OpenMemory(), store.OpenMemory()
+				s.foldAll(t, want, never, never)
+				rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+				one := func(n int) func() bool { return func() bool { return rng.IntN(n) == 0 } }
+				s.foldAll(t, got, one(rapid.SampledFrom([]int{1, 5, 50}).Draw(t, "cuts")), one(2))
+				if diff := cmp.Diff(dump(t, want), dump(t, got)); diff != "" {
+					t.Fatalf("commit cuts changed the store (-undisturbed +cut):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// The facts law of the whole fold: the same stamped events in any order, in
+// any records, some repeated, give every customer the same digest.
+func TestFactsLaw(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var sent []*logv1.LoggedEvent
+		for n := range rapid.IntRange(1, 120).Draw(t, "events") {
+			sent = append(sent, drawEvent(t, n, 3, 60))
+			if rapid.IntRange(0, 4).Draw(t, "repeat") == 0 {
+				sent = append(sent, drawRepeat(t, sent))
+			}
+		}
+		one, other := newStream("wall", day0), newStream("wall", day0)
+		one.record(day0, sent...)
+		shuffled := slices.Clone(sent)
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "order"), 2))
+		rng.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+		shuffled = append(shuffled, shuffled[:rng.IntN(len(shuffled))]...)
+		for len(shuffled) > 0 {
+			n := 1 + rng.IntN(len(shuffled))
+			other.record(day0, shuffled[:n]...)
+			shuffled = shuffled[n:]
+		}
+		a, b := store.OpenMemory(), store.OpenMemory()
+		one.foldAll(t, a, never, never)
+		other.foldAll(t, b, func() bool { return rng.IntN(10) == 0 }, func() bool { return true })
+		if diff := cmp.Diff(digests(t, a), digests(t, b)); diff != "" {
+			t.Fatalf("order or repetition changed the facts (-one +other):\n%s", diff)
+		}
+	})
+}
+
+// The standing law: at settled time every customer's stage is what his facts
+// say at that instant, however the stream came to it.
+func TestStandingLaw(t *testing.T) {
+	for _, clock := range []string{"wall", "events"} {
+		t.Run(clock, func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) {
+				s := drawStream(t, clock)
+				m := store.OpenMemory()
+				s.foldAll(t, m, never, never)
+				f := s.open(t, m)
+				defer f.view.Close()
+				at := settled(f.cp, f.timers.earliest)
+				if at != f.cp.LogTime {
+					return // some are pending: only their customers are behind
+				}
+				for id, head := range heads(t, m) {
+					want, flips := playbook.BuiltinStages(head.Facts, at)
+					if got := head.Journal.Stage; got != want.Stage {
+						t.Errorf("customer %s stands at %s, his facts say %s at %s", id, got, want.Stage, events.FromMicros(at))
+					}
+					if head.Timer != flips && head.Timer <= at {
+						t.Errorf("customer %s: timer %d is behind %d", id, head.Timer, at)
+					}
+				}
+			})
+		})
+	}
+}
+
+// 100,000 timers due at one instant: each message takes 1,024 of them, settled
+// time waits just before the instant, and then all of them stand where their
+// facts say, with the instant as effective time.
+func TestManyTimersAtOneInstant(t *testing.T) {
+	t.Parallel()
+	customers := 100_000
+	if testing.Short() {
+		customers = 10_000
+	}
+	s := newStream("wall", day0)
+	body := &eventsv1.Event{
+		Identifiers: []*eventsv1.Identifier{{Type: "user_id", Value: "u"}},
+		Payload:     &eventsv1.Event_Order{Order: &eventsv1.Order{OrderId: "o"}},
+	}
+	for n := 0; n < customers; {
+		var list []*logv1.LoggedEvent
+		for ; len(list) < 1000 && n < customers; n++ {
+			id := events.CustomerID{0: 1, 13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)}
+			list = append(list, told(id, "order", eventsv1.Type_TYPE_ORDER_PLACED, day0, body))
+		}
+		s.record(day0, list...)
+	}
+	due := day0.Add(90 * 24 * time.Hour)
+	for range (customers + maxTimerEvaluations - 1) / maxTimerEvaluations {
+		s.tick(due.Add(time.Hour))
+	}
+	m := store.OpenMemory()
+	messages := s.messages
+	s.messages = messages[:len(messages)-1]
+	s.foldAll(t, m, never, never)
+	f := s.open(t, m)
+	if got, want := settled(f.cp, f.timers.earliest), events.Micros(due)-1; got != want {
+		t.Errorf("with timers pending settled time is %s, want %s", events.FromMicros(got), events.FromMicros(want))
+	}
+	f.view.Close()
+	s.messages = messages
+	s.foldAll(t, m, never, never)
+	f = s.open(t, m)
+	if got, want := settled(f.cp, f.timers.earliest), events.Micros(due.Add(time.Hour)); got != want {
+		t.Errorf("after the last tick settled time is %s, want %s", events.FromMicros(got), events.FromMicros(want))
+	}
+	f.view.Close()
+	stages := map[string]int{}
+	for _, head := range heads(t, m) {
+		stages[fmt.Sprintf("%s since %s", head.Journal.Stage, events.FromMicros(head.Journal.Since).Format(time.RFC3339))]++
+	}
+	want := map[string]int{"dormant since " + due.Format(time.RFC3339): customers}
+	if diff := cmp.Diff(want, stages); diff != "" {
+		t.Errorf("stages (-want +got):\n%s", diff)
+	}
+}
+
+// Refusal against a naive set of keys: retries with corrected, clamped and
+// assigned times, hundreds of events at one instant, late ones, page splits.
+func TestRefusalAgainstNaiveSet(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := newStream("wall", day0)
+		c := customerNo(1)
+		known := map[string]bool{}
+		counted := 0
+		var sent []*logv1.LoggedEvent
+		midnights := rapid.IntRange(1, 4).Draw(t, "instants")
+		n := rapid.SampledFrom([]int{20, 300, 900}).Draw(t, "events")
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 3))
+		for i := range n {
+			at := day0.AddDate(0, 0, rng.IntN(midnights))
+			if rng.IntN(3) == 0 {
+				at = at.Add(-time.Duration(rng.IntN(1e6)) * time.Second) // late
+			}
+			e := told(c, fmt.Sprintf("e%d", i), eventsv1.Type_TYPE_PAGE_VIEWED, at, nil)
+			if len(sent) > 0 && rng.IntN(2) == 0 {
+				e = proto.CloneOf(sent[rng.IntN(len(sent))])
+			}
+			switch rng.IntN(6) {
+			case 0:
+				e.Header.Corrected, e.Header.OccurredAt = true, e.Header.OccurredAt+int64(rng.IntN(1e9))
+			case 1:
+				e.Header.Clamped, e.Header.OccurredAt = true, e.Header.OccurredAt-int64(rng.IntN(1e9))
+			case 2:
+				e.Header.Assigned, e.Header.ClaimedAt = true, nil
+			}
+			e.Header.RecordedDelta += uint64(i) * 1e9 // later copies are recorded later
+			if key := fmt.Sprint(e.Header.EventId, e.Header.ClaimedAt == nil, e.Header.GetClaimedAt()); !known[key] {
+				known[key] = true
+				counted++
+			}
+			sent = append(sent, e)
+		}
+		for list := sent; len(list) > 0; {
+			n := min(len(list), 1+rng.IntN(100))
+			s.record(day0, list[:n]...)
+			list = list[n:]
+		}
+		m := store.OpenMemory()
+		s.foldAll(t, m, func() bool { return rng.IntN(20) == 0 }, func() bool { return rng.IntN(4) == 0 })
+		head := heads(t, m)[c.String()]
+		if got := int(head.Facts.Engagement.PageViews); got != counted {
+			t.Fatalf("counted %d views, a set of keys counts %d", got, counted)
+		}
+		checkHistory(t, m, c, counted)
+	})
+}
+
+// checkHistory reads the history back: complete, in order, nothing twice.
+func checkHistory(t *rapid.T, m *store.Memory, c events.CustomerID, want int) {
+	t.Helper()
+	p := &Partition{store: m}
+	v := p.View()
+	defer v.Close()
+	seen := map[string]bool{}
+	var last *statev1.Entry
+	for e, err := range v.Entries(c, nil) {
+		if err != nil {
+			t.Fatalf("entries: %v", err)
+		}
+		if last != nil && compareEntry(e, stampOf(last)) >= 0 {
+			t.Fatalf("entry %v does not lie below %v", e, last)
+		}
+		seen[fmt.Sprint(e.EventId, e.ClaimedAt == nil, e.GetClaimedAt())] = true
+		last = e
+	}
+	if len(seen) != want {
+		t.Fatalf("the history has %d entries, want %d", len(seen), want)
+	}
+}
+
+// An event whose body cannot be read is parked, its neighbours count, and the
+// customer says so; one that is enciphered with a key that is gone becomes a
+// tombstone that shifts no position.
+func TestPoisonIsParked(t *testing.T) {
+	t.Parallel()
+	c := customerNo(1)
+	s := newStream("wall", day0)
+	poison := told(c, "poison", eventsv1.Type_TYPE_PAGE_VIEWED, day0, nil)
+	poison.Body = []byte{0xff, 0xff}
+	erased := told(c, "erased", eventsv1.Type_TYPE_PAGE_VIEWED, day0, nil)
+	erased.Header.KeyId, erased.Body = 9, []byte{0xff}
+	nobody := told(c, "nobody", eventsv1.Type_TYPE_PAGE_VIEWED, day0, nil)
+	nobody.Header.Customer = []byte{1, 2, 3}
+	s.record(day0,
+		told(c, "before", eventsv1.Type_TYPE_PAGE_VIEWED, day0, nil), poison, erased, nobody,
+		told(c, "after", eventsv1.Type_TYPE_PAGE_VIEWED, day0, nil))
+	m := store.OpenMemory()
+	s.foldAll(t, m, never, never)
+	head := heads(t, m)[c.String()]
+	if got := head.Facts.Engagement.PageViews; got != 2 {
+		t.Errorf("page views: %d, want 2", got)
+	}
+	if head.Parked != 1 {
+		t.Errorf("parked of the customer: %d, want 1", head.Parked)
+	}
+	p := &Partition{store: m}
+	v := p.View()
+	defer v.Close()
+	reasons := map[string]string{}
+	for parked, err := range v.Parked() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		reasons[parked.EventId] = parked.Reason
+	}
+	want := map[string]string{"poison": errBadBody.Error(), "nobody": errNoCustomer.Error()}
+	if diff := cmp.Diff(want, reasons); diff != "" {
+		t.Errorf("parked (-want +got):\n%s", diff)
+	}
+	tombstones := map[string]bool{}
+	for e, err := range v.Entries(c, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		tombstones[e.EventId] = e.Tombstone
+	}
+	if diff := cmp.Diff(map[string]bool{"before": false, "erased": true, "after": false}, tombstones); diff != "" {
+		t.Errorf("history (-want +got):\n%s", diff)
+	}
+}
+
+// Changes name what caused them and chain to the one before; a visitor without
+// a name is silent until he is identified.
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	c := customerNo(1)
+	s := newStream("wall", day0)
+	s.record(day0, told(c, "view", eventsv1.Type_TYPE_PAGE_VIEWED, day0, nil))
+	s.record(day0.Add(time.Hour), told(c, "identify", eventsv1.Type_TYPE_TRAITS_SET, day0.Add(time.Hour),
+		&eventsv1.Event{Identifiers: []*eventsv1.Identifier{{Type: "user_id", Value: "u1"}}}))
+	bought := day0.AddDate(0, 0, 3)
+	s.record(bought, told(c, "order", eventsv1.Type_TYPE_ORDER_PLACED, bought,
+		&eventsv1.Event{Payload: &eventsv1.Event_Order{Order: &eventsv1.Order{OrderId: "o1"}}}))
+	s.tick(bought.AddDate(1, 0, 0))
+	m := store.OpenMemory()
+	s.foldAll(t, m, never, never)
+	p := &Partition{store: m}
+	v := p.View()
+	defer v.Close()
+	var got []string
+	for change, err := range v.Changes() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%s %s %s→%s at %s by %s %v after %q", change.Id, change.Kind, change.From, change.To,
+			events.FromMicros(change.EffectiveAt).Format(time.DateOnly), change.Cause.Kind, change.Cause.EventIds, change.PreviousChangeId))
+	}
+	want := []string{
+		`00-0-3-1-0 customer.created →potential at 2024-03-01 by event [identify] after ""`,
+		`00-0-4-1-0 lifecycle potential→customer at 2024-03-04 by event [order] after "00-0-3-1-0"`,
+		`00-0-5-0-0 lifecycle customer→dormant at 2024-06-02 by time [] after "00-0-4-1-0"`,
+		`00-0-5-1-0 lifecycle dormant→lost at 2024-08-31 by time [] after "00-0-5-0-0"`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("outbox (-want +got):\n%s", diff)
+	}
+}
+
+// A sweep evaluates everybody, 1,024 a message, in order of id; settled time
+// waits for it.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	s := newStream("wall", day0)
+	for n := range 3 {
+		var list []*logv1.LoggedEvent
+		for i := range 700 {
+			list = append(list, told(customerNo(n*700+i), "view", eventsv1.Type_TYPE_PAGE_VIEWED, day0, nil))
+		}
+		s.record(day0, list...)
+	}
+	s.notice(day0.Add(time.Minute), &logv1.Notice{Notice: &logv1.Notice_Relay{Relay: &logv1.Relay{
+		Seq: 9, Prev: 1, Rule: &logv1.Rule{Rule: &logv1.Rule_Reevaluate{Reevaluate: &logv1.Reevaluate{}}},
+	}}})
+	s.tick(day0.Add(2 * time.Minute))
+	s.tick(day0.Add(3 * time.Minute))
+	m := store.OpenMemory()
+	evaluated := map[int]int{}
+	f := s.open(t, m)
+	for i := range s.messages {
+		calls := 0
+		f.Evaluate = func(facts *statev1.Facts, at int64) (playbook.Verdict, int64) {
+			calls++
+			return playbook.BuiltinStages(facts, at)
+		}
+		if err := f.begin(s.messages[i]); err != nil {
+			t.Fatal(err)
+		}
+		for more := true; more; {
+			var err error
+			if more, err = f.step(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		evaluated[i+1] = calls
+		if sweeping, at := f.cp.Sweep != nil, settled(f.cp, 0); sweeping && at >= events.Micros(day0.Add(time.Minute)) {
+			t.Errorf("message %d: a sweep runs, yet settled time is %s", i+1, events.FromMicros(at))
+		}
+	}
+	want := map[int]int{1: 0, 2: 700, 3: 700, 4: 700, 5: 1024, 6: 1024, 7: 2100 - 2048}
+	if diff := cmp.Diff(want, evaluated); diff != "" {
+		t.Errorf("evaluations by message (-want +got):\n%s", diff)
+	}
+	f.view.Close()
+}
+
+// A relay counts once and in order: repeats, rivals and gaps change nothing.
+func TestRelaysApplyInOrder(t *testing.T) {
+	t.Parallel()
+	s := newStream("wall", day0)
+	relay := func(seq, prev uint64) {
+		s.notice(day0, &logv1.Notice{Notice: &logv1.Notice_Relay{Relay: &logv1.Relay{
+			Seq: seq, Prev: prev, Rule: &logv1.Rule{Rule: &logv1.Rule_Reevaluate{Reevaluate: &logv1.Reevaluate{}}},
+		}}})
+	}
+	relay(5, 1)
+	relay(5, 1) // repeated
+	relay(9, 7) // 7 was not heard
+	relay(7, 5)
+	relay(9, 7)
+	m := store.OpenMemory()
+	f := s.open(t, m)
+	var got []uint64
+	for _, msg := range s.messages {
+		if err := f.begin(msg); err != nil {
+			t.Fatal(err)
+		}
+		for more := true; more; {
+			var err error
+			if more, err = f.step(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got = append(got, f.cp.RuleSeq)
+	}
+	f.view.Close()
+	if want := []uint64{1, 5, 5, 5, 7, 9}; !slices.Equal(got, want) {
+		t.Errorf("rule applied after each message: %v, want %v", got, want)
+	}
+}
+
+func TestOrderKeys(t *testing.T) {
+	t.Parallel()
+	draw := rapid.Custom(func(t *rapid.T) *statev1.Stamp {
+		text := rapid.StringOfN(rapid.SampledFrom([]rune{'a', 'b', 0, 1, 0xff}), 0, 4, -1)
+		s := &statev1.Stamp{
+			OccurredAt: int64(rapid.IntRange(-2, 2).Draw(t, "at")), EventId: text.Draw(t, "id"), Source: text.Draw(t, "source"),
+			Role: logv1.Role(rapid.IntRange(0, 3).Draw(t, "role")),
+		}
+		if rapid.Bool().Draw(t, "claimed") {
+			s.ClaimedAt = proto.Int64(int64(rapid.IntRange(-2, 2).Draw(t, "claimed at")))
+		}
+		return s
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := draw.Draw(t, "a"), draw.Draw(t, "b")
+		ka, kb := appendOrderKey(nil, a), appendOrderKey(nil, b)
+		if got, want := cmpBytes(ka, kb), profile.CompareStamps(a, b); got != want {
+			t.Fatalf("keys compare %d, stamps %d: %v and %v", got, want, a, b)
+		}
+		back, err := parseOrderKey(ka)
+		if err != nil || !proto.Equal(a, back) {
+			t.Fatalf("parsed %v (%v), want %v", back, err, a)
+		}
+	})
+}
+
+func cmpBytes(a, b []byte) int {
+	switch {
+	case string(a) < string(b):
+		return -1
+	case string(a) > string(b):
+		return 1
+	}
+	return 0
+}
+
+func FuzzParseOrderKey(f *testing.F) {
+	f.Add(appendOrderKey(nil, &statev1.Stamp{OccurredAt: 1, EventId: "a\x00b", Source: "s"}))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := parseOrderKey(b)
+		if err != nil {
+			return
+		}
+		if got := appendOrderKey(nil, s); string(got) != string(b) {
+			t.Errorf("%x parsed to %v, written as %x", b, s, got)
+		}
+	})
+}
