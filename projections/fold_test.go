@@ -157,6 +157,16 @@ func dump(t rapid.TB, m *store.Memory) map[string]string {
 	return all
 }
 
+// viewOf opens a view of a store without a worker.
+func viewOf(t rapid.TB, m *store.Memory) *View {
+	t.Helper()
+	p := &Partition{store: m, changed: make(chan struct{})}
+	if err := p.publishOpened(m); err != nil {
+		t.Fatalf("open view: %v", err)
+	}
+	return p.View()
+}
+
 // digests are the facts digests of all customers, by id.
 func digests(t rapid.TB, m *store.Memory) map[string]string {
 	t.Helper()
@@ -484,8 +494,7 @@ func TestRefusalAgainstNaiveSet(t *testing.T) {
 // checkHistory reads the history back: complete, in order, nothing twice.
 func checkHistory(t *rapid.T, m *store.Memory, c events.CustomerID, want int) {
 	t.Helper()
-	p := &Partition{store: m}
-	v := p.View()
+	v := viewOf(t, m)
 	defer v.Close()
 	seen := map[string]bool{}
 	var last *statev1.Entry
@@ -529,8 +538,7 @@ func TestPoisonIsParked(t *testing.T) {
 	if head.Parked != 1 {
 		t.Errorf("parked of the customer: %d, want 1", head.Parked)
 	}
-	p := &Partition{store: m}
-	v := p.View()
+	v := viewOf(t, m)
 	defer v.Close()
 	reasons := map[string]string{}
 	for parked, err := range v.Parked() {
@@ -570,8 +578,7 @@ func TestChanges(t *testing.T) {
 	s.tick(bought.AddDate(1, 0, 0))
 	m := store.OpenMemory()
 	s.foldAll(t, m, never, never)
-	p := &Partition{store: m}
-	v := p.View()
+	v := viewOf(t, m)
 	defer v.Close()
 	var got []string
 	for change, err := range v.Changes() {

@@ -60,9 +60,10 @@ type Partition struct {
 	mu    sync.RWMutex
 	store store.Store
 
-	stateMu sync.Mutex
-	state   state
-	changed chan struct{} // closed and replaced when state changes
+	stateMu  sync.Mutex
+	state    state
+	snapshot *snapshot     // of the last commit; nil while the store is closed
+	changed  chan struct{} // closed and replaced when state changes
 }
 
 // state is what the last commit left, for whoever waits on the partition.
@@ -217,6 +218,13 @@ func (p *Partition) publish(f *fold) {
 	if f.cp.Place != nil {
 		applied--
 	}
+	snap := &snapshot{view: p.store.View(), cp: proto.CloneOf(f.cp), env: f.env, earliest: f.timers.earliest}
+	snap.refs.Add(1) // the partition's own
+	p.stateMu.Lock()
+	old := p.snapshot
+	p.snapshot = snap
+	p.stateMu.Unlock()
+	old.release()
 	p.setState(state{
 		applied: applied, logTime: f.cp.LogTime, settled: settled(f.cp, f.timers.earliest),
 		earliest: f.timers.earliest, sweeping: f.cp.Sweep != nil, ruleSeq: f.cp.RuleSeq,
@@ -281,6 +289,11 @@ func (p *Partition) closeStore() {
 	if p.store == nil {
 		return
 	}
+	p.stateMu.Lock()
+	last := p.snapshot
+	p.snapshot = nil
+	p.stateMu.Unlock()
+	last.release()
 	if err := p.store.Close(); err != nil && !errors.Is(err, store.ErrClosed) {
 		p.o.Logger.Warn("close store", "error", err)
 	}

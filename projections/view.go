@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 
@@ -20,40 +21,50 @@ var ErrNotFound = errors.New("projections: no such customer")
 // ErrCatchingUp says that a partition has not folded what was asked for yet.
 var ErrCatchingUp = errors.New("projections: not caught up")
 
+// snapshot is one commit, shared by the views opened until the next.
+type snapshot struct {
+	view     store.View
+	cp       *statev1.Checkpoint
+	env      profile.Env
+	earliest int64 // timer
+	refs     atomic.Int64
+}
+
+// release gives up one use; the last one closes the store's view. A nil
+// snapshot is nobody's.
+func (s *snapshot) release() {
+	if s != nil && s.refs.Add(-1) == 0 {
+		s.view.Close()
+	}
+}
+
 // View is a snapshot of a partition at its last commit. Close it soon: an open
 // view keeps old versions on disk, and the partition open. While a partition
 // recovers its store, the methods of a view return ErrCatchingUp.
 type View struct {
-	p        *Partition
-	view     store.View // nil while the store is being recovered
-	cp       *statev1.Checkpoint
-	env      profile.Env
-	earliest int64
+	*snapshot
+	p *Partition
 }
+
+// recovering stands for a partition without a store.
+var recovering = snapshot{cp: &statev1.Checkpoint{}}
 
 // View opens a snapshot of the last commit.
 func (p *Partition) View() *View {
 	p.mu.RLock()
-	v := &View{p: p, cp: &statev1.Checkpoint{}}
-	if p.store == nil {
-		return v
+	p.stateMu.Lock()
+	defer p.stateMu.Unlock()
+	if p.snapshot == nil {
+		return &View{&recovering, p}
 	}
-	v.view = p.store.View()
-	f, err := newFold(foldOptions{Partition: p.o.ID}, v.view)
-	if err != nil {
-		p.o.Logger.Error("open view", "error", err)
-		v.view.Close()
-		v.view = nil
-		return v
-	}
-	v.cp, v.env, v.earliest = f.cp, f.env, f.timers.earliest
-	return v
+	p.snapshot.refs.Add(1)
+	return &View{p.snapshot, p}
 }
 
 // Close ends the snapshot. It must be called once.
 func (v *View) Close() {
-	if v.view != nil {
-		v.view.Close()
+	if v.snapshot != &recovering {
+		v.release()
 	}
 	v.p.mu.RUnlock()
 }
