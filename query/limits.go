@@ -1,0 +1,22 @@
+package query
+
+import "time"
+
+// The limits of a query, each with its unit and reason.
+const (
+	// MaxPageSize bounds the entries of one timeline answer.
+	MaxPageSize = 1_000
+	// DefaultPageSize is what a page holds if the caller names no size.
+	DefaultPageSize = 100
+	// MaxReceiptWait bounds how long an answer waits for a receipt.
+	MaxReceiptWait = 5 * time.Second
+	// MaxScannedEntries bounds the history entries that one timeline call
+	// reads in search of those wanted. Beyond it the page ends early and its
+	// token goes on from there.
+	MaxScannedEntries = 20_000
+	// MaxReferenceCharacters bounds the value of a customer reference; ingest
+	// accepts no longer identifier.
+	MaxReferenceCharacters = 200
+	// MaxRequestBytes bounds one request message.
+	MaxRequestBytes = 64 << 10
+)

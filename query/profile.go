@@ -1,0 +1,160 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections"
+	"github.com/dossier360/dossier/projections/profile"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
+	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
+)
+
+// GetProfile implements queryv1connect.QueryServiceHandler.
+func (s *service) GetProfile(ctx context.Context, req *queryv1.GetProfileRequest) (*queryv1.GetProfileResponse, error) {
+	wanted, err := parseSections(req.GetSections())
+	if err != nil {
+		return nil, err
+	}
+	wait, err := receiptWait(req.GetTimeoutMs())
+	if err != nil {
+		return nil, err
+	}
+	var receipt map[int]uint64
+	if req.GetReceipt() != "" {
+		if receipt, err = s.ParseReceipt(req.GetReceipt()); err != nil {
+			return nil, refuse(errInvalid, "receipt: %v", err)
+		}
+	}
+	id, known, err := s.resolve(req.GetCustomer())
+	if err != nil {
+		return nil, err
+	}
+	p := id.Partition(len(s.Partitions))
+	if seq := receipt[p]; seq > 0 {
+		if err := s.awaitReceipt(ctx, p, seq, wait); err != nil {
+			return nil, err
+		}
+	}
+	sn := s.snapshot()
+	defer sn.close()
+	head, fresh, err := s.customer(ctx, sn, req.GetCustomer(), id, known)
+	if err != nil {
+		return nil, err
+	}
+	answer := render(id, head, sn.views[p])
+	wanted.keep(answer)
+	return &queryv1.GetProfileResponse{Profile: answer, Freshness: fresh}, nil
+}
+
+func isNotFound(err error) bool { return errors.Is(err, projections.ErrNotFound) }
+
+func receiptWait(timeoutMillis uint32) (time.Duration, error) {
+	if timeoutMillis == 0 {
+		return MaxReceiptWait, nil
+	}
+	wait := time.Duration(timeoutMillis) * time.Millisecond
+	if wait > MaxReceiptWait {
+		return 0, refuse(errInvalid, "timeoutMs: %d, limit %d", timeoutMillis, MaxReceiptWait.Milliseconds())
+	}
+	return wait, nil
+}
+
+// awaitReceipt waits for one partition: the customer's own. What the receipt
+// acknowledged elsewhere is not in this answer anyway.
+func (s *service) awaitReceipt(ctx context.Context, p int, seq uint64, wait time.Duration) error {
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	err := s.Partitions[p].WaitApplied(waiting, seq)
+	if ctx.Err() != nil {
+		return ctx.Err() // the caller's own deadline, not the receipt's
+	}
+	if !errors.Is(err, projections.ErrCatchingUp) {
+		return err
+	}
+	status, err := s.Partitions[p].Status(ctx)
+	if err != nil {
+		return fmt.Errorf("status of partition %d: %w", p, err)
+	}
+	return refuse(projections.ErrCatchingUp, "receipt not reached within %v: partition %d has folded record %d of %d; ask again with the same receipt", wait, p, status.Applied, seq)
+}
+
+// render shows a customer: facts at the settled time, and what rests on the
+// journal and on the log.
+func render(id events.CustomerID, head *statev1.Head, v View) *queryv1.Profile {
+	p := &queryv1.Profile{
+		CustomerId: id.String(),
+		Kind:       kindName(head.GetKind()),
+		Lifecycle:  profile.RenderLifecycle(head.GetJournal()),
+	}
+	if head.GetParked() > 0 {
+		p.Flags = []string{flagParked}
+	}
+	profile.Render(head.GetFacts(), v.Settled(), v.Env(), p)
+	return p
+}
+
+const flagParked = "parked"
+
+func kindName(k logv1.CustomerKind) string {
+	if k == logv1.CustomerKind_CUSTOMER_KIND_COMPANY {
+		return "company"
+	}
+	return "person"
+}
+
+// unsectioned are the fields that every profile shows: who it is. All others
+// are sections, named as in JSON, so that a new one needs nothing here.
+var unsectioned = []protoreflect.Name{
+	"customer_id", "kind", "identified", "name", "first_seen_at", "last_seen_at", "digest", "aliases", "flags",
+}
+
+// sections are the fields of a profile to show; nil means all.
+type sections map[protoreflect.Name]bool
+
+func parseSections(names []string) (sections, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	wanted := sections{}
+	for _, name := range names {
+		field := (*queryv1.Profile)(nil).ProtoReflect().Descriptor().Fields().ByJSONName(name)
+		if field == nil || slices.Contains(unsectioned, field.Name()) {
+			return nil, refuse(errInvalid, "sections: no section %q; there are %s", name, strings.Join(sectionNames(), ", "))
+		}
+		wanted[field.Name()] = true
+	}
+	return wanted, nil
+}
+
+func sectionNames() []string {
+	fields := (*queryv1.Profile)(nil).ProtoReflect().Descriptor().Fields()
+	var names []string
+	for i := range fields.Len() {
+		if f := fields.Get(i); !slices.Contains(unsectioned, f.Name()) {
+			names = append(names, f.JSONName())
+		}
+	}
+	return names
+}
+
+func (wanted sections) keep(p *queryv1.Profile) {
+	if wanted == nil {
+		return
+	}
+	m := p.ProtoReflect()
+	m.Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		if !wanted[f.Name()] && !slices.Contains(unsectioned, f.Name()) {
+			m.Clear(f)
+		}
+		return true
+	})
+}

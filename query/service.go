@@ -1,0 +1,220 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections"
+	"github.com/dossier360/dossier/projections/profile"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
+	"github.com/dossier360/dossier/proto/dossier/query/v1/queryv1connect"
+	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
+)
+
+// Partition is what the service asks of a partition. [Local] is one of this
+// process; tests have one made of plain maps. All methods are safe for
+// concurrent use.
+type Partition interface {
+	ID() int
+	// View opens a snapshot of the last commit, at once.
+	View() View
+	// WaitApplied returns projections.ErrCatchingUp if the context ends first.
+	WaitApplied(ctx context.Context, seq uint64) error
+	// Status asks the log for its end.
+	Status(ctx context.Context) (projections.Status, error)
+	// TickTo returns when the partition has settled at `to`.
+	TickTo(ctx context.Context, to time.Time) error
+}
+
+// View is a snapshot of a partition: see [projections.View].
+type View interface {
+	Checkpoint() *statev1.Checkpoint
+	Applied() uint64
+	Env() profile.Env
+	Settled() int64
+	Head(c events.CustomerID) (*statev1.Head, error)
+	Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*statev1.Entry, error]
+	Close()
+}
+
+// Local is a partition that this process folds.
+func Local(p *projections.Partition) Partition { return local{p} }
+
+type local struct{ *projections.Partition }
+
+func (l local) View() View { return l.Partition.View() }
+
+// Directory finds customers by what they are called.
+type Directory interface {
+	// Lookup finds the customer of an identifier, which it normalises. Its
+	// errors are those of package ingest/directory.
+	Lookup(typ, value string) (events.CustomerID, bool, error)
+	// QuarantinedCount is the number of identity conflicts that wait.
+	QuarantinedCount() uint64
+}
+
+// Options of [New]. All fields without a stated zero value are required.
+type Options struct {
+	// Partitions, all of them, by number.
+	Partitions []Partition
+	Directory  Directory
+	Log        events.Log
+	Genesis    *logv1.Genesis
+	// ParseReceipt reads the token of an ingest answer: partition to the
+	// sequence that must be folded.
+	ParseReceipt func(token string) (map[int]uint64, error)
+	Logger       *slog.Logger
+	// ReadKeys guard every path; none leaves them open.
+	ReadKeys []string
+	// CORSOrigins may read from a browser; none may by default, "*" is all.
+	CORSOrigins []string
+}
+
+// service implements queryv1connect.QueryServiceHandler. It holds no state of
+// its own and is safe for concurrent use.
+type service struct {
+	Options
+}
+
+var _ queryv1connect.QueryServiceHandler = (*service)(nil)
+
+// snapshot is one view of every partition, so that the cursor of an answer
+// covers them all, opened before anything is read.
+type snapshot struct {
+	views []View
+}
+
+func (s *service) snapshot() *snapshot {
+	sn := &snapshot{views: make([]View, len(s.Partitions))}
+	for i, p := range s.Partitions {
+		sn.views[i] = p.View()
+	}
+	return sn
+}
+
+func (sn *snapshot) close() {
+	for _, v := range sn.views {
+		v.Close()
+	}
+}
+
+// freshness says what an answer from the partitions `read` rests on. It fails
+// with [projections.ErrCatchingUp] while one of them is being rebuilt: what it
+// knows so far is not an answer.
+func (s *service) freshness(ctx context.Context, sn *snapshot, read ...int) (*queryv1.Freshness, error) {
+	f := &queryv1.Freshness{Positions: make(map[string]int64, len(sn.views))}
+	marks := make([]mark, len(sn.views))
+	for p, v := range sn.views {
+		f.Positions[strconv.Itoa(p)] = int64(sn.views[p].Applied())
+		marks[p] = markOf(v.Checkpoint())
+	}
+	f.Cursor = cursorToken(marks)
+	settled := sn.views[read[0]].Settled()
+	for _, p := range read {
+		status, err := s.Partitions[p].Status(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("status of partition %d: %w", p, err)
+		}
+		applied := sn.views[p].Applied()
+		if applied < status.TargetAtOpen {
+			return nil, rebuilding(p, applied, status)
+		}
+		f.LagEvents += lag(applied, status.Last)
+		settled = min(settled, sn.views[p].Settled())
+	}
+	f.LogTime = instant(settled)
+	return f, nil
+}
+
+func lag(applied, last uint64) int64 {
+	if last <= applied {
+		return 0
+	}
+	return int64(last - applied)
+}
+
+// rebuilding tells how far a partition is on its way to what the log held when
+// it was opened, and what holds it up, if anything does.
+func rebuilding(p int, applied uint64, status projections.Status) error {
+	target := status.TargetAtOpen
+	if status.Err != nil {
+		return refuse(projections.ErrCatchingUp, "partition %d stands at %d of %d records (%d %%): %v", p, applied, target, percent(applied, target), status.Err)
+	}
+	return refuse(projections.ErrCatchingUp, "partition %d is catching up: %d of %d records folded (%d %%); ask again shortly", p, applied, target, percent(applied, target))
+}
+
+func percent(n, of uint64) uint64 {
+	if of == 0 {
+		return 100
+	}
+	return uint64(float64(n) / float64(of) * 100)
+}
+
+// instant is nil for the zero of the stores: an absent instant is unknown.
+func instant(micros int64) *timestamppb.Timestamp {
+	if micros == 0 {
+		return nil
+	}
+	return timestamppb.New(events.FromMicros(micros))
+}
+
+// resolve finds the customer that a reference names; known says whether the
+// directory vouches for him, so that his partition must come to hold him.
+func (s *service) resolve(reference string) (id events.CustomerID, known bool, err error) {
+	ref, err := parseReference(reference)
+	if err != nil {
+		return events.CustomerID{}, false, err
+	}
+	if ref.byCustomer {
+		return ref.id, false, nil
+	}
+	id, found, err := s.Directory.Lookup(ref.typ, ref.value)
+	if err != nil {
+		return events.CustomerID{}, false, fmt.Errorf("customer %q: %w", reference, err)
+	}
+	if !found {
+		return events.CustomerID{}, false, noCustomer(reference)
+	}
+	return id, true, nil
+}
+
+func noCustomer(reference string) error {
+	return refuse(projections.ErrNotFound, "no customer %s", reference)
+}
+
+// customer reads one customer's head and says how fresh it is.
+func (s *service) customer(ctx context.Context, sn *snapshot, reference string, id events.CustomerID, known bool) (*statev1.Head, *queryv1.Freshness, error) {
+	p := id.Partition(len(s.Partitions))
+	fresh, err := s.freshness(ctx, sn, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	head, err := sn.views[p].Head(id)
+	switch {
+	case err == nil:
+		return head, fresh, nil
+	case !isNotFound(err):
+		return nil, nil, fmt.Errorf("read customer %s of partition %d: %w", id, p, err)
+	case known && fresh.GetLagEvents() > 0:
+		return nil, nil, refuse(projections.ErrCatchingUp, "customer %s is known but not folded yet: partition %d is %d records behind; ask again shortly", reference, p, fresh.GetLagEvents())
+	default:
+		return nil, nil, noCustomer(reference)
+	}
+}
+
+// every is the numbers of all partitions.
+func (s *service) every() []int {
+	all := make([]int, len(s.Partitions))
+	for p := range all {
+		all[p] = p
+	}
+	return all
+}

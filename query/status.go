@@ -1,0 +1,95 @@
+package query
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/dossier360/dossier/events"
+	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
+)
+
+// CountProfiles implements queryv1connect.QueryServiceHandler.
+func (s *service) CountProfiles(ctx context.Context, req *queryv1.CountProfilesRequest) (*queryv1.CountProfilesResponse, error) {
+	if req.GetFilter() != "" {
+		return nil, refuse(errInvalid, "filter: %q: filters are not supported yet", req.GetFilter())
+	}
+	sn := s.snapshot()
+	defer sn.close()
+	fresh, err := s.freshness(ctx, sn, s.every()...)
+	if err != nil {
+		return nil, err
+	}
+	var count uint64
+	for _, v := range sn.views {
+		count += v.Checkpoint().GetCustomers()
+	}
+	return &queryv1.CountProfilesResponse{Count: uint32(count), Freshness: fresh}, nil
+}
+
+// GetStatus implements queryv1connect.QueryServiceHandler. Unlike the others
+// it answers while a partition catches up: it is how one watches that.
+func (s *service) GetStatus(ctx context.Context, _ *queryv1.GetStatusRequest) (*queryv1.GetStatusResponse, error) {
+	resp := &queryv1.GetStatusResponse{Partitions: make([]*queryv1.PartitionStatus, len(s.Partitions))}
+	for i, p := range s.Partitions {
+		status, err := p.Status(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("status of partition %d: %w", p.ID(), err)
+		}
+		resp.Partitions[i] = &queryv1.PartitionStatus{
+			Id:         uint32(status.ID),
+			Applied:    int64(status.Applied),
+			Last:       int64(status.Last),
+			LagEvents:  lag(status.Applied, status.Last),
+			LagSeconds: status.LagSeconds,
+			Parked:     uint32(status.Parked),
+		}
+		if !status.Settled.IsZero() {
+			resp.Partitions[i].LogTime = timestamppb.New(status.Settled)
+		}
+	}
+	info, err := s.Log.Info(ctx, events.RejectedStream)
+	if err != nil {
+		return nil, fmt.Errorf("count rejects: %w", err)
+	}
+	// Its sequences count all that was ever refused; retention drops bytes,
+	// not numbers.
+	resp.Rejected = int64(info.Last)
+	resp.Quarantined = int64(s.Directory.QuarantinedCount())
+	return resp, nil
+}
+
+// Tick implements queryv1connect.QueryServiceHandler.
+func (s *service) Tick(ctx context.Context, req *queryv1.TickRequest) (*queryv1.TickResponse, error) {
+	if clock := s.Genesis.GetClock(); clock != "events" {
+		return nil, refuse(errPrecondition, "tick: this deployment runs on clock %q, where time moves by itself; only clock \"events\" is moved by hand", clock)
+	}
+	if req.GetTo() == nil {
+		return nil, refuse(errInvalid, "to: absent; an instant (2024-12-31T23:59:59Z) wanted")
+	}
+	if err := req.GetTo().CheckValid(); err != nil {
+		return nil, refuse(errInvalid, "to: %v", err)
+	}
+	to := req.GetTo().AsTime()
+	group, ticking := errgroup.WithContext(ctx)
+	for _, p := range s.Partitions {
+		group.Go(func() error {
+			if err := p.TickTo(ticking, to); err != nil {
+				return fmt.Errorf("tick partition %d: %w", p.ID(), err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	sn := s.snapshot()
+	defer sn.close()
+	settled := sn.views[0].Settled()
+	for _, v := range sn.views[1:] {
+		settled = min(settled, v.Settled())
+	}
+	return &queryv1.TickResponse{Settled: instant(settled)}, nil
+}
