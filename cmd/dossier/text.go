@@ -33,14 +33,14 @@ type vocabulary struct {
 	stage, because, before, since, seen, orders, revenue, months12, units, median, products, cart,
 	engagement, lastPage, identifiers, traits, custom, flags, freshness string
 	person, company, identified, unidentified, manual, unknown string
-	cancelledFormat, refundsFormat                                   string
-	viewsFormat, sessionsFormat, daysFormat, moreFormat              string
-	itemsFormat, checkout, timesFormat, boughtFormat                 string
-	currentFormat, behindFormat                                      string
-	when, typ, source, what, position, noEvents, settledFormat       string
-	list, colon                                                      string // separators
-	causes                                                           map[string]string
-	stages                                                           map[string]string
+	cancelledFormat, refundsFormat                             string
+	viewsFormat, sessionsFormat, daysFormat, moreFormat        string
+	itemsFormat, checkout, timesFormat, boughtFormat           string
+	currentFormat, behindFormat                                string
+	when, typ, source, what, position, noEvents, settledFormat string
+	list, colon                                                string // separators
+	causes                                                     map[string]string
+	stages                                                     map[string]string
 
 	noServer, notFoundRemedy, readKeyRemedy, notDossier string
 }
