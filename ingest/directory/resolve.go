@@ -27,6 +27,8 @@ const (
 	// maxAppend is how long an append of decisions is tried before those who
 	// wait are told that the directory is not ready.
 	maxAppend = 30 * time.Second
+	// appendTimeout is how long one try may take.
+	appendTimeout = 10 * time.Second
 )
 
 // Identifier is a normalised identifier and its hash. Make one with
@@ -325,7 +327,12 @@ func (d *Directory) append(ctx context.Context, p plan) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
+	defer cancel()
 	seq, err := d.o.Log.Append(ctx, events.IdentityStream, events.SubjectBind, frame, events.ExpectLast(p.seq))
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer in %v: %w", appendTimeout, events.ErrUnknown)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("append %d decisions at %d: %w", len(p.bindings.Decisions), p.seq, err)
 	}
