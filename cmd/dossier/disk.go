@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dossier360/dossier/ingest"
+)
+
+const (
+	// diskReserveBytes and diskReservePercent: ingest stops when less than the
+	// smaller of the two is free. The server's own answer to a full disk is an
+	// error that stays; and what was taken in must still be folded.
+	diskReserveBytes   = 1 << 30
+	diskReservePercent = 5
+	diskCheckInterval  = time.Second
+)
+
+// diskReserve refuses intake when the disk is nearly full, and lets it go on
+// by itself when there is room again.
+type diskReserve struct {
+	dir string
+
+	mu      sync.Mutex
+	checked time.Time
+	err     error
+}
+
+func newDiskReserve(dir string) *diskReserve { return &diskReserve{dir: dir} }
+
+// check returns ingest.ErrDiskFull if the reserve is reached. It looks at most
+// once a second; it is safe for concurrent use.
+func (d *diskReserve) check() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.checked) < diskCheckInterval {
+		return d.err
+	}
+	d.checked = time.Now()
+	free, total, err := diskSpace(d.dir)
+	if err != nil {
+		d.err = nil // not known here: the log's own error will tell
+		return nil
+	}
+	d.err = reserveReached(free, total)
+	return d.err
+}
+
+func reserveReached(free, total uint64) error {
+	reserve := min(diskReserveBytes, total/100*diskReservePercent)
+	if free >= reserve {
+		return nil
+	}
+	return fmt.Errorf("%w: %d MiB free, reserve %d MiB", ingest.ErrDiskFull, free>>20, reserve>>20)
+}

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/events/natslog"
+	"github.com/dossier360/dossier/ingest"
+	"github.com/dossier360/dossier/ingest/directory"
+	"github.com/dossier360/dossier/ingest/front"
+	"github.com/dossier360/dossier/projections"
+	"github.com/dossier360/dossier/projections/playbook"
+	"github.com/dossier360/dossier/projections/store"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+	"github.com/dossier360/dossier/query"
+)
+
+// engine is everything behind the door:
+//
+//	front ─► gateway ─► log (natslog) ─► partitions ─► stores
+//	            │                            ▲            │
+//	        directory ◄── IDENTITY ── rules ─┘          query
+//
+// It is built from the log upward and stopped from the top down: the door,
+// then the gateway (appends under way are acknowledged), then the partitions
+// (what is folded is committed, stores closed), then the log's connections,
+// then the server.
+type engine struct {
+	logger     *slog.Logger
+	genesis    *logv1.Genesis
+	server     *natslog.Server
+	log        *natslog.Log
+	directory  *directory.Directory
+	gateway    *ingest.Gateway
+	partitions []*projections.Partition
+
+	// Each layer runs under a context of its own, so that they end in order.
+	taking, folding layer
+}
+
+// layer is goroutines that run until stopped.
+type layer struct {
+	group *errgroup.Group
+	ctx   context.Context
+	end   context.CancelFunc
+}
+
+func newLayer() layer {
+	ctx, end := context.WithCancel(context.Background())
+	group, ctx := errgroup.WithContext(ctx)
+	return layer{group, ctx, end}
+}
+
+// stop ends the layer and waits for it.
+func (l layer) stop() error {
+	if l.group == nil {
+		return nil
+	}
+	l.end()
+	return l.group.Wait()
+}
+
+// startEngine builds and starts everything. What it started is stopped if it
+// fails.
+func startEngine(ctx context.Context, s settings, logger *slog.Logger, progress func(string)) (e *engine, err error) {
+	e = &engine{logger: logger}
+	defer func() {
+		if err != nil {
+			e.stop()
+		}
+	}()
+	progress("opening the identity key")
+	key, err := directory.LoadOrCreateKey(s.identityKey)
+	if err != nil {
+		return nil, err
+	}
+	progress("recovering the log; after a crash it is read once from end to end")
+	if err := e.openLog(ctx, s); err != nil {
+		return nil, err
+	}
+	if e.genesis, err = events.Found(ctx, e.log, foundation(s, key), time.Now, rand.Reader); err != nil {
+		return nil, inFlags(err)
+	}
+	progress("opening the projections")
+	if err := e.openPartitions(ctx, s); err != nil {
+		return nil, err
+	}
+	progress("opening the directory")
+	if err := e.openGateway(ctx, s, key); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func foundation(s settings, key directory.Key) events.Settings {
+	f := events.Settings{
+		Partitions: s.partitions, Clock: s.clock, Timezone: s.timezone, BaseCurrency: s.baseCurrency,
+		Normaliser: directory.Normaliser, Stages: playbook.BuiltinVersion, IdentityKeyCheck: directory.KeyCheck(key),
+	}
+	if s.clockEnd != "" {
+		f.ClockEnd, _ = time.Parse(time.RFC3339, s.clockEnd) // checked with the settings
+	}
+	return f
+}
+
+// inFlags names the flag of a setting that the log refuses.
+func inFlags(err error) error {
+	var refused *events.SettingError
+	if errors.As(err, &refused) {
+		return wrongUsage("--%s", refused.Error())
+	}
+	return err
+}
+
+func (e *engine) openLog(ctx context.Context, s settings) (err error) {
+	users, err := s.users()
+	if err != nil {
+		return err
+	}
+	o := natslog.Options{Dir: filepath.Join(s.data, "log"), Listen: s.nats, Users: users, Logger: e.logger.With("component", "nats")}
+	if s.sync == "interval" {
+		o.SyncInterval = time.Second
+	}
+	if e.server, err = natslog.Serve(ctx, o); err != nil {
+		return err
+	}
+	e.log, err = natslog.Open(ctx, natslog.Dial{Server: e.server, Logger: e.logger})
+	return err
+}
+
+func (e *engine) openPartitions(ctx context.Context, s settings) error {
+	rules := projections.NewRules()
+	e.folding = newLayer()
+	for id := range int(e.genesis.Partitions) {
+		p, err := projections.Open(ctx, e.partitionOptions(s, id, rules))
+		if err != nil {
+			return err
+		}
+		e.partitions = append(e.partitions, p)
+	}
+	for _, p := range e.partitions {
+		e.folding.group.Go(func() error {
+			// A partition that stops says so to whoever asks; the others go on.
+			if err := p.Run(e.folding.ctx); err != nil {
+				e.logger.Error("partition stopped", "partition", p.ID(), "error", err)
+			}
+			return nil
+		})
+	}
+	e.folding.group.Go(func() error { return rules.Run(e.folding.ctx, e.log) })
+	return nil
+}
+
+func (e *engine) partitionOptions(s settings, id int, rules *projections.Rules) projections.Options {
+	dir := filepath.Join(s.data, "projections", fmt.Sprintf("%02d", id))
+	return projections.Options{
+		Log: e.log, Genesis: e.genesis, ID: id, Rules: rules, Tick: s.tick, Logger: e.logger,
+		Evaluate: playbook.BuiltinStages,
+		OpenStore: func() (store.Store, error) {
+			return store.OpenBadger(dir, store.Options{Sync: s.sync == "always", Logger: e.logger})
+		},
+		SetAside: func(why error) error {
+			aside, err := store.SetAside(dir, time.Now())
+			if aside != "" {
+				e.logger.Warn("projection set aside; it is folded again from the log", "kept", aside, "why", why)
+			}
+			return err
+		},
+	}
+}
+
+func (e *engine) openGateway(ctx context.Context, s settings, key directory.Key) (err error) {
+	minter := directory.NewMinter(time.Now, rand.Reader)
+	name := minter.Mint()
+	e.directory, err = directory.Open(ctx, directory.Options{
+		Log: e.log, Key: key, Minter: minter, Gateway: name[:], Logger: e.logger,
+		OpenStore: directory.InDir(filepath.Join(s.data, "directory"),
+			store.Options{Sync: s.sync == "always", Logger: e.logger}, time.Now),
+	})
+	if err != nil {
+		return err
+	}
+	e.gateway, err = ingest.NewGateway(ingest.Options{
+		Log: e.log, Directory: e.directory, Genesis: e.genesis, Minter: minter, Name: name[:],
+		DiskFree: newDiskReserve(s.data).check, Logger: e.logger,
+	})
+	if err != nil {
+		return err
+	}
+	e.taking = newLayer()
+	e.taking.group.Go(func() error { return e.directory.Run(e.taking.ctx) })
+	e.taking.group.Go(func() error { return e.gateway.Run(e.taking.ctx) })
+	return nil
+}
+
+// handler is what stands behind the door.
+func (e *engine) handler(s settings) http.Handler {
+	partitions := make([]query.Partition, len(e.partitions))
+	for i, p := range e.partitions {
+		partitions[i] = query.Local(p)
+	}
+	asked := query.New(query.Options{
+		Partitions: partitions, Directory: e.directory, Log: e.log, Genesis: e.genesis,
+		ParseReceipt: ingest.ParseReceipt, Logger: e.logger, ReadKeys: s.readKeys, CORSOrigins: s.corsOrigins,
+	})
+	keys, _ := s.sources() // checked with the settings
+	told := front.New(front.Options{Accept: e.gateway.Accept, WriteKeys: keys, Ready: e.gateway.Ready, Logger: e.logger})
+	mux := http.NewServeMux()
+	mux.Handle("/", told)
+	for _, path := range query.Paths {
+		mux.Handle(path, asked)
+	}
+	mux.HandleFunc("GET /readyz", e.serveReady)
+	return mux
+}
+
+// serveReady answers 200 once everything that the log held at the start is
+// folded and the directory is current, else 503 with the progress.
+func (e *engine) serveReady(w http.ResponseWriter, r *http.Request) {
+	answer := readiness{Ready: true}
+	for _, p := range e.partitions {
+		status, err := p.Status(r.Context())
+		switch {
+		case err != nil:
+			answer.Ready, answer.Reason = false, err.Error()
+		case status.Err != nil:
+			answer.Ready, answer.Reason = false, status.Err.Error()
+		case !status.Ready():
+			answer.Ready, answer.Reason = false, "folding what the log holds"
+		}
+		answer.Partitions = append(answer.Partitions, partitionProgress{p.ID(), status.Applied, status.TargetAtOpen})
+	}
+	if err := e.gateway.Ready(); err != nil {
+		answer.Ready, answer.Reason = false, err.Error()
+	}
+	if answer.Ready {
+		answerJSON(w, http.StatusOK, answer)
+		return
+	}
+	w.Header().Set("Retry-After", retryAfterSeconds)
+	answerJSON(w, http.StatusServiceUnavailable, answer)
+}
+
+// wait waits until the context ends or a layer fails.
+func (e *engine) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-e.taking.ctx.Done():
+		return e.taking.stop()
+	case <-e.folding.ctx.Done():
+		return e.folding.stop()
+	}
+}
+
+// stop stops what runs, from the top down.
+func (e *engine) stop() {
+	if err := e.taking.stop(); err != nil {
+		e.logger.Warn("intake ended", "error", err)
+	}
+	if err := e.folding.stop(); err != nil {
+		e.logger.Warn("projections ended", "error", err)
+	}
+	if e.log != nil {
+		e.log.Close()
+	}
+	if e.server != nil {
+		e.server.Close()
+	}
+}
