@@ -167,8 +167,8 @@ func jsonLine(m proto.Message) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// writeJSON prints a message as indented JSON.
-func writeJSON(w io.Writer, m proto.Message) error {
+// printJSON prints a message as indented JSON.
+func printJSON(w io.Writer, m proto.Message) error {
 	line, err := jsonLine(m)
 	if err != nil {
 		return err

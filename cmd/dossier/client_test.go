@@ -88,8 +88,6 @@ func at(s string) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-func pointer[T any](v T) *T { return &v }
-
 func cny(micros int64) *queryv1.Money {
 	return &queryv1.Money{CurrencyCode: "CNY", Micros: micros}
 }
@@ -98,7 +96,7 @@ func cny(micros int64) *queryv1.Money {
 // differently.
 func fullProfile() *queryv1.GetProfileResponse {
 	p := &queryv1.Profile{
-		CustomerId: "01JDA0000000000000000000AA", Kind: "person", Identified: true, Name: pointer("李娜 \x1b[31mLi Na"),
+		CustomerId: "01JDA0000000000000000000AA", Kind: "person", Identified: true, Name: new("李娜 \x1b[31mLi Na"),
 		FirstSeenAt: at("2024-11-02T08:00:00Z"), LastSeenAt: at("2026-03-01T09:30:00Z"),
 		Identifiers: []*queryv1.Identifier{
 			{Type: "anonymous_id", Value: "web-1", FirstSeenAt: at("2024-11-02T08:00:00Z"), Source: "web"},
@@ -108,18 +106,18 @@ func fullProfile() *queryv1.GetProfileResponse {
 			"city":  {Value: structpb.NewStringValue("上海")},
 			"level": {Value: structpb.NewNumberValue(3), Manual: true},
 		},
-		Engagement: &queryv1.Engagement{PageViews: 12345, PageViews30D: 12, Sessions: 48, LastPageUrl: pointer("https://tea.example.com/茶")},
+		Engagement: &queryv1.Engagement{PageViews: 12345, PageViews30D: 12, Sessions: 48, LastPageUrl: new("https://tea.example.com/茶")},
 		Orders: &queryv1.Orders{
 			Count: 12, Cancelled: 1, Refunds: 2, Units: "20500", FirstAt: at("2024-11-05T08:00:00Z"), LastAt: at("2026-03-01T09:30:00Z"),
-			MedianIntervalDays:   pointer(24.5),
+			MedianIntervalDays:   new(24.5),
 			NetRevenue:           cny(123_456_789_000_000),
 			NetRevenueByCurrency: []*queryv1.Money{cny(12_345_600_000_000)},
 			Revenue12M:           cny(9_999_990_000),
-			TopProducts:          []*queryv1.ProductTotal{{ProductId: "tea-01", Name: pointer("龙井茶"), Units: "12"}, {ProductId: "cup-01", Units: "0.5"}},
+			TopProducts:          []*queryv1.ProductTotal{{ProductId: "tea-01", Name: new("龙井茶"), Units: "12"}, {ProductId: "cup-01", Units: "0.5"}},
 			OpenCart:             &queryv1.Cart{Items: []*queryv1.CartItem{{ProductId: "pot-01"}}, Since: at("2026-03-01T09:00:00Z"), Checkout: true},
 		},
 		Lifecycle: &queryv1.Lifecycle{
-			Stage: "repeat", Since: at("2025-01-05T08:00:00Z"), Previous: pointer("customer"),
+			Stage: "repeat", Since: at("2025-01-05T08:00:00Z"), Previous: new("customer"),
 			Cause: &queryv1.Cause{Kind: "event", EventIds: []string{"order-2"}, At: at("2025-01-05T08:00:00Z")},
 		},
 		Custom: map[string]*queryv1.Custom{"Wishlist Shared": {Count: 2, LastAt: at("2026-02-01T00:00:00Z")}},

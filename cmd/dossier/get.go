@@ -35,7 +35,7 @@ func get(ctx context.Context, std stdio, args []string) error {
 		return c.explain(err)
 	}
 	if c.json {
-		return writeJSON(std.out, resp)
+		return printJSON(std.out, resp)
 	}
 	return printerFor(c.lang).profile(std.out, resp)
 }

@@ -29,7 +29,7 @@ func tick(ctx context.Context, std stdio, args []string) error {
 		return c.explain(err)
 	}
 	if c.json {
-		return writeJSON(std.out, resp)
+		return printJSON(std.out, resp)
 	}
 	p := printerFor(c.lang)
 	_, err = fmt.Fprintf(std.out, p.settledFormat+"\n", p.instant(resp.GetSettled()))
