@@ -264,4 +264,3 @@ func parseInt64(text string) (int64, bool) {
 func refuseKind(field string, v jsontree.Value, want string) *ingest.Rejection {
 	return ingest.Refuse(ingest.CodeBadType, field, want, field+" is "+v.Kind().String()+", "+want+" wanted")
 }
-

@@ -1,0 +1,148 @@
+package front
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/dossier360/dossier/ingest"
+)
+
+// codeOverload marks, inside this package, a body for which there was no
+// memory: no fault of the body.
+const codeOverload ingest.Code = "overload"
+
+// memory bounds what all calls hold together.
+type memory struct {
+	free atomic.Int64 // bytes
+}
+
+// hold begins to account for one call.
+func (m *memory) hold() *holding { return &holding{memory: m} }
+
+// holding is the memory of one call; of one goroutine.
+type holding struct {
+	*memory
+	bytes int64
+}
+
+// grow takes n more bytes, or none if there are not so many.
+func (h *holding) grow(n int64) bool {
+	if h.free.Add(-n) < 0 {
+		h.free.Add(n)
+		return false
+	}
+	h.bytes += n
+	return true
+}
+
+func (h *holding) release() {
+	h.free.Add(h.bytes)
+	h.bytes = 0
+}
+
+// workFactor is how many bytes decoding and the drafts hold for each byte of a
+// body: its copy as a string, the events, their JSON.
+const workFactor = 4
+
+// readBody reads the body of a call, and inflates it if it is compressed. Raw
+// is what came over the wire, as far as it was read. Nothing is read of a body
+// that says it is too large, and no more than the limit of one that does not.
+func readBody(w http.ResponseWriter, r *http.Request, held *holding) (raw, body []byte, refused *ingest.Rejection) {
+	if r.ContentLength > ingest.MaxBodyBytes {
+		// The rest would have to be read for another call to follow.
+		w.Header().Set("Connection", "close")
+		return nil, nil, bodyTooLarge(strconv.FormatInt(r.ContentLength, 10) + " bytes")
+	}
+	raw, err := readAll(http.MaxBytesReader(w, r.Body, ingest.MaxBodyBytes), max(r.ContentLength, 0), held)
+	var beyond *http.MaxBytesError
+	switch {
+	case errors.As(err, &beyond):
+		return raw, nil, bodyTooLarge("more")
+	case err != nil:
+		return raw, nil, unreadableBody(err, "the body broke off: ")
+	}
+	switch encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); encoding {
+	case "", "identity":
+		body = raw
+	case "gzip", "x-gzip":
+		if body, refused = inflate(raw, held); refused != nil {
+			return raw, nil, refused
+		}
+	default:
+		return raw, nil, ingest.Refuse(ingest.CodeNotJSON, "Content-Encoding", "gzip or none",
+			"Content-Encoding is "+ingest.Shown(encoding)+": gzip or none wanted")
+	}
+	if !held.grow(workFactor * int64(len(body))) {
+		return raw, nil, unreadableBody(errNoMemory, "")
+	}
+	return raw, bytes.TrimPrefix(body, []byte("\ufeff")), nil
+}
+
+func inflate(raw []byte, held *holding) ([]byte, *ingest.Rejection) {
+	const prefix = "Content-Encoding is gzip, which the body is not: "
+	z, err := gzip.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		return nil, unreadableBody(err, prefix)
+	}
+	body, err := readAll(io.LimitReader(z, ingest.MaxInflatedBytes+1), int64(len(raw)), held)
+	if err != nil {
+		return nil, unreadableBody(err, prefix)
+	}
+	if len(body) > ingest.MaxInflatedBytes {
+		limit := strconv.Itoa(ingest.MaxInflatedBytes) + " bytes inflated"
+		return nil, ingest.Refuse(ingest.CodeTooLarge, "", limit, "the body inflates to more than "+limit)
+	}
+	return body, nil
+}
+
+// errNoMemory says that all calls together hold what they may.
+var errNoMemory = errors.New("no memory for the body")
+
+// readAll reads to the end. The memory it holds is accounted for before it is
+// taken.
+func readAll(r io.Reader, expected int64, held *holding) ([]byte, error) {
+	// A byte more than expected, so that the end shows without growing; but what
+	// a header claims is not believed further than this.
+	size := max(min(expected+1, 256<<10), 512)
+	if !held.grow(size) {
+		return nil, errNoMemory
+	}
+	b := make([]byte, 0, size)
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return b, err
+		case len(b) < cap(b):
+			continue
+		}
+		grown := 2 * int64(cap(b))
+		if !held.grow(grown) {
+			return b, errNoMemory
+		}
+		b = append(make([]byte, 0, grown), b...)
+	}
+}
+
+func unreadableBody(err error, prefix string) *ingest.Rejection {
+	if errors.Is(err, errNoMemory) {
+		return ingest.Refuse(codeOverload, "", "", err.Error())
+	}
+	return ingest.Refuse(ingest.CodeNotJSON, "", "a body that can be read", prefix+err.Error())
+}
+
+func bodyTooLarge(size string) *ingest.Rejection {
+	limit := strconv.Itoa(ingest.MaxBodyBytes) + " bytes"
+	return ingest.Refuse(ingest.CodeTooLarge, "", limit, fmt.Sprintf("the body has %s, limit %s", size, limit))
+}

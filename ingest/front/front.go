@@ -1,0 +1,228 @@
+// Package front is the HTTP side of ingest: write keys, CORS, bodies, and the
+// answers that trackers act on. What the bodies say is for the wires
+// (ingest/segment, ingest/native) to decode, what becomes of the events for
+// the gateway behind Options.Accept.
+//
+// What clients make of a status decided the answers. A 4xx other than 429
+// drops a whole batch for ever, so a batch with bad items is a 200 that lists
+// them; 429, 503 and 507 are sent again, after Retry-After. A browser sends
+// nothing at all without CORS, on errors too.
+//
+// Everything is bounded: the body on the wire and inflated, the events of a
+// call (see the limits of package ingest), and the memory of all calls
+// together; beyond it callers are told to come again.
+package front
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dossier360/dossier/ingest"
+	"github.com/dossier360/dossier/ingest/native"
+	"github.com/dossier360/dossier/ingest/segment"
+)
+
+// defaultSource is the source of events that no key and no publisher names.
+const defaultSource = "default"
+
+// defaultMemoryBytes bounds what all calls hold at once.
+const defaultMemoryBytes = 512 << 20
+
+// Options of [New].
+type Options struct {
+	// Accept makes the events of a call durable; (*ingest.Gateway).Accept.
+	// Required.
+	Accept func(context.Context, ingest.Batch) (ingest.Result, error)
+	// WriteKeys maps each key to the source it names, [a-z0-9_-]{1,40} or ""
+	// for none. No keys: any key or none is taken.
+	WriteKeys map[string]string
+	// Ready says why events cannot be taken yet; its text goes to the client.
+	// Nil: they can.
+	Ready func() error
+	// Now is the clock of receipt. Nil: time.Now.
+	Now func() time.Time
+	// Logger takes what is worth an operator's attention. Nil: nobody.
+	Logger *slog.Logger
+	// MemoryBytes bounds what the bodies of all calls hold together; beyond it
+	// callers get 429. 0: 512 MiB.
+	MemoryBytes int64
+}
+
+// New serves every ingest path and the settings path. Any other path, under
+// /v1 or not, is a 404.
+func New(o Options) http.Handler {
+	if o.Accept == nil {
+		panic("front.New: Options.Accept is required")
+	}
+	if o.Ready == nil {
+		o.Ready = func() error { return nil }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MemoryBytes == 0 {
+		o.MemoryBytes = defaultMemoryBytes
+	}
+	f := &front{Options: o}
+	f.memory.free.Store(o.MemoryBytes)
+	return f
+}
+
+type front struct {
+	Options
+	memory memory
+}
+
+// wire decodes the bodies of one path.
+type wire struct {
+	name   string
+	decode func(mediaType string, body []byte) ingest.Decoded
+}
+
+// wires are the paths that take events.
+var wires = func() map[string]wire {
+	paths := map[string]wire{"/v1/events": {"native", decodeNative}}
+	for short, call := range map[string]segment.Call{
+		"i": segment.Identify, "t": segment.Track, "p": segment.Page, "s": segment.Screen,
+		"g": segment.Group, "a": segment.Alias, "b": segment.Batch,
+	} {
+		w := wire{"segment", func(_ string, body []byte) ingest.Decoded { return segment.Decode(call, body) }}
+		paths["/v1/"+short], paths["/v1/"+string(call)] = w, w
+	}
+	return paths
+}()
+
+func decodeNative(mediaType string, body []byte) ingest.Decoded {
+	switch mediaType {
+	case "application/x-protobuf", "application/protobuf":
+		return native.DecodeProtobuf(body)
+	}
+	return native.DecodeJSON(body)
+}
+
+// ServeHTTP finds what a path is for.
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Expose-Headers", "Retry-After")
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	if wire, ok := wires[path]; ok {
+		if allowed(w, r, http.MethodPost) {
+			f.take(w, r, wire)
+		}
+		return
+	}
+	if path == "/v1/m" { // the browser client's metrics of itself
+		if allowed(w, r, http.MethodPost) {
+			reply(w, http.StatusOK, plainAnswer{Success: true})
+		}
+		return
+	}
+	if key, ok := settingsKey(path); ok {
+		if allowed(w, r, http.MethodGet, http.MethodHead) {
+			f.settings(w, key)
+		}
+		return
+	}
+	reply(w, http.StatusNotFound, plainAnswer{Code: "not_found", Message: "no such path: " + ingest.Shown(r.URL.Path)})
+}
+
+// allowed answers a preflight, and a method that the path does not know.
+func allowed(w http.ResponseWriter, r *http.Request, methods ...string) bool {
+	if slices.Contains(methods, r.Method) {
+		return true
+	}
+	list := strings.Join(append(methods, http.MethodOptions), ", ")
+	h := w.Header()
+	if r.Method != http.MethodOptions {
+		h.Set("Allow", list)
+		reply(w, http.StatusMethodNotAllowed, plainAnswer{Code: "method_not_allowed", Message: "method " + r.Method + ": " + list + " wanted"})
+		return false
+	}
+	asked := r.Header.Get("Access-Control-Request-Headers")
+	if asked == "" {
+		asked = "authorization, content-type, x-retry-count"
+	}
+	h.Set("Access-Control-Allow-Headers", asked)
+	h.Set("Access-Control-Allow-Methods", list)
+	h.Set("Access-Control-Max-Age", "86400")
+	h.Add("Vary", "Access-Control-Request-Headers")
+	w.WriteHeader(http.StatusNoContent)
+	return false
+}
+
+// settingsKey is the write key in the path of the settings.
+func settingsKey(path string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, "/v1/projects/")
+	if !ok {
+		return "", false
+	}
+	key, ok := strings.CutSuffix(rest, "/settings")
+	return key, ok && key != "" && !strings.Contains(key, "/")
+}
+
+// settings tells a browser client which key to send its events with.
+func (f *front) settings(w http.ResponseWriter, key string) {
+	if _, known := f.source(key); !known {
+		refuseKey(w)
+		return
+	}
+	type sink struct {
+		APIKey string `json:"apiKey"`
+	}
+	reply(w, http.StatusOK, map[string]map[string]sink{"integrations": {"Segment.io": {APIKey: key}}})
+}
+
+// take takes the events of one call.
+func (f *front) take(w http.ResponseWriter, r *http.Request, wire wire) {
+	if err := f.Ready(); err != nil {
+		f.replyError(w, notReady{err})
+		return
+	}
+	held := f.memory.hold()
+	defer held.release()
+	source, known := f.headerSource(r)
+	raw, body, refused := readBody(w, r, held)
+	decoded := ingest.Decoded{Refused: refused}
+	if refused == nil {
+		decoded = wire.decode(mediaType(r), body)
+	}
+	if !known {
+		source, known = f.source(decoded.WriteKey)
+	}
+	switch {
+	case !known:
+		refuseKey(w)
+		return
+	case refused != nil && refused.Code == codeOverload:
+		f.replyError(w, ingest.ErrOverload)
+		return
+	case source == "" && decoded.Source != "":
+		source = decoded.Source
+	case source == "":
+		source = defaultSource
+	}
+	batch := ingest.Batch{
+		Source: source, Received: f.Now(), Wire: wire.name, Path: r.URL.Path,
+		ContentType: r.Header.Get("Content-Type"), Drafts: decoded.Drafts,
+	}
+	if decoded.Refused != nil {
+		if body == nil {
+			body = raw
+		}
+		batch.Drafts = []ingest.Draft{{Refused: decoded.Refused, Original: body[:min(len(body), ingest.MaxRejectBytes)]}}
+	}
+	result, err := f.Accept(r.Context(), batch)
+	if err != nil {
+		f.replyError(w, err)
+		return
+	}
+	replyResult(w, decoded, result)
+}
