@@ -92,7 +92,7 @@ func (f *fold) settle(g *logv1.Genesis) error {
 	return nil
 }
 
-func (f *fold) clockIsEvents() bool { return f.cp.Genesis.GetClock() == "events" }
+func (f *fold) clockIsEvents() bool { return f.cp.Genesis.GetClock() == events.ClockEvents }
 
 // The steps of one round. Clock wall: a message is one round. Clock events:
 // every event is a round of its own, since each moves log time.
@@ -175,8 +175,8 @@ func decodeMessage(raw events.Message, partition int) (*message, error) {
 func (m *message) plan(f *fold) {
 	if m.notice != nil {
 		at := events.Micros(m.time)
-		if f.clockIsEvents() {
-			at = m.notice.GetTick().GetTo()
+		if f.clockIsEvents() || m.notice.GetRelay().GetRule().GetGenesis().GetClock() == events.ClockEvents {
+			at = m.notice.GetTick().GetTo() // of a relay: 0, no time passes
 		}
 		m.rounds = []round{{time: at}}
 		return

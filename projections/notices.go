@@ -63,7 +63,7 @@ func (p *Partition) notice(ctx context.Context, lastTick *time.Time) error {
 	if ok && wait <= 0 {
 		*lastTick = p.o.Now()
 		to := int64(0)
-		if p.o.Genesis.Clock == "events" {
+		if p.o.Genesis.Clock == events.ClockEvents {
 			to = s.logTime // a pacing tick repeats it
 		}
 		return p.write(ctx, &logv1.Notice{Notice: &logv1.Notice_Tick{Tick: &logv1.Tick{To: to}}})
@@ -89,7 +89,7 @@ func (p *Partition) untilTick(s state, lastTick time.Time) (wait time.Duration, 
 	if s.pending() {
 		return 0, true
 	}
-	if p.o.Genesis.Clock == "events" {
+	if p.o.Genesis.Clock == events.ClockEvents {
 		return 0, false
 	}
 	at := events.FromMicros(s.logTime).Add(idleTick)
@@ -126,7 +126,7 @@ var ErrClock = errors.New("projections: this log runs on clock wall: its time mo
 // TickTo moves log time to `to` and waits until the partition has settled
 // there. Only on clock "events", else ErrClock.
 func (p *Partition) TickTo(ctx context.Context, to time.Time) error {
-	if p.o.Genesis.Clock != "events" {
+	if p.o.Genesis.Clock != events.ClockEvents {
 		return ErrClock
 	}
 	at := events.Micros(to)
