@@ -25,8 +25,7 @@ func (v Value) AppendCanonical(dst []byte) []byte {
 		}
 		return append(dst, ']')
 	case Object:
-		var few [fewKeys]part
-		b := Builder{parts: few[:0]}
+		var b Builder
 		for key, m := range v.Members() {
 			b.Add(key, m)
 		}
@@ -82,6 +81,15 @@ type part struct {
 // holds on to the values added until it is written.
 type Builder struct {
 	parts []part
+	few   [4]part // where most builders find room; so a Builder is not copied
+}
+
+// add appends a part.
+func (b *Builder) add(p part) {
+	if b.parts == nil {
+		b.parts = b.few[:0]
+	}
+	b.parts = append(b.parts, p)
 }
 
 // Len is the number of members.
@@ -93,11 +101,11 @@ func (b *Builder) Has(key string) bool {
 }
 
 // Add adds a member. The caller sees to it that no key is added twice.
-func (b *Builder) Add(key string, v Value) { b.parts = append(b.parts, part{key: key, value: v}) }
+func (b *Builder) Add(key string, v Value) { b.add(part{key: key, value: v}) }
 
 // AddText adds a member whose value is written as canonical JSON already.
 func (b *Builder) AddText(key string, text []byte) {
-	b.parts = append(b.parts, part{key: key, text: text})
+	b.add(part{key: key, text: text})
 }
 
 // Join adds the members of another object. Those whose keys are taken get the
@@ -108,7 +116,7 @@ func (b *Builder) Join(other *Builder, prefix string) {
 		for slices.ContainsFunc(b.parts, taken) {
 			p.key = prefix + p.key
 		}
-		b.parts = append(b.parts, p)
+		b.add(p)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // the properties stood, for messages.
 func Map(ev *eventsv1.Event, t eventsv1.Type, path string, props jsontree.Value) *ingest.Rejection {
 	var rest jsontree.Builder
-	refused := fill(ev, t, path, props, &rest)
+	refused := fill(ev, t, place{path: path}, props, &rest)
 	ev.PropertiesJson = rest.String()
 	return refused
 }
@@ -26,56 +26,56 @@ func payload[P any](held *P) *P {
 	return new(P)
 }
 
-func fill(ev *eventsv1.Event, t eventsv1.Type, path string, props jsontree.Value, rest *jsontree.Builder) *ingest.Rejection {
+func fill(ev *eventsv1.Event, t eventsv1.Type, at place, props jsontree.Value, rest *jsontree.Builder) *ingest.Rejection {
 	switch Payload(t) {
 	case "ad":
 		p := payload(ev.GetAd())
 		ev.Payload = &eventsv1.Event_Ad{Ad: p}
-		return adTable.fill(p, path, props, rest)
+		return adTable.fill(p, at, props, rest)
 	case "view":
 		p := payload(ev.GetView())
 		ev.Payload = &eventsv1.Event_View{View: p}
-		return viewTable.fill(p, path, props, rest)
+		return viewTable.fill(p, at, props, rest)
 	case "product":
 		p := payload(ev.GetProduct())
 		ev.Payload = &eventsv1.Event_Product{Product: p}
 		if t == eventsv1.Type_TYPE_PRODUCT_LISTED || t == eventsv1.Type_TYPE_PRODUCT_SEARCHED {
-			return productListTable.fill(p, path, props, rest)
+			return productListTable.fill(p, at, props, rest)
 		}
-		return productTable.fill(p, path, props, rest)
+		return productTable.fill(p, at, props, rest)
 	case "checkout":
 		p := payload(ev.GetCheckout())
 		ev.Payload = &eventsv1.Event_Checkout{Checkout: p}
-		return checkoutTable.fill(p, path, props, rest)
+		return checkoutTable.fill(p, at, props, rest)
 	case "order":
 		p := payload(ev.GetOrder())
 		ev.Payload = &eventsv1.Event_Order{Order: p}
 		if t == eventsv1.Type_TYPE_ORDER_REFUNDED {
-			refused := refundTable.fill(p, path, props, rest)
+			refused := refundTable.fill(p, at, props, rest)
 			refundTotal(p)
 			return refused
 		}
-		return orderTable.fill(p, path, props, rest)
+		return orderTable.fill(p, at, props, rest)
 	case "ticket":
 		p := payload(ev.GetTicket())
 		ev.Payload = &eventsv1.Event_Ticket{Ticket: p}
-		return ticketTable.fill(p, path, props, rest)
+		return ticketTable.fill(p, at, props, rest)
 	case "rating":
 		p := payload(ev.GetRating())
 		ev.Payload = &eventsv1.Event_Rating{Rating: p}
-		return ratingTable.fill(p, path, props, rest)
+		return ratingTable.fill(p, at, props, rest)
 	case "referral":
 		p := payload(ev.GetReferral())
 		ev.Payload = &eventsv1.Event_Referral{Referral: p}
-		return referralTable.fill(p, path, props, rest)
+		return referralTable.fill(p, at, props, rest)
 	case "share":
 		p := payload(ev.GetShare())
 		ev.Payload = &eventsv1.Event_Share{Share: p}
-		return shareTable.fill(p, path, props, rest)
+		return shareTable.fill(p, at, props, rest)
 	case "interaction":
 		p := payload(ev.GetInteraction())
 		ev.Payload = &eventsv1.Event_Interaction{Interaction: p}
-		return interactionTable.fill(p, path, props, rest)
+		return interactionTable.fill(p, at, props, rest)
 	case "traits":
 		p := payload(ev.GetTraits())
 		ev.Payload = &eventsv1.Event_Traits{Traits: p}
@@ -86,19 +86,19 @@ func fill(ev *eventsv1.Event, t eventsv1.Type, path string, props jsontree.Value
 	case "group":
 		p := payload(ev.GetGroup())
 		ev.Payload = &eventsv1.Event_Group{Group: p}
-		return groupTable.fill(p, path, props, rest)
+		return groupTable.fill(p, at, props, rest)
 	case "alias":
 		p := payload(ev.GetAlias())
 		ev.Payload = &eventsv1.Event_Alias{Alias: p}
-		return aliasTable.fill(p, path, props, rest)
+		return aliasTable.fill(p, at, props, rest)
 	case "consent":
 		p := payload(ev.GetConsent())
 		ev.Payload = &eventsv1.Event_Consent{Consent: p}
-		return consentTable.fill(p, path, props, rest)
+		return consentTable.fill(p, at, props, rest)
 	case "void":
 		p := payload(ev.GetVoid())
 		ev.Payload = &eventsv1.Event_Void{Void: p}
-		return voidTable.fill(p, path, props, rest)
+		return voidTable.fill(p, at, props, rest)
 	}
 	for key, v := range props.Members() {
 		rest.Add(key, v)

@@ -22,8 +22,23 @@ type outcome struct {
 	refused *ingest.Rejection
 }
 
+// place is where a property stands, put into words only for a message.
+type place struct {
+	path string // of the properties
+	list string // name of the list of lines that holds it, "" if none
+	line int    // index in that list
+	key  string
+}
+
+func (at place) String() string {
+	if at.list == "" {
+		return at.path + "." + at.key
+	}
+	return at.path + "." + at.list + index(at.line) + "." + at.key
+}
+
 // A setter puts a property into a payload, or leaves it alone.
-type setter[P any] func(p *P, path string, v jsontree.Value) outcome
+type setter[P any] func(p *P, at place, v jsontree.Value) outcome
 
 // column is a field of a payload and the properties that fill it, the most
 // trusted spelling first. Spellings are folded by [fold].
@@ -102,7 +117,7 @@ type pending struct {
 
 // fill puts the members of obj into p and adds what is left to rest. The more
 // trusted spelling comes first, whatever the order of the text.
-func (t *table[P]) fill(p *P, path string, obj jsontree.Value, rest *jsontree.Builder) *ingest.Rejection {
+func (t *table[P]) fill(p *P, at place, obj jsontree.Value, rest *jsontree.Builder) *ingest.Rejection {
 	var few [8]pending
 	later := few[:0]
 	for key, v := range obj.Members() {
@@ -113,7 +128,8 @@ func (t *table[P]) fill(p *P, path string, obj jsontree.Value, rest *jsontree.Bu
 		case s.rank > 0:
 			later = append(later, pending{key, s, v})
 		default:
-			if refused := t.put(p, path, key, s.column, v, rest); refused != nil {
+			at.key = key
+			if refused := t.put(p, at, s.column, v, rest); refused != nil {
 				return refused
 			}
 		}
@@ -123,7 +139,8 @@ func (t *table[P]) fill(p *P, path string, obj jsontree.Value, rest *jsontree.Bu
 			if l.rank != rank {
 				continue
 			}
-			if refused := t.put(p, path, l.key, l.column, l.value, rest); refused != nil {
+			at.key = l.key
+			if refused := t.put(p, at, l.column, l.value, rest); refused != nil {
 				return refused
 			}
 		}
@@ -131,15 +148,15 @@ func (t *table[P]) fill(p *P, path string, obj jsontree.Value, rest *jsontree.Bu
 	return nil
 }
 
-func (t *table[P]) put(p *P, path, key string, column int, v jsontree.Value, rest *jsontree.Builder) *ingest.Rejection {
-	o := t.setters[column](p, path+"."+key, v)
+func (t *table[P]) put(p *P, at place, column int, v jsontree.Value, rest *jsontree.Builder) *ingest.Rejection {
+	o := t.setters[column](p, at, v)
 	switch {
 	case o.refused != nil:
 		return o.refused
 	case !o.taken:
-		rest.Add(key, v)
+		rest.Add(at.key, v)
 	case o.rest != nil:
-		rest.AddText(key, o.rest)
+		rest.AddText(at.key, o.rest)
 	}
 	return nil
 }
@@ -147,7 +164,7 @@ func (t *table[P]) put(p *P, path, key string, column int, v jsontree.Value, res
 // text fills a string. A field that is filled stays; the same text again is
 // taken as said.
 func text[P any](field func(*P) *string) setter[P] {
-	return func(p *P, _ string, v jsontree.Value) outcome {
+	return func(p *P, _ place, v jsontree.Value) outcome {
 		return setText(field(p), v)
 	}
 }
@@ -163,10 +180,10 @@ func setText(to *string, v jsontree.Value) outcome {
 
 // id fills a string that names something, and so is bounded.
 func id[P any](field func(*P) *string) setter[P] {
-	return func(p *P, path string, v jsontree.Value) outcome {
+	return func(p *P, at place, v jsontree.Value) outcome {
 		o := setText(field(p), v)
 		if o.taken {
-			o.refused = CheckID(path, *field(p))
+			o.refused = checkID(at, *field(p))
 		}
 		return o
 	}
@@ -176,19 +193,19 @@ func id[P any](field func(*P) *string) setter[P] {
 // that is no number is refused: to keep an order without its amount would be a
 // silent loss.
 func amount[P any](field func(*P) **int64) setter[P] {
-	return func(p *P, path string, v jsontree.Value) outcome {
-		return setAmount(field(p), path, v)
+	return func(p *P, at place, v jsontree.Value) outcome {
+		return setAmount(field(p), at, v)
 	}
 }
 
-func setAmount(to **int64, path string, v jsontree.Value) outcome {
+func setAmount(to **int64, at place, v jsontree.Value) outcome {
 	s, ok := Text(v)
 	if !ok || strings.TrimSpace(s) == "" {
 		return outcome{}
 	}
 	micros, exact, err := ParseMicros(s)
 	if err != nil {
-		return outcome{refused: refuseAmount(path, s, err)}
+		return outcome{refused: refuseAmount(at.String(), s, err)}
 	}
 	if *to != nil {
 		return outcome{taken: **to == micros && exact}
@@ -213,17 +230,17 @@ func refuseAmount(path, value string, err error) *ingest.Rejection {
 // lines fills the lines of an order, cart or refund from an array of objects.
 // What of them has no field is left over at the same index.
 func lines[P any](field func(*P) *[]*eventsv1.Line) setter[P] {
-	return func(p *P, path string, v jsontree.Value) outcome {
+	return func(p *P, at place, v jsontree.Value) outcome {
 		if v.Kind() != jsontree.Array || *field(p) != nil || v.Empty() {
 			return outcome{}
 		}
-		list, rest, refused := readLines(path, v)
+		list, rest, refused := readLines(at, v)
 		*field(p) = list
 		return outcome{taken: true, rest: rest, refused: refused}
 	}
 }
 
-func readLines(path string, v jsontree.Value) (list []*eventsv1.Line, rest []byte, refused *ingest.Rejection) {
+func readLines(at place, v jsontree.Value) (list []*eventsv1.Line, rest []byte, refused *ingest.Rejection) {
 	rest = append(rest, '[')
 	left, i := false, 0
 	for item := range v.Items() {
@@ -237,7 +254,7 @@ func readLines(path string, v jsontree.Value) (list []*eventsv1.Line, rest []byt
 			rest = item.AppendCanonical(rest)
 		default:
 			line := &eventsv1.Line{}
-			if refused = lineTable.fill(line, path+"["+strconv.Itoa(i)+"]", item, &b); refused != nil {
+			if refused = lineTable.fill(line, place{path: at.path, list: at.key, line: i}, item, &b); refused != nil {
 				return nil, nil, refused
 			}
 			list = append(list, line)
@@ -254,11 +271,19 @@ func readLines(path string, v jsontree.Value) (list []*eventsv1.Line, rest []byt
 
 // flag fills a boolean from a boolean.
 func flag[P any](field func(*P) *bool) setter[P] {
-	return func(p *P, _ string, v jsontree.Value) outcome {
+	return func(p *P, _ place, v jsontree.Value) outcome {
 		if v.Kind() != jsontree.Bool {
 			return outcome{}
 		}
 		*field(p) = v.True()
 		return outcome{taken: true}
 	}
+}
+
+// checkID is [CheckID] for a property.
+func checkID(at place, id string) *ingest.Rejection {
+	if len(id) <= ingest.MaxIDCharacters {
+		return nil
+	}
+	return CheckID(at.String(), id)
 }

@@ -71,12 +71,12 @@ var productTable, productListTable = func() (_, _ *table[eventsv1.Product]) {
 // onLine makes a setter of a line one of the product that holds it. The line
 // is made when something is put on it.
 func onLine(set setter[eventsv1.Line]) setter[eventsv1.Product] {
-	return func(p *eventsv1.Product, path string, v jsontree.Value) outcome {
+	return func(p *eventsv1.Product, at place, v jsontree.Value) outcome {
 		line := p.Line
 		if line == nil {
 			line = &eventsv1.Line{}
 		}
-		o := set(line, path, v)
+		o := set(line, at, v)
 		if o.taken {
 			p.Line = line
 		}
@@ -145,7 +145,7 @@ var ratingTable = newTable(
 
 // setScale reads the scale of a rating: its greatest score, or "0-10", or
 // "0..10".
-func setScale(p *eventsv1.Rating, path string, v jsontree.Value) outcome {
+func setScale(p *eventsv1.Rating, at place, v jsontree.Value) outcome {
 	s, ok := Text(v)
 	if !ok {
 		return outcome{}
@@ -159,7 +159,7 @@ func setScale(p *eventsv1.Rating, path string, v jsontree.Value) outcome {
 		p.MinMicros, p.MaxMicros = &least, &most
 		return outcome{taken: true}
 	}
-	return setAmount(&p.MaxMicros, path, v)
+	return setAmount(&p.MaxMicros, at, v)
 }
 
 func cutScale(s string) (low, high string, ok bool) {
@@ -187,7 +187,7 @@ var referralTable = newTable(
 // setReferee reads the other party of a referral, of a known type or as
 // [ParseIdentifier] tells it.
 func setReferee(typ string) setter[eventsv1.Referral] {
-	return func(p *eventsv1.Referral, path string, v jsontree.Value) outcome {
+	return func(p *eventsv1.Referral, at place, v jsontree.Value) outcome {
 		identifier := &eventsv1.Identifier{Type: typ}
 		ok := false
 		if typ == "" {
@@ -199,7 +199,7 @@ func setReferee(typ string) setter[eventsv1.Referral] {
 			return outcome{}
 		}
 		p.Referee = identifier
-		return outcome{taken: true, refused: CheckID(path, identifier.Value)}
+		return outcome{taken: true, refused: checkID(at, identifier.Value)}
 	}
 }
 
@@ -266,7 +266,7 @@ var interactionTable = newTable(
 )
 
 // setParticipants takes an array of texts, or one text.
-func setParticipants(p *eventsv1.Interaction, _ string, v jsontree.Value) outcome {
+func setParticipants(p *eventsv1.Interaction, _ place, v jsontree.Value) outcome {
 	var list []string
 	if s, ok := Text(v); ok {
 		list = []string{s}
@@ -287,7 +287,7 @@ func setParticipants(p *eventsv1.Interaction, _ string, v jsontree.Value) outcom
 
 var groupTable = newTable(
 	column[eventsv1.Group]{"groupid", id(func(p *eventsv1.Group) *string { return &p.GroupId })},
-	column[eventsv1.Group]{"traits", func(p *eventsv1.Group, _ string, v jsontree.Value) outcome { return setStruct(&p.Traits, v) }},
+	column[eventsv1.Group]{"traits", func(p *eventsv1.Group, _ place, v jsontree.Value) outcome { return setStruct(&p.Traits, v) }},
 )
 
 func setStruct(to **structpb.Struct, v jsontree.Value) outcome {
@@ -299,13 +299,13 @@ func setStruct(to **structpb.Struct, v jsontree.Value) outcome {
 }
 
 var aliasTable = newTable(
-	column[eventsv1.Alias]{"previous previousid", func(p *eventsv1.Alias, path string, v jsontree.Value) outcome {
+	column[eventsv1.Alias]{"previous previousid", func(p *eventsv1.Alias, at place, v jsontree.Value) outcome {
 		identifier, ok := ParseIdentifier(v)
 		if !ok || p.Previous != nil {
 			return outcome{}
 		}
 		p.Previous = identifier
-		return outcome{taken: true, refused: CheckID(path, identifier.Value)}
+		return outcome{taken: true, refused: checkID(at, identifier.Value)}
 	}},
 )
 
@@ -317,14 +317,14 @@ var consentTable = newTable(
 
 var voidTable = newTable(
 	column[eventsv1.Void]{"eventid messageid", id(func(p *eventsv1.Void) *string { return &p.EventId })},
-	column[eventsv1.Void]{"time timestamp", func(p *eventsv1.Void, path string, v jsontree.Value) outcome {
+	column[eventsv1.Void]{"time timestamp", func(p *eventsv1.Void, at place, v jsontree.Value) outcome {
 		s, ok := Text(v)
 		if !ok || p.Time != nil {
 			return outcome{}
 		}
 		t, _, ok := ParseTime(s)
 		if !ok {
-			return outcome{refused: RefuseTime(path, s)}
+			return outcome{refused: RefuseTime(at.String(), s)}
 		}
 		p.Time = timestamppb.New(t)
 		return outcome{taken: true}

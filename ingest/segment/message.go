@@ -28,6 +28,8 @@ type message struct {
 	event *eventsv1.Event
 	sent  time.Time
 	flags properties.Flags
+	// sentRead says that the item's own sentAt was understood.
+	sentRead bool
 
 	told  told
 	other jsontree.Builder // what goes to context.other_json
@@ -166,7 +168,7 @@ func (m *message) decodeTimes() *ingest.Rejection {
 	m.sent = m.envelope.sent
 	if text, ok := properties.Text(m.told.sentAt); ok {
 		if sent, _, ok := properties.ParseTime(text); ok {
-			m.sent = sent
+			m.sent, m.sentRead = sent, true
 		}
 	}
 	field, v := "timestamp", m.told.timestamp
@@ -328,7 +330,7 @@ func (m *message) keepRest(call Call) {
 	} else if !t.properties.Empty() {
 		m.keep("properties", t.properties)
 	}
-	if _, _, ok := properties.ParseTime(t.sentAt.Text()); !ok {
+	if claims(t.sentAt) && !m.sentRead {
 		m.keep("sentAt", t.sentAt) // not understood: then at least not lost
 	}
 }
