@@ -264,9 +264,10 @@ func (d *Directory) Run(ctx context.Context) error {
 // session runs on one store until something fails.
 func (d *Directory) session(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	stored := d.Progress().Applied // nothing was folded since it was loaded
 	g.Go(func() error { return d.follow(ctx) })
 	g.Go(func() error { return d.confirm(ctx) })
-	g.Go(func() error { return d.commitLoop(ctx) })
+	g.Go(func() error { return d.commitLoop(ctx, stored) })
 	g.Go(func() error { return d.decideLoop(ctx) })
 	return g.Wait()
 }
@@ -410,9 +411,8 @@ func (d *Directory) reach(ctx context.Context, seq uint64) error {
 }
 
 // commitLoop commits a while after something was folded, or at once when it is
-// much, and once more at the end.
-func (d *Directory) commitLoop(ctx context.Context) error {
-	last := d.Progress().Applied
+// much, and once more at the end. The store holds what was folded up to last.
+func (d *Directory) commitLoop(ctx context.Context, last uint64) error {
 	for {
 		err := d.wait(ctx, func() bool { return d.cp.seq > last })
 		if err == nil {

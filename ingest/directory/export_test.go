@@ -2,11 +2,13 @@ package directory
 
 import (
 	"context"
-	"time"
 )
 
-// MaxMessageBytes bounds one message of decisions.
-const MaxMessageBytes = maxMessageBytes
+// MaxMessageBytes and MaxMessageDecisions bound one message of decisions.
+const (
+	MaxMessageBytes     = maxMessageBytes
+	MaxMessageDecisions = maxMessageDecisions
+)
 
 // MaxQueued bounds the undecided sets that wait.
 const MaxQueued = maxQueued
@@ -31,6 +33,3 @@ func NewCache(n int) Cache { return Cache{newCache(n)} }
 func (c Cache) Put(h Hash)      { c.c.put(h, binding{}) }
 func (c Cache) Has(h Hash) bool { _, ok := c.c.get(h); return ok }
 func (c Cache) Len() int        { return len(c.c.young) + len(c.c.elder) }
-
-// JustUnconfirmed is MaxUnconfirmed and a little more.
-const JustUnconfirmed = MaxUnconfirmed + time.Millisecond

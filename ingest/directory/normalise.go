@@ -83,8 +83,21 @@ func (k kind) normalise(value string) string {
 	case formPhone:
 		return phone(settle(value, func(s string) string { return trim(norm.NFKC.String(s)) }))
 	default:
+		if ascii(value) {
+			return trim(value)
+		}
 		return settle(value, func(s string) string { return trim(width.Fold.String(s)) })
 	}
+}
+
+// ascii text has nothing to fold; nearly every system's ids are.
+func ascii(s string) bool {
+	for _, c := range []byte(s) {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 func (k kind) plausible(normal string) bool {

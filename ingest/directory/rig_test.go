@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -23,17 +24,45 @@ type tb interface {
 	Fatalf(format string, args ...any)
 }
 
-// found makes a log with Genesis under the test key.
+// TestMain warms the coders of the log's frames, which keep channels: made in
+// one test's bubble they would be of no use in another's.
+func TestMain(m *testing.M) {
+	frame, err := events.Seal(&logv1.Reject{Original: make([]byte, 4096)})
+	if err == nil {
+		err = events.Open(frame, &logv1.Reject{})
+	}
+	if err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// found makes a log with Genesis under the test key, whose faults begin after.
 func found(t testing.TB, o memlog.Options) *memlog.Log {
 	t.Helper()
+	on := false
+	if faults := o.Faults; faults != nil {
+		o.Faults = func(op memlog.Op) memlog.Fault {
+			if !on {
+				return memlog.Fault{}
+			}
+			return faults(op)
+		}
+	}
 	log := memlog.New(o)
+	foundOn(t, log)
+	on = true
+	return log
+}
+
+func foundOn(t tb, log events.Log) {
+	t.Helper()
 	_, err := events.Found(context.Background(), log, events.Settings{
 		Partitions: 4, Normaliser: directory.Normaliser, IdentityKeyCheck: directory.KeyCheck(testKey),
 	}, time.Now, rand.Reader)
 	if err != nil {
 		t.Fatalf("found a log: %v", err)
 	}
-	return log
 }
 
 // gateway is a directory that runs.
@@ -107,15 +136,21 @@ func decisions(t tb, log events.Log, after uint64) (all []*logv1.Decision, last 
 		t.Fatalf("info: %v", err)
 	}
 	for seq := after + 1; seq <= info.Last; seq++ {
-		m, err := log.Get(context.Background(), events.IdentityStream, seq)
-		if err != nil {
-			t.Fatalf("get: %v", err)
-		}
-		var id logv1.Identity
-		if err := events.Open(m.Data, &id); err != nil {
-			t.Fatalf("open: %v", err)
-		}
-		all = append(all, id.GetBindings().GetDecisions()...)
+		all = append(all, identity(t, log, seq).GetBindings().GetDecisions()...)
 	}
 	return all, info.Last
+}
+
+// identity reads a message of IDENTITY.
+func identity(t tb, log events.Log, seq uint64) *logv1.Identity {
+	t.Helper()
+	m, err := log.Get(context.Background(), events.IdentityStream, seq)
+	if err != nil {
+		t.Fatalf("get: %v", err)
+	}
+	id := &logv1.Identity{}
+	if err := events.Open(m.Data, id); err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	return id
 }

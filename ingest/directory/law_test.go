@@ -1,0 +1,225 @@
+package directory_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/events/memlog"
+	"github.com/dossier360/dossier/ingest/directory"
+	"github.com/dossier360/dossier/projections/store"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+)
+
+// inBubble hides the test's deadline from rapid: it is the outer world's.
+type inBubble struct{ *testing.T }
+
+// deafLog has readers that hear nothing for a while, without an error.
+type deafLog struct {
+	events.Log
+	deaf atomic.Bool
+}
+
+func (l *deafLog) Read(ctx context.Context, s events.Stream, from uint64) (events.Reader, error) {
+	r, err := l.Log.Read(ctx, s, from)
+	return &deafReader{r, &l.deaf}, err
+}
+
+type deafReader struct {
+	events.Reader
+	deaf *atomic.Bool
+}
+
+func (r *deafReader) Next(ctx context.Context) (events.Message, error) {
+	m, err := r.Reader.Next(ctx)
+	if err == nil && r.deaf.Load() {
+		<-ctx.Done()
+		return events.Message{}, ctx.Err()
+	}
+	return m, err
+}
+
+// TestLaws lets two gateways resolve random sets of few identifiers on one log
+// whose appends fail, while they crash and come back with what their stores
+// held. Then, whatever happened:
+//
+//   - folding the log into an empty store gives the rows of both stores;
+//   - every identifier was created or linked once, and is rebound only from
+//     its owner;
+//   - no customer holds two user ids, and no pair is quarantined twice;
+//   - resolving every set again decides nothing.
+func TestLaws(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { rapid.Check(inBubble{t}, checkLaws) })
+}
+
+var lawTypes = []string{"user_id", "crm_id", "email", "anonymous_id", "device_id", "guest"}
+
+func lawValue(typ string, n int) string {
+	if typ == "email" {
+		return fmt.Sprintf("u%d@x.org", n)
+	}
+	return fmt.Sprint("v", n)
+}
+
+func checkLaws(t *rapid.T) {
+	var mu sync.Mutex
+	script := rapid.SliceOfN(rapid.SampledFrom([]memlog.Fault{
+		{}, {Err: events.ErrUnknown}, {Err: events.ErrUnknown, Stored: true}, {Err: events.ErrOverload},
+	}), 0, 30).Draw(t, "faults")
+	on := false
+	log := memlog.New(memlog.Options{Faults: func(op memlog.Op) memlog.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if !on || op.Kind != memlog.OpAppend || len(script) == 0 {
+			return memlog.Fault{}
+		}
+		f := script[0]
+		script = script[1:]
+		return f
+	}})
+	foundOn(t, log)
+	on = true
+
+	type set [][2]string
+	drawSet := rapid.Custom(func(t *rapid.T) set {
+		var s set
+		for range rapid.IntRange(1, 4).Draw(t, "n") {
+			typ := rapid.SampledFrom(lawTypes).Draw(t, "type")
+			s = append(s, [2]string{typ, lawValue(typ, rapid.IntRange(0, 3).Draw(t, "value"))})
+		}
+		return s
+	})
+	stores := []*store.Memory{store.OpenMemory(), store.OpenMemory()}
+	gateways := []*gateway{start(t, log, memory(&stores[0])), start(t, log, memory(&stores[1]))}
+	var all []set
+	for range rapid.IntRange(1, 6).Draw(t, "rounds") {
+		var wg sync.WaitGroup
+		for i, g := range gateways {
+			sets := rapid.SliceOfN(drawSet, 1, 5).Draw(t, "sets")
+			all = append(all, sets...)
+			crash := rapid.IntRange(0, 3).Draw(t, "crash") == 0
+			lost := crash && rapid.Bool().Draw(t, "lost")
+			if crash {
+				stores[i].Fault = func(int) (bool, error) { return !lost, errors.New("killed") }
+				g.stop()
+				stores[i].Fault = nil
+				g = start(t, log, memory(&stores[i]))
+				gateways[i] = g
+			}
+			wg.Go(func() {
+				for _, s := range sets {
+					resolveSurely(t, g, g.set(t, s...))
+				}
+			})
+		}
+		wg.Wait()
+	}
+	before, _ := decisions(t, log, 2)
+	checkDecisions(t, before)
+	for _, g := range gateways {
+		for _, s := range all {
+			resolveSurely(t, g, g.set(t, s...))
+		}
+	}
+	// A set may have been superseded by later ones (a device that changed
+	// hands), so one more look may rebind; the look after that may not.
+	for _, s := range all {
+		first := resolveSurely(t, gateways[0], gateways[0].set(t, s...))
+		_, seq := decisions(t, log, 2)
+		second := resolveSurely(t, gateways[0], gateways[0].set(t, s...))
+		if _, again := decisions(t, log, 2); again != seq || first.Customer != second.Customer {
+			t.Fatalf("%v twice: %s and %s, %d messages more", s, first.Customer, second.Customer, again-seq)
+		}
+	}
+	final, _ := decisions(t, log, 2)
+	checkDecisions(t, final)
+	fresh := store.OpenMemory()
+	rebuilt := start(t, log, memory(&fresh))
+	if err := rebuilt.Wait(context.Background()); err != nil {
+		t.Fatalf("rebuild: %v", err)
+	}
+	rebuilt.stop()
+	want := dump(t, fresh)
+	_, end := decisions(t, log, 2)
+	for i, g := range gateways {
+		if err := g.WaitApplied(context.Background(), end); err != nil {
+			t.Fatalf("follow: %v", err)
+		}
+		if got := g.QuarantinedCount(); got != rebuilt.QuarantinedCount() {
+			t.Fatalf("gateway %d counts %d conflicts, folded anew %d", i, got, rebuilt.QuarantinedCount())
+		}
+		g.stop()
+		if d := cmp.Diff(want, dump(t, stores[i])); d != "" {
+			t.Fatalf("gateway %d (-folded anew +as it went):\n%s", i, d)
+		}
+	}
+}
+
+// resolveSurely tries until it is told.
+func resolveSurely(t *rapid.T, g *gateway, r directory.Request) directory.Address {
+	for range 1000 {
+		a, err := g.Resolve(context.Background(), []directory.Request{r})
+		if err == nil {
+			return a[0]
+		}
+		if !errors.Is(err, directory.ErrNotReady) && !errors.Is(err, events.ErrOverload) {
+			t.Errorf("resolve: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("never resolved")
+	return directory.Address{}
+}
+
+// checkDecisions holds the log's decisions against what they may be, by a plain
+// reading of them.
+func checkDecisions(t *rapid.T, all []*logv1.Decision) {
+	type id string
+	owner, users, pairs := map[id]id{}, map[id]id{}, map[[2]id]bool{}
+	bind := func(customer []byte, ids []*logv1.HashedIdentifier) {
+		for _, h := range ids {
+			if o, ok := owner[id(h.Hash)]; ok {
+				t.Fatalf("identifier %x of %x was bound again, to %x", h.Hash, o, customer)
+			}
+			owner[id(h.Hash)] = id(customer)
+			if h.Type == "user_id" {
+				if u, ok := users[id(customer)]; ok {
+					t.Fatalf("customer %x has user ids %x and %x", customer, u, h.Hash)
+				}
+				users[id(customer)] = id(h.Hash)
+			}
+		}
+	}
+	for _, d := range all {
+		switch d := d.Decision.(type) {
+		case *logv1.Decision_Created:
+			bind(d.Created.Customer, d.Created.Identifiers)
+		case *logv1.Decision_Linked:
+			if owner[id(d.Linked.Voucher.GetHash())] != id(d.Linked.Customer) {
+				t.Fatalf("linked to %x; who vouches is %x's", d.Linked.Customer, owner[id(d.Linked.Voucher.GetHash())])
+			}
+			bind(d.Linked.Customer, d.Linked.Identifiers)
+		case *logv1.Decision_Rebound:
+			r := d.Rebound
+			if owner[id(r.Identifier.Hash)] != id(r.From) || !directory.Weak(r.Identifier.Type) {
+				t.Fatalf("%s %x of %x was rebound from %x", r.Identifier.Type, r.Identifier.Hash, owner[id(r.Identifier.Hash)], r.From)
+			}
+			owner[id(r.Identifier.Hash)] = id(r.To)
+		case *logv1.Decision_Quarantined:
+			a, b := id(d.Quarantined.Stronger), id(d.Quarantined.Weaker)
+			if a == b || pairs[[2]id{a, b}] || pairs[[2]id{b, a}] {
+				t.Fatalf("%x and %x were quarantined again", a, b)
+			}
+			pairs[[2]id{a, b}] = true
+		}
+	}
+}
