@@ -63,7 +63,7 @@ func (d demoRun) run(ctx context.Context, shop sampleShop) (err error) {
 	ended := make(chan int, 1)
 	go func() {
 		// Only the HTTP side is shown; a NATS listener might meet another's port.
-		ended <- serve(serving, d.std, []string{"--data", d.data, "--http", d.address, "--nats-listen", "off"})
+		ended <- serve(serving, d.std, []string{"--data", d.data, "--http", d.address, "--nats-listen", "off", "--log-level", "warn"})
 		stop()
 	}()
 	shown := d.show(serving, shop)
@@ -235,8 +235,8 @@ func (d demoRun) tour(ctx context.Context, s sample) error {
 		t.add("  "+program+" get "+c.Reference+at, "# "+p.stageName(resp.GetProfile().GetLifecycle().GetStage()))
 	}
 	if len(picked) > 0 {
-		t.add("  "+program+" timeline "+picked[0].Reference+" --type order.placed"+at, "")
-		t.add("  curl -d '{\"customer\":\""+picked[0].Reference+"\"}' -H 'content-type: application/json' "+d.url("/dossier.query.v1.QueryService/GetProfile"), "")
+		t.add("  " + program + " timeline " + picked[0].Reference + " --type order.placed" + at)
+		t.add("  curl -d '{\"customer\":\"" + picked[0].Reference + "\"}' -H 'content-type: application/json' " + d.url("/dossier.query.v1.QueryService/GetProfile"))
 	}
 	fmt.Fprintf(d.std.out, "\n%d customers. In another terminal:\n\n", count.GetCount())
 	if err := t.write(d.std.out); err != nil {

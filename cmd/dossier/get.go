@@ -16,6 +16,7 @@ import (
 const (
 	maxShownItems    = 8
 	maxShownProducts = 3
+	maxShownCauses   = 2
 	maxValueColumns  = 72
 )
 
@@ -105,7 +106,10 @@ func (p printer) lifecycleLines(l *queryv1.Lifecycle) []string {
 	if cause := l.GetCause(); cause != nil {
 		why := p.because + p.colon + p.causeName(cause.GetKind())
 		if ids := cause.GetEventIds(); len(ids) > 0 {
-			why += " " + plain(strings.Join(ids[:min(len(ids), maxShownProducts)], ", "))
+			why += " " + plain(strings.Join(ids[:min(len(ids), maxShownCauses)], ", "))
+			if more := len(ids) - maxShownCauses; more > 0 {
+				why += fmt.Sprintf(" +%d", more)
+			}
 		}
 		if at := cause.GetAt(); at != nil {
 			why += " (" + p.instant(at) + ")"

@@ -31,6 +31,7 @@ type sampleHabit struct {
 	weight  int
 	orders  func(r *rand.Rand) []float64 // days before End, descending
 	browses int                          // visits without an order
+	cancels bool                         // takes an order back now and then
 	cart    bool                         // leaves a filled cart behind at the end
 	known   bool                         // is ever identified
 }
@@ -38,9 +39,9 @@ type sampleHabit struct {
 // sampleHabits cover the stages: who buys on and on, who stopped, who came
 // back, who bought once, who only looks, who never says his name.
 var sampleHabits = []sampleHabit{
-	{name: "regular", weight: 24, orders: regularOrders(24, 0), browses: 6, known: true},
-	{name: "dormant", weight: 12, orders: regularOrders(20, 75), browses: 4, known: true},
-	{name: "lost", weight: 20, orders: regularOrders(26, 260), browses: 4, known: true},
+	{name: "regular", weight: 24, orders: regularOrders(24, 0), browses: 6, cancels: true, known: true},
+	{name: "dormant", weight: 12, orders: regularOrders(20, 75), browses: 4, cancels: true, known: true},
+	{name: "lost", weight: 20, orders: regularOrders(26, 260), browses: 4, cancels: true, known: true},
 	{name: "won_back", weight: 8, orders: wonBackOrders, browses: 6, known: true},
 	{name: "once", weight: 12, orders: onceOrders, browses: 3, known: true},
 	{name: "cart", weight: 8, browses: 5, cart: true, known: true},
@@ -314,7 +315,7 @@ func (c *sampleLife) buy(at time.Time) {
 		"order_id": order, "revenue": revenue, "currency": "CNY", "products": basket,
 	}})
 	switch dice := c.dice.IntN(20); {
-	case dice == 0:
+	case dice == 0 && c.habit.cancels:
 		c.send(at.Add(3*time.Hour), sampleMessage{Type: "track", Event: "Order Cancelled", Properties: map[string]any{"order_id": order}})
 		return
 	case dice < 18:
