@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sort"
 	"time"
 	_ "time/tzdata" // so that a name means the same on every machine
 
@@ -41,18 +42,28 @@ func ZoneSpans(name string) ([]*logv1.ZoneSpan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("time zone %q: %w", name, err)
 	}
-	var spans []*logv1.ZoneSpan
-	start := int64(math.MinInt64)
-	for t := zoneFrom.In(location); t.Before(zoneTo); {
-		_, offset := t.Zone()
-		if n := len(spans); n == 0 || spans[n-1].GetOffsetSeconds() != int32(offset) {
-			spans = append(spans, &logv1.ZoneSpan{Start: start, OffsetSeconds: int32(offset)})
+	offsetAt := func(unix int64) int32 {
+		_, offset := time.Unix(unix, 0).In(location).Zone()
+		return int32(offset)
+	}
+	at := zoneFrom.Unix()
+	spans := []*logv1.ZoneSpan{{Start: math.MinInt64, OffsetSeconds: offsetAt(at)}}
+	for at < zoneTo.Unix() {
+		// ZoneBounds says where to look; where exactly is searched for. In the
+		// years that the zone files give a rule for, its end can be a year's
+		// end, too early in leap years, and then the very instant asked about.
+		next := zoneTo.Unix()
+		if _, end := time.Unix(at, 0).In(location).ZoneBounds(); !end.IsZero() {
+			next = max(end.Unix(), at+24*60*60)
 		}
-		_, end := t.ZoneBounds()
-		if end.IsZero() {
-			break
+		before := spans[len(spans)-1].GetOffsetSeconds()
+		change := at + 1 + int64(sort.Search(int(next-at-1), func(i int) bool {
+			return offsetAt(at+1+int64(i)) != before
+		}))
+		if after := offsetAt(change); after != before {
+			spans = append(spans, &logv1.ZoneSpan{Start: change * microsPerSecond, OffsetSeconds: after})
 		}
-		t, start = end, end.UnixMicro()
+		at = change
 	}
 	return spans, nil
 }
