@@ -14,7 +14,7 @@ import (
 //
 //	byte  0     format version, 1
 //	byte  1     codec: 0 plain, 1 zstd
-//	bytes 2-5   CRC-32C of the bytes that follow, little endian
+//	bytes 2-5   CRC-32C of bytes 0, 1 and 6-, little endian
 //	bytes 6-    the protobuf message, perhaps compressed
 const (
 	FormatVersion = 1
@@ -25,8 +25,8 @@ const (
 	frameHeaderBytes = 6
 	// Below this many bytes compression costs more than it saves.
 	compressFromBytes = 512
-	// MaxUnpackedBytes bounds what a frame may unpack to. A record holds at
-	// most [MaxRecordBytes]; the rest is for one event of the greatest size.
+	// MaxUnpackedBytes bounds what a frame may unpack to, so that a bomb stops
+	// here. A gateway packs records of a quarter of it.
 	MaxUnpackedBytes = 1 << 20
 )
 
@@ -68,8 +68,14 @@ func Seal(m proto.Message) ([]byte, error) {
 		}
 	}
 	frame[0] = FormatVersion
-	binary.LittleEndian.PutUint32(frame[2:], crc32.Checksum(frame[frameHeaderBytes:], castagnoli))
+	binary.LittleEndian.PutUint32(frame[2:], checksum(frame))
 	return frame, nil
+}
+
+// checksum covers the version and the codec as well: zstd bytes taken for
+// plain ones could pass for a message of unknown fields.
+func checksum(frame []byte) uint32 {
+	return crc32.Update(crc32.Checksum(frame[:2], castagnoli), castagnoli, frame[frameHeaderBytes:])
 }
 
 // Open unpacks a frame into m. Every error is ErrCorrupt.
@@ -82,7 +88,7 @@ func Open(frame []byte, m proto.Message) error {
 		return fmt.Errorf("open %s: format version %d, this program reads %d: %w", name, frame[0], FormatVersion, ErrCorrupt)
 	}
 	payload := frame[frameHeaderBytes:]
-	if want, got := binary.LittleEndian.Uint32(frame[2:]), crc32.Checksum(payload, castagnoli); want != got {
+	if want, got := binary.LittleEndian.Uint32(frame[2:]), checksum(frame); want != got {
 		return fmt.Errorf("open %s: checksum %08x, frame says %08x: %w", name, got, want, ErrCorrupt)
 	}
 	switch frame[1] {

@@ -17,7 +17,7 @@ type CustomerID [16]byte
 
 // ParseCustomerID reads the 26 characters of a ULID, in either case.
 func ParseCustomerID(s string) (CustomerID, error) {
-	id, err := ulid.ParseStrict(strings.ToUpper(s))
+	id, err := ulid.ParseStrict(s)
 	if err != nil {
 		return CustomerID{}, fmt.Errorf("customer id %q: 26 characters of a ULID wanted", s)
 	}

@@ -94,7 +94,7 @@ func TypeByName(name string) eventsv1.Type {
 	return wireNames[foldName(name)]
 }
 
-// foldName drops case, '_', '-' is kept: only what the contract names.
+// foldName drops what the contract says is ignored: case, '_' and space.
 func foldName(name string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

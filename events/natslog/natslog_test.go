@@ -292,6 +292,10 @@ func TestReaderReplacesItsConsumer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	appendTo(t, l, "first")
+	if _, err := reader.Next(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	for round := range 5 {
 		for name := range s.ConsumerNames(t.Context()).Name() {
 			if err := s.DeleteConsumer(t.Context(), name); err != nil {
