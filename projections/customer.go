@@ -36,6 +36,10 @@ type customer struct {
 	// a nil page was deleted. dirtyPages names the changed ones.
 	pages      map[string]*statev1.Page
 	dirtyPages map[string]bool
+	// leads are the order keys that lead his pages, sorted, once leadsRead:
+	// only a late event wants them.
+	leads     []string
+	leadsRead bool
 	// refusals are new refusal keys, by hash: the order key of the entry.
 	refusals map[[16]byte][]byte
 }

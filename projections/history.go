@@ -1,7 +1,6 @@
 package projections
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -79,12 +78,19 @@ func (c *customer) putPage(old string, page *statev1.Page) {
 	}
 	if old != "" && old != lead {
 		c.pages[old], c.dirtyPages[old] = nil, true
-	}
-	if lead != "" {
-		if !c.dirtyPages[lead] {
-			c.o.grow(proto.Size(page)+128, 1)
+		if i, ok := slices.BinarySearch(c.leads, old); ok {
+			c.leads = slices.Delete(c.leads, i, i+1)
 		}
-		c.pages[lead], c.dirtyPages[lead] = page, true
+	}
+	if lead == "" {
+		return
+	}
+	if !c.dirtyPages[lead] {
+		c.o.grow(proto.Size(page)+128, 1)
+	}
+	c.pages[lead], c.dirtyPages[lead] = page, true
+	if i, ok := slices.BinarySearch(c.leads, lead); !ok && c.leadsRead {
+		c.leads = slices.Insert(c.leads, i, lead)
 	}
 }
 
@@ -111,47 +117,61 @@ func (c *customer) insertInPage(e *statev1.Entry, s *statev1.Stamp) error {
 // coveringPage returns the page with the greatest lead <= s, else the first
 // one, else nil. The page may be changed and put back with putPage.
 func (c *customer) coveringPage(s *statev1.Stamp) (lead string, page *statev1.Page, err error) {
-	prefix := ownedPrefix(keyPage, c.id, c.head.Generation)
-	upTo := append(appendOrderKey(bytes.Clone(prefix), s), 0) // s itself included
-	if lead, page, err = c.nearestPage(prefix, upTo, true); err != nil || page != nil {
-		return lead, page, err
+	if err := c.readLeads(); err != nil || len(c.leads) == 0 {
+		return "", nil, err
 	}
-	return c.nearestPage(prefix, store.PrefixEnd(prefix), false)
+	i, exact := slices.BinarySearch(c.leads, string(appendOrderKey(nil, s)))
+	if !exact {
+		i = max(i-1, 0)
+	}
+	page, err = c.page(c.leads[i])
+	return c.leads[i], page, err
 }
 
-// nearestPage returns the last (reverse) or first page with a key in
-// [from, to), the overlay's pages before the store's.
-func (c *customer) nearestPage(from, to []byte, reverse bool) (lead string, page *statev1.Page, err error) {
-	better := func(a, b string) bool { return (a > b) == reverse }
-	for l, p := range c.pages {
-		key := string(from[:ownedPrefixBytes]) + l
-		if p != nil && key >= string(from) && key < string(to) && (page == nil || better(l, lead)) {
-			lead, page = l, p
-		}
+// readLeads reads the leads of all pages, once while the customer is cached.
+func (c *customer) readLeads() error {
+	if c.leadsRead {
+		return nil
 	}
-	var value []byte
-	err = c.o.view.Scan(from, to, reverse, func(key, v []byte) bool {
-		l := string(key[ownedPrefixBytes:])
-		if _, overlaid := c.pages[l]; overlaid {
-			return true // the overlay's word counts, also where it deleted
-		}
-		if page == nil || better(l, lead) {
-			lead, value = l, bytes.Clone(v)
-		}
-		return false
+	prefix := ownedPrefix(keyPage, c.id, c.head.Generation)
+	leads := map[string]bool{}
+	err := c.o.view.Scan(prefix, store.PrefixEnd(prefix), false, func(key, _ []byte) bool {
+		leads[string(key[len(prefix):])] = true
+		return true
 	})
-	if err != nil || value == nil {
-		return lead, page, err
+	if err != nil {
+		return err
 	}
-	page = &statev1.Page{}
+	for lead, page := range c.pages {
+		if leads[lead] = true; page == nil {
+			delete(leads, lead)
+		}
+	}
+	c.leads, c.leadsRead = sortedKeys(leads), true
+	return nil
+}
+
+// page returns the page with a lead.
+func (c *customer) page(lead string) (*statev1.Page, error) {
+	if page := c.pages[lead]; page != nil {
+		return page, nil
+	}
+	value, err := c.o.view.Get(append(ownedPrefix(keyPage, c.id, c.head.Generation), lead...))
+	if err != nil {
+		return nil, err
+	}
+	if value == nil {
+		return nil, fmt.Errorf("customer %s has no page led by %x", c.id, lead)
+	}
+	page := &statev1.Page{}
 	if err := proto.Unmarshal(value, page); err != nil {
-		return "", nil, fmt.Errorf("page of customer %s: %w", c.id, err)
+		return nil, fmt.Errorf("page of customer %s: %w", c.id, err)
 	}
 	if c.pages == nil {
 		c.pages = map[string]*statev1.Page{}
 	}
 	c.pages[lead] = page
-	return lead, page, nil
+	return page, nil
 }
 
 // found is where an entry stands.
@@ -276,29 +296,27 @@ func (c *customer) putRefusal(h *logv1.Header, at *statev1.Stamp) {
 
 // everyEntry calls fn for the whole history, oldest first.
 func (c *customer) everyEntry(fn func(*statev1.Entry) error) error {
+	each := func(list []*statev1.Entry) error {
+		for _, e := range list {
+			if err := fn(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	if c.head.Spilled != nil {
-		prefix := ownedPrefix(keyPage, c.id, c.head.Generation)
-		from := prefix
-		for {
-			lead, page, err := c.nearestPage(from, store.PrefixEnd(prefix), false)
+		if err := c.readLeads(); err != nil {
+			return err
+		}
+		for _, lead := range c.leads {
+			page, err := c.page(lead)
+			if err == nil {
+				err = each(page.Entries)
+			}
 			if err != nil {
 				return err
 			}
-			if page == nil {
-				break
-			}
-			for _, e := range page.Entries {
-				if err := fn(e); err != nil {
-					return err
-				}
-			}
-			from = append(append(bytes.Clone(prefix), lead...), 0)
 		}
 	}
-	for _, e := range c.head.Entries {
-		if err := fn(e); err != nil {
-			return err
-		}
-	}
-	return nil
+	return each(c.head.Entries)
 }

@@ -201,7 +201,9 @@ func (v *badgerView) Get(key []byte) ([]byte, error) {
 func (v *badgerView) Scan(from, to []byte, reverse bool, fn func(key, value []byte) bool) error {
 	o := badger.DefaultIteratorOptions
 	o.Reverse = reverse
-	o.PrefetchSize = 64
+	// Values lie beside their keys; fetching ahead would only copy what a scan
+	// that stops early never looks at.
+	o.PrefetchValues = false
 	it := v.txn.NewIterator(o)
 	defer it.Close()
 	start := from
