@@ -206,7 +206,7 @@ func (l *leaf) Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*st
 }
 
 func key(e *statev1.Entry) *statev1.Stamp {
-	return &statev1.Stamp{OccurredAt: e.OccurredAt, EventId: e.EventId, Source: e.Source, Role: e.Role, ClaimedAt: e.ClaimedAt}
+	return &statev1.Stamp{OccurredAt: e.OccurredAt, EventId: e.EventId, Source: e.Source, Role: e.Role, Type: e.Type, ClaimedAt: e.ClaimedAt}
 }
 
 func micros(s string) int64 {
@@ -505,6 +505,45 @@ func TestTimelinePagesAreStableUnderWrites(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("pages together (-want +got):\n%s", diff)
+	}
+}
+
+// Entries that differ in one part of the order key only are told apart by a
+// token: none is shown twice, none left out.
+func TestTimelineTokenHoldsTheWholeOrderKey(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	at := micros("2026-01-01T00:00:00Z")
+	variants := []*statev1.Entry{
+		{OccurredAt: at, EventId: "e"},
+		{OccurredAt: at, EventId: "e", Source: "web"},
+		{OccurredAt: at, EventId: "e", Role: logv1.Role_ROLE_REFERRER},
+		{OccurredAt: at, EventId: "e", Type: eventsv1.Type_TYPE_ORDER_PLACED},
+		{OccurredAt: at, EventId: "e", ClaimedAt: new(at - 1)},
+		{OccurredAt: at, EventId: "e", ClaimedAt: new(at)},
+		{OccurredAt: at, EventId: "f"},
+	}
+	for i, e := range variants {
+		e.Title = fmt.Sprint(i)
+	}
+	d.customer(7, "user_id:1", variants...)
+	client, _ := d.serve(t)
+	shown := map[string]int{}
+	req := &queryv1.GetTimelineRequest{Customer: "user_id:1", PageSize: 1}
+	for page := 0; page == 0 || req.PageToken != ""; page++ {
+		resp, err := client.GetTimeline(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range resp.GetEntries() {
+			shown[e.GetTitle()]++
+		}
+		req.PageToken = resp.GetNextPageToken()
+	}
+	for i := range variants {
+		if got := shown[fmt.Sprint(i)]; got != 1 {
+			t.Errorf("entry %d was shown %d times, want once: %v", i, got, variants[i])
+		}
 	}
 }
 

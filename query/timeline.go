@@ -158,6 +158,7 @@ func orderKey(e *statev1.Entry) *statev1.Stamp {
 		EventId:    e.GetEventId(),
 		Source:     e.GetSource(),
 		Role:       e.GetRole(),
+		Type:       e.GetType(),
 		ClaimedAt:  e.ClaimedAt,
 	}
 }
