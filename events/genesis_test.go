@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/events/memlog"
@@ -90,14 +89,14 @@ func TestFoundCreates(t *testing.T) {
 		Format: 1, Partitions: 4, Clock: "wall", Timezone: "UTC", Zone: spans, BaseCurrency: "CNY", Normaliser: 1,
 		Stages: "builtin/1", CreatedAt: events.Micros(foundedAt), Deployment: genesis.GetDeployment(),
 	}
-	if diff := cmp.Diff(want, genesis, protocmp.Transform()); diff != "" {
+	if diff := diffMessages(want, genesis); diff != "" {
 		t.Errorf("genesis (-want +got):\n%s", diff)
 	}
 	if len(genesis.GetDeployment()) != 16 {
 		t.Errorf("deployment of %d bytes, want 16", len(genesis.GetDeployment()))
 	}
 	read, err := events.ReadGenesis(t.Context(), l)
-	if diff := cmp.Diff(genesis, read, protocmp.Transform()); diff != "" || err != nil {
+	if diff := diffMessages(genesis, read); diff != "" || err != nil {
 		t.Errorf("genesis read, error %v (-founded +read):\n%s", err, diff)
 	}
 
@@ -115,7 +114,7 @@ func TestFoundCreates(t *testing.T) {
 			t.Fatal(err)
 		}
 		relay := &logv1.Relay{Seq: 1, Rule: &logv1.Rule{Rule: &logv1.Rule_Genesis{Genesis: genesis}}}
-		if diff := cmp.Diff(relay, notice.GetRelay(), protocmp.Transform()); diff != "" {
+		if diff := diffMessages(relay, notice.GetRelay()); diff != "" {
 			t.Errorf("%s: copy of genesis (-want +got):\n%s", s, diff)
 		}
 	}
@@ -153,13 +152,13 @@ func TestFoundTakesSettings(t *testing.T) {
 		BaseCurrency: "USD", Normaliser: 7, Stages: "builtin/2", IdentityKeyCheck: []byte("check"),
 		CreatedAt: events.Micros(foundedAt), Deployment: genesis.GetDeployment(),
 	}
-	if diff := cmp.Diff(want, genesis, protocmp.Transform()); diff != "" {
+	if diff := diffMessages(want, genesis); diff != "" {
 		t.Errorf("genesis (-want +got):\n%s", diff)
 	}
 	// What is not asked for stays as it is; what is asked for again is taken.
 	for _, again := range []events.Settings{{}, asked} {
 		got, err := found(t, l, again, 2)
-		if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || err != nil {
+		if diff := diffMessages(want, got); diff != "" || err != nil {
 			t.Errorf("opened again, error %v (-want +got):\n%s", err, diff)
 		}
 	}
@@ -339,7 +338,7 @@ func TestFoundTwiceAtEveryPause(t *testing.T) {
 			}
 			return
 		}
-		if diff := cmp.Diff(first, other, protocmp.Transform()); diff != "" {
+		if diff := diffMessages(first, other); diff != "" {
 			t.Fatalf("paused at call %d: two geneses (-first +second):\n%s", at, diff)
 		}
 		checkFounded(t, l, first)
@@ -384,7 +383,7 @@ func checkFounded(t *testing.T, l events.Log, genesis *logv1.Genesis) {
 		}
 	}
 	read, err := events.ReadGenesis(t.Context(), l)
-	if diff := cmp.Diff(genesis, read, protocmp.Transform()); diff != "" || err != nil {
+	if diff := diffMessages(genesis, read); diff != "" || err != nil {
 		t.Errorf("genesis read, error %v (-founded +read):\n%s", err, diff)
 	}
 }
