@@ -214,7 +214,7 @@ func (g *Gateway) entries(b *Batch, items []item, result *Result, seqs map[int]u
 			continue
 		}
 		p := it.address.Customer.Partition(len(g.batchers))
-		key := keyOf(it.address.Customer, logv1.Role_ROLE_SUBJECT, b.Source, it.id, it.times.claimed)
+		key := keyOf(it.address.Customer, logv1.Role_ROLE_SUBJECT, it.typ, b.Source, it.id, it.times.claimed)
 		if !it.minted {
 			if inBatch[key] {
 				result.Duplicates++

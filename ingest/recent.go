@@ -5,18 +5,20 @@ import (
 	"encoding/binary"
 
 	"github.com/dossier360/dossier/events"
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 )
 
 // eventKey is the key by which repeats are known: a hash of customer, role,
-// source, event id and claimed time or none. 128 bits of SHA-256, so that two
+// type, source, event id and claimed time or none. 128 bits of SHA-256, so that two
 // keys being one is no case to think of.
 type eventKey [16]byte
 
-func keyOf(customer events.CustomerID, role logv1.Role, source, id string, claimed *int64) eventKey {
+func keyOf(customer events.CustomerID, role logv1.Role, kind eventsv1.Type, source, id string, claimed *int64) eventKey {
 	var stack [192]byte
 	b := append(stack[:0], customer[:]...)
 	b = append(b, byte(role), byte(len(source)))
+	b = binary.BigEndian.AppendUint16(b, uint16(kind))
 	b = append(b, source...)
 	b = binary.AppendUvarint(b, uint64(len(id)))
 	b = append(b, id...)

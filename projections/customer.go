@@ -10,11 +10,8 @@ import (
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/projections/profile"
 	"github.com/dossier360/dossier/projections/store"
-	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
-
-func roleOf(b byte) logv1.Role { return logv1.Role(b) }
 
 // customer is one customer in the overlay: what the last commit holds with the
 // uncommitted changes on top. Owned by the fold.

@@ -687,7 +687,7 @@ func TestOrderKeys(t *testing.T) {
 		text := rapid.StringOfN(rapid.SampledFrom([]rune{'a', 'b', 0, 1, 0xff}), 0, 4, -1)
 		s := &statev1.Stamp{
 			OccurredAt: int64(rapid.IntRange(-2, 2).Draw(t, "at")), EventId: text.Draw(t, "id"), Source: text.Draw(t, "source"),
-			Role: logv1.Role(rapid.IntRange(0, 3).Draw(t, "role")),
+			Role: logv1.Role(rapid.IntRange(0, 3).Draw(t, "role")), Type: eventsv1.Type(rapid.IntRange(0, 90).Draw(t, "type")),
 		}
 		if rapid.Bool().Draw(t, "claimed") {
 			s.ClaimedAt = proto.Int64(int64(rapid.IntRange(-2, 2).Draw(t, "claimed at")))

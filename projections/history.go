@@ -2,6 +2,7 @@ package projections
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -23,7 +24,7 @@ const (
 )
 
 func stampOf(e *statev1.Entry) *statev1.Stamp {
-	return &statev1.Stamp{OccurredAt: e.OccurredAt, EventId: e.EventId, Source: e.Source, Role: e.Role, ClaimedAt: e.ClaimedAt}
+	return &statev1.Stamp{OccurredAt: e.OccurredAt, EventId: e.EventId, Source: e.Source, Role: e.Role, Type: e.Type, ClaimedAt: e.ClaimedAt}
 }
 
 // compareEntry compares an entry's order key with s, without making a stamp.
@@ -180,8 +181,8 @@ type found struct {
 	lead  string // of its page; "" in the head
 }
 
-// find returns the entry whose key (role, source, event id, claimed time) is
-// that of the header, nil if there is none.
+// find returns the entry whose key (role, type, source, event id, claimed
+// time) is that of the header, nil if there is none.
 //
 // Where can it stand? An entry whose time was not the client's has a refusal
 // key. Any other stands at occurred_at = claimed_at: in the head, or in the
@@ -202,7 +203,7 @@ func (c *customer) find(h *logv1.Header) (*found, error) {
 	if c.head.Spilled == nil || h.ClaimedAt == nil {
 		return nil, nil
 	}
-	s := &statev1.Stamp{OccurredAt: *h.ClaimedAt, EventId: h.EventId, Source: h.Source, Role: h.Role, ClaimedAt: h.ClaimedAt}
+	s := &statev1.Stamp{OccurredAt: *h.ClaimedAt, EventId: h.EventId, Source: h.Source, Role: h.Role, Type: h.Type, ClaimedAt: h.ClaimedAt}
 	return c.findInPage(s, h)
 }
 
@@ -235,7 +236,7 @@ func (c *customer) findInPage(s *statev1.Stamp, h *logv1.Header) (*found, error)
 
 func findEntry(list []*statev1.Entry, h *logv1.Header) *statev1.Entry {
 	for _, e := range list {
-		if e.EventId == h.EventId && e.Source == h.Source && e.Role == h.Role && sameTime(e.ClaimedAt, h.ClaimedAt) {
+		if e.EventId == h.EventId && e.Source == h.Source && e.Role == h.Role && e.Type == h.Type && sameTime(e.ClaimedAt, h.ClaimedAt) {
 			return e
 		}
 	}
@@ -265,11 +266,12 @@ func (c *customer) remove(f *found) {
 // another copy of the event may stand elsewhere.
 func timeWasGiven(h *logv1.Header) bool { return h.Corrected || h.Clamped || h.Assigned }
 
-// refusalHash is the event key without the customer: role, source, event id
-// and claimed time.
+// refusalHash is the event key without the customer: source, event id, role,
+// type and claimed time.
 func refusalHash(h *logv1.Header) [16]byte {
 	b := appendSortedText(nil, h.EventId)
 	b = append(appendSortedText(b, h.Source), byte(h.Role))
+	b = binary.BigEndian.AppendUint16(b, uint16(h.Type))
 	if h.ClaimedAt != nil {
 		b = appendSortedInt(b, *h.ClaimedAt)
 	}

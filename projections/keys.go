@@ -6,6 +6,8 @@ import (
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/projections/profile"
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
@@ -87,13 +89,14 @@ func parkedKey(seq uint64, index uint32) []byte {
 }
 
 // appendOrderKey encodes a stamp so that bytes compare as
-// [profile.CompareStamps] does: occurred_at, event id, source, role,
+// [profile.CompareStamps] does: occurred_at, event id, source, role, type,
 // claimed_at, an absent claimed_at first.
 func appendOrderKey(b []byte, s *statev1.Stamp) []byte {
 	b = appendSortedInt(b, s.OccurredAt)
 	b = appendSortedText(b, s.EventId)
 	b = appendSortedText(b, s.Source)
 	b = append(b, byte(s.Role))
+	b = binary.BigEndian.AppendUint16(b, uint16(s.Type))
 	if s.ClaimedAt == nil {
 		return append(b, 0)
 	}
@@ -127,14 +130,17 @@ func parseOrderKey(b []byte) (*statev1.Stamp, error) {
 	if s.Source, rest, ok = cutSortedText(rest); !ok {
 		return nil, fmt.Errorf("order key of %d bytes: no source", len(b))
 	}
-	if len(rest) < 2 {
-		return nil, fmt.Errorf("order key of %d bytes: no role", len(b))
+	if len(rest) < 4 {
+		return nil, fmt.Errorf("order key of %d bytes: no role and type", len(b))
 	}
-	s.Role = roleOf(rest[0])
-	if rest[1] == 0 && len(rest) == 2 {
+	s.Role, s.Type = logv1.Role(rest[0]), eventsv1.Type(binary.BigEndian.Uint16(rest[1:]))
+	if rest = rest[3:]; rest[0] == 0 && len(rest) == 1 {
 		return s, nil
 	}
-	claimed, rest, ok := cutSortedInt(rest[2:])
+	if rest[0] != 1 {
+		return nil, fmt.Errorf("order key of %d bytes: bad claimed_at", len(b))
+	}
+	claimed, rest, ok := cutSortedInt(rest[1:])
 	if !ok || len(rest) != 0 {
 		return nil, fmt.Errorf("order key of %d bytes: bad claimed_at", len(b))
 	}

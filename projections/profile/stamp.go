@@ -15,12 +15,13 @@ func StampOf(ev Event) *statev1.Stamp {
 		EventId:    h.GetEventId(),
 		Source:     h.GetSource(),
 		Role:       h.GetRole(),
+		Type:       h.GetType(),
 		ClaimedAt:  h.ClaimedAt,
 	}
 }
 
 // CompareStamps orders events as a customer's history does: by (occurred_at,
-// event id, source, role, claimed_at), an absent claimed_at before any other.
+// event id, source, role, type, claimed_at), an absent claimed_at before any other.
 // Two events of one customer that are not repeats never compare equal. It does
 // not look at ranks. A nil stamp is before all others.
 func CompareStamps(a, b *statev1.Stamp) int {
@@ -42,6 +43,9 @@ func CompareStamps(a, b *statev1.Stamp) int {
 		return n
 	}
 	if n := cmp.Compare(a.Role, b.Role); n != 0 {
+		return n
+	}
+	if n := cmp.Compare(a.Type, b.Type); n != 0 {
 		return n
 	}
 	switch {

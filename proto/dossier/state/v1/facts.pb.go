@@ -29,7 +29,7 @@ const (
 )
 
 // Stamp is the order key of an event: last writer wins compares rank, then
-// (occurred_at, event_id, source, role, claimed_at).
+// (occurred_at, event_id, source, role, type, claimed_at).
 type Stamp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Rank          uint32                 `protobuf:"varint,1,opt,name=rank,proto3" json:"rank,omitempty"`                               // 0 import, 1 manual
@@ -38,6 +38,7 @@ type Stamp struct {
 	Source        string                 `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	Role          v1.Role                `protobuf:"varint,5,opt,name=role,proto3,enum=dossier.log.v1.Role" json:"role,omitempty"`
 	ClaimedAt     *int64                 `protobuf:"varint,6,opt,name=claimed_at,json=claimedAt,proto3,oneof" json:"claimed_at,omitempty"`
+	Type          v11.Type               `protobuf:"varint,7,opt,name=type,proto3,enum=dossier.events.v1.Type" json:"type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -112,6 +113,13 @@ func (x *Stamp) GetClaimedAt() int64 {
 		return *x.ClaimedAt
 	}
 	return 0
+}
+
+func (x *Stamp) GetType() v11.Type {
+	if x != nil {
+		return x.Type
+	}
+	return v11.Type(0)
 }
 
 // Facts are a function of the set of stamped events of one customer: the same
@@ -1621,7 +1629,7 @@ var File_dossier_state_v1_facts_proto protoreflect.FileDescriptor
 
 const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\n" +
-	"\x1cdossier/state/v1/facts.proto\x12\x10dossier.state.v1\x1a\x1edossier/events/v1/events.proto\x1a\x18dossier/log/v1/log.proto\"\xcc\x01\n" +
+	"\x1cdossier/state/v1/facts.proto\x12\x10dossier.state.v1\x1a\x1edossier/events/v1/events.proto\x1a\x18dossier/log/v1/log.proto\"\xf9\x01\n" +
 	"\x05Stamp\x12\x12\n" +
 	"\x04rank\x18\x01 \x01(\rR\x04rank\x12\x1f\n" +
 	"\voccurred_at\x18\x02 \x01(\x03R\n" +
@@ -1630,7 +1638,8 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x06source\x18\x04 \x01(\tR\x06source\x12(\n" +
 	"\x04role\x18\x05 \x01(\x0e2\x14.dossier.log.v1.RoleR\x04role\x12\"\n" +
 	"\n" +
-	"claimed_at\x18\x06 \x01(\x03H\x00R\tclaimedAt\x88\x01\x01B\r\n" +
+	"claimed_at\x18\x06 \x01(\x03H\x00R\tclaimedAt\x88\x01\x01\x12+\n" +
+	"\x04type\x18\a \x01(\x0e2\x17.dossier.events.v1.TypeR\x04typeB\r\n" +
 	"\v_claimed_at\"\xed\x03\n" +
 	"\x05Facts\x12\"\n" +
 	"\rfirst_seen_at\x18\x01 \x01(\x03R\vfirstSeenAt\x12 \n" +
@@ -1805,47 +1814,48 @@ var file_dossier_state_v1_facts_proto_goTypes = []any{
 }
 var file_dossier_state_v1_facts_proto_depIdxs = []int32{
 	21, // 0: dossier.state.v1.Stamp.role:type_name -> dossier.log.v1.Role
-	2,  // 1: dossier.state.v1.Facts.identifiers:type_name -> dossier.state.v1.IdentifierFact
-	3,  // 2: dossier.state.v1.Facts.traits:type_name -> dossier.state.v1.TraitFact
-	4,  // 3: dossier.state.v1.Facts.engagement:type_name -> dossier.state.v1.EngagementFacts
-	9,  // 4: dossier.state.v1.Facts.orders:type_name -> dossier.state.v1.OrdersFacts
-	19, // 5: dossier.state.v1.Facts.custom:type_name -> dossier.state.v1.CustomFacts
-	14, // 6: dossier.state.v1.Facts.cart:type_name -> dossier.state.v1.CartFacts
-	0,  // 7: dossier.state.v1.IdentifierFact.first:type_name -> dossier.state.v1.Stamp
-	0,  // 8: dossier.state.v1.TraitFact.stamp:type_name -> dossier.state.v1.Stamp
-	0,  // 9: dossier.state.v1.EngagementFacts.last_page:type_name -> dossier.state.v1.Stamp
-	5,  // 10: dossier.state.v1.EngagementFacts.days:type_name -> dossier.state.v1.DayCount
-	6,  // 11: dossier.state.v1.EngagementFacts.pages:type_name -> dossier.state.v1.KeyCount
-	7,  // 12: dossier.state.v1.EngagementFacts.words:type_name -> dossier.state.v1.SlotWord
-	7,  // 13: dossier.state.v1.SlotChunk.words:type_name -> dossier.state.v1.SlotWord
-	10, // 14: dossier.state.v1.OrdersFacts.units:type_name -> dossier.state.v1.Sum
-	11, // 15: dossier.state.v1.OrdersFacts.net:type_name -> dossier.state.v1.CurrencySum
-	12, // 16: dossier.state.v1.OrdersFacts.days:type_name -> dossier.state.v1.OrderDay
-	13, // 17: dossier.state.v1.OrdersFacts.products:type_name -> dossier.state.v1.ProductFact
-	10, // 18: dossier.state.v1.CurrencySum.sum:type_name -> dossier.state.v1.Sum
-	11, // 19: dossier.state.v1.OrderDay.net:type_name -> dossier.state.v1.CurrencySum
-	0,  // 20: dossier.state.v1.ProductFact.named:type_name -> dossier.state.v1.Stamp
-	10, // 21: dossier.state.v1.ProductFact.units:type_name -> dossier.state.v1.Sum
-	11, // 22: dossier.state.v1.ProductFact.revenue:type_name -> dossier.state.v1.CurrencySum
-	0,  // 23: dossier.state.v1.CartFacts.last_placed:type_name -> dossier.state.v1.Stamp
-	15, // 24: dossier.state.v1.CartFacts.entries:type_name -> dossier.state.v1.CartEntry
-	0,  // 25: dossier.state.v1.CartFacts.dropped:type_name -> dossier.state.v1.Stamp
-	0,  // 26: dossier.state.v1.CartEntry.stamp:type_name -> dossier.state.v1.Stamp
-	22, // 27: dossier.state.v1.CartEntry.type:type_name -> dossier.events.v1.Type
-	0,  // 28: dossier.state.v1.OrderRow.placed:type_name -> dossier.state.v1.Stamp
-	0,  // 29: dossier.state.v1.OrderRow.told:type_name -> dossier.state.v1.Stamp
-	10, // 30: dossier.state.v1.OrderRow.value:type_name -> dossier.state.v1.Sum
-	17, // 31: dossier.state.v1.OrderRow.lines:type_name -> dossier.state.v1.OrderLine
-	0,  // 32: dossier.state.v1.OrderRow.state:type_name -> dossier.state.v1.Stamp
-	18, // 33: dossier.state.v1.OrderRow.refunds:type_name -> dossier.state.v1.Refund
-	0,  // 34: dossier.state.v1.Refund.stamp:type_name -> dossier.state.v1.Stamp
-	17, // 35: dossier.state.v1.Refund.lines:type_name -> dossier.state.v1.OrderLine
-	20, // 36: dossier.state.v1.CustomFacts.events:type_name -> dossier.state.v1.CustomFact
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	22, // 1: dossier.state.v1.Stamp.type:type_name -> dossier.events.v1.Type
+	2,  // 2: dossier.state.v1.Facts.identifiers:type_name -> dossier.state.v1.IdentifierFact
+	3,  // 3: dossier.state.v1.Facts.traits:type_name -> dossier.state.v1.TraitFact
+	4,  // 4: dossier.state.v1.Facts.engagement:type_name -> dossier.state.v1.EngagementFacts
+	9,  // 5: dossier.state.v1.Facts.orders:type_name -> dossier.state.v1.OrdersFacts
+	19, // 6: dossier.state.v1.Facts.custom:type_name -> dossier.state.v1.CustomFacts
+	14, // 7: dossier.state.v1.Facts.cart:type_name -> dossier.state.v1.CartFacts
+	0,  // 8: dossier.state.v1.IdentifierFact.first:type_name -> dossier.state.v1.Stamp
+	0,  // 9: dossier.state.v1.TraitFact.stamp:type_name -> dossier.state.v1.Stamp
+	0,  // 10: dossier.state.v1.EngagementFacts.last_page:type_name -> dossier.state.v1.Stamp
+	5,  // 11: dossier.state.v1.EngagementFacts.days:type_name -> dossier.state.v1.DayCount
+	6,  // 12: dossier.state.v1.EngagementFacts.pages:type_name -> dossier.state.v1.KeyCount
+	7,  // 13: dossier.state.v1.EngagementFacts.words:type_name -> dossier.state.v1.SlotWord
+	7,  // 14: dossier.state.v1.SlotChunk.words:type_name -> dossier.state.v1.SlotWord
+	10, // 15: dossier.state.v1.OrdersFacts.units:type_name -> dossier.state.v1.Sum
+	11, // 16: dossier.state.v1.OrdersFacts.net:type_name -> dossier.state.v1.CurrencySum
+	12, // 17: dossier.state.v1.OrdersFacts.days:type_name -> dossier.state.v1.OrderDay
+	13, // 18: dossier.state.v1.OrdersFacts.products:type_name -> dossier.state.v1.ProductFact
+	10, // 19: dossier.state.v1.CurrencySum.sum:type_name -> dossier.state.v1.Sum
+	11, // 20: dossier.state.v1.OrderDay.net:type_name -> dossier.state.v1.CurrencySum
+	0,  // 21: dossier.state.v1.ProductFact.named:type_name -> dossier.state.v1.Stamp
+	10, // 22: dossier.state.v1.ProductFact.units:type_name -> dossier.state.v1.Sum
+	11, // 23: dossier.state.v1.ProductFact.revenue:type_name -> dossier.state.v1.CurrencySum
+	0,  // 24: dossier.state.v1.CartFacts.last_placed:type_name -> dossier.state.v1.Stamp
+	15, // 25: dossier.state.v1.CartFacts.entries:type_name -> dossier.state.v1.CartEntry
+	0,  // 26: dossier.state.v1.CartFacts.dropped:type_name -> dossier.state.v1.Stamp
+	0,  // 27: dossier.state.v1.CartEntry.stamp:type_name -> dossier.state.v1.Stamp
+	22, // 28: dossier.state.v1.CartEntry.type:type_name -> dossier.events.v1.Type
+	0,  // 29: dossier.state.v1.OrderRow.placed:type_name -> dossier.state.v1.Stamp
+	0,  // 30: dossier.state.v1.OrderRow.told:type_name -> dossier.state.v1.Stamp
+	10, // 31: dossier.state.v1.OrderRow.value:type_name -> dossier.state.v1.Sum
+	17, // 32: dossier.state.v1.OrderRow.lines:type_name -> dossier.state.v1.OrderLine
+	0,  // 33: dossier.state.v1.OrderRow.state:type_name -> dossier.state.v1.Stamp
+	18, // 34: dossier.state.v1.OrderRow.refunds:type_name -> dossier.state.v1.Refund
+	0,  // 35: dossier.state.v1.Refund.stamp:type_name -> dossier.state.v1.Stamp
+	17, // 36: dossier.state.v1.Refund.lines:type_name -> dossier.state.v1.OrderLine
+	20, // 37: dossier.state.v1.CustomFacts.events:type_name -> dossier.state.v1.CustomFact
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_dossier_state_v1_facts_proto_init() }
