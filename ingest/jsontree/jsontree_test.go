@@ -222,3 +222,36 @@ func sameMeaning(t *testing.T, a, b string) {
 		t.Fatalf("meaning changed (-in +out):\n%s", diff)
 	}
 }
+
+func TestBuilder(t *testing.T) {
+	t.Parallel()
+	var tree jsontree.Tree
+	if err := tree.Parse(`{"b":1,"a":[2]}`, 0); err != nil {
+		t.Fatal(err)
+	}
+	var b, other jsontree.Builder
+	if got := b.String(); got != "" {
+		t.Errorf("empty: got %q", got)
+	}
+	for key, v := range tree.Root().Members() {
+		b.Add(key, v)
+		other.Add(key, v)
+	}
+	other.AddText("c", []byte(`"x"`))
+	b.Join(&other, "m.")
+	if got, want := b.String(), `{"a":[2],"b":1,"c":"x","m.a":[2],"m.b":1}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	// Few keys are searched, many are looked up; both find the same.
+	var many jsontree.Builder
+	for i := range 100 {
+		key := strings.Repeat("k", i+1)
+		if many.Has(key) {
+			t.Errorf("has key %d before it was added", i)
+		}
+		many.AddText(key, []byte("1"))
+		if !many.Has(key) {
+			t.Errorf("has not key %d", i)
+		}
+	}
+}

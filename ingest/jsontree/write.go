@@ -82,12 +82,17 @@ type part struct {
 type Builder struct {
 	parts []part
 	few   [4]part // where most builders find room; so a Builder is not copied
+	// keys are those of the parts, once somebody asked for one among many.
+	keys map[string]struct{}
 }
 
 // add appends a part.
 func (b *Builder) add(p part) {
 	if b.parts == nil {
 		b.parts = b.few[:0]
+	}
+	if b.keys != nil {
+		b.keys[p.key] = struct{}{}
 	}
 	b.parts = append(b.parts, p)
 }
@@ -97,7 +102,17 @@ func (b *Builder) Len() int { return len(b.parts) }
 
 // Has reports whether a member of this key was added.
 func (b *Builder) Has(key string) bool {
-	return slices.ContainsFunc(b.parts, func(p part) bool { return p.key == key })
+	if len(b.parts) <= fewKeys {
+		return slices.ContainsFunc(b.parts, func(p part) bool { return p.key == key })
+	}
+	if b.keys == nil {
+		b.keys = make(map[string]struct{}, 2*len(b.parts))
+		for _, p := range b.parts {
+			b.keys[p.key] = struct{}{}
+		}
+	}
+	_, ok := b.keys[key]
+	return ok
 }
 
 // Add adds a member. The caller sees to it that no key is added twice.
@@ -112,8 +127,7 @@ func (b *Builder) AddText(key string, text []byte) {
 // prefix before theirs.
 func (b *Builder) Join(other *Builder, prefix string) {
 	for _, p := range other.parts {
-		taken := func(q part) bool { return q.key == p.key }
-		for slices.ContainsFunc(b.parts, taken) {
+		for b.Has(p.key) {
 			p.key = prefix + p.key
 		}
 		b.add(p)

@@ -20,11 +20,15 @@ func (m *message) decodeContext() {
 	if own.Kind() != jsontree.Object {
 		m.keep("context", own)
 	}
+	var keys jsontree.Builder // of the item's own context, only to ask for them
 	for key, v := range own.Members() {
 		c.member(key, v)
+		if shared.Given() {
+			keys.Add(key, v)
+		}
 	}
 	for key, v := range shared.Members() {
-		if own.Get(key).Kind() == jsontree.Absent {
+		if !keys.Has(key) {
 			c.member(key, v)
 		}
 	}
