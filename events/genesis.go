@@ -107,15 +107,13 @@ func Found(ctx context.Context, l Log, s Settings, now func() time.Time, rand io
 	if err != nil {
 		return nil, err
 	}
-	if !ready {
-		if err := createStreams(ctx, l, genesis); err != nil {
-			return nil, err
-		}
-		if err := appendReady(ctx, l); err != nil {
-			return nil, err
-		}
+	if ready {
+		err = verifyStreams(ctx, l, genesis)
+	} else if err = createStreams(ctx, l, genesis); err == nil {
+		// A crash here leaves a whole log that does not say so yet.
+		err = appendReady(ctx, l)
 	}
-	if err := verifyStreams(ctx, l, genesis); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return genesis, nil
@@ -337,8 +335,8 @@ func isReady(ctx context.Context, l Log) (bool, error) {
 	return true, nil
 }
 
-// createStreams creates every stream beside IDENTITY, and gives every
-// partition its copy of Genesis. A crash anywhere in it leaves some of them;
+// createStreams creates every stream beside IDENTITY, gives every partition
+// its copy of Genesis, and verifies what it finds there already. A crash anywhere in it leaves some of them;
 // the next call leaves those as they are.
 func createStreams(ctx context.Context, l Log, genesis *logv1.Genesis) error {
 	for p := range int(genesis.GetPartitions()) {
