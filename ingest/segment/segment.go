@@ -49,6 +49,7 @@ type decoder struct {
 // envelope is what a batch tells for all its items.
 type envelope struct {
 	context, integrations jsontree.Tree
+	sharedBytes           int // of both, as sent
 	sent                  time.Time
 	flags                 properties.Flags
 }
@@ -107,6 +108,8 @@ func (d *decoder) member(m jsontree.Member, key *string) *ingest.Rejection {
 		// It is merged into every item: without a bound a small body would
 		// make gigabytes.
 		return tooLarge(m.Key, n)
+	} else if bounded {
+		d.envelope.sharedBytes += n
 	}
 	if err := tree.Parse(m.Value.Of(d.src), 1); err != nil {
 		return unreadable(m.Key, err)
@@ -138,6 +141,12 @@ func (d *decoder) items(list jsontree.Span) ([]ingest.Draft, *ingest.Rejection) 
 		return nil, emptyBatch("batch has no items")
 	case len(items) > ingest.MaxListedEvents:
 		return nil, tooMany("batch", "has more than "+strconv.Itoa(ingest.MaxListedEvents)+" items")
+	}
+	// Every item inherits them, so they count as often as there are items.
+	if n := d.envelope.sharedBytes * min(len(items), ingest.MaxBatchEvents); n > ingest.MaxInflatedBytes {
+		limit := strconv.Itoa(ingest.MaxInflatedBytes) + " bytes with the items"
+		return nil, ingest.Refuse(ingest.CodeTooLarge, "context", limit,
+			"context and integrations of the batch, once for each item, have "+strconv.Itoa(n)+" bytes, limit "+limit)
 	}
 	drafts := make([]ingest.Draft, len(items))
 	for i, item := range items {

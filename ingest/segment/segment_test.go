@@ -262,6 +262,7 @@ func TestBatchRefuses(t *testing.T) {
 		{`{"batch":[{}],"context":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + `}`, ingest.CodeTooDeep},
 		{`{"batch":[{}],"context":{"a":"` + strings.Repeat("x", ingest.MaxEventBytes) + `"}}`, ingest.CodeTooLarge},
 		{`{"batch":[` + strings.Repeat("1,", ingest.MaxListedEvents) + `1]}`, ingest.CodeTooLarge},
+		{`{"batch":[` + strings.Repeat("{},", 2000) + `{}],"context":{"a":"` + strings.Repeat("x", 10_000) + `"}}`, ingest.CodeTooLarge},
 	} {
 		d := segment.Decode(segment.Batch, []byte(c.body))
 		if d.Refused == nil || d.Refused.Code != c.code || d.Drafts != nil {
