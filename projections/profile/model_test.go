@@ -23,7 +23,6 @@ import (
 // time zones. It shares nothing with the fold but the vocabulary.
 
 type model struct {
-	all      []profile.Event // every role
 	events   []profile.Event // counted, in order
 	at       int64
 	base     string

@@ -22,7 +22,7 @@ import (
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
-// TestText plays the stories in testdata. Two commands:
+// TestText plays the stories in testdata/stories (rapid keeps its failures beside). Two commands:
 //
 //	fold                  one event a line: time, type, name=value …; answers
 //	                      with the timeline's line of each
@@ -36,7 +36,7 @@ import (
 // zone is New York, its currency CNY.
 func TestText(t *testing.T) {
 	t.Parallel()
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
 		s := &story{t: t, env: newEnv(t)}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
@@ -59,7 +59,7 @@ type story struct {
 
 func (s *story) fold(d *datadriven.TestData) string {
 	var out strings.Builder
-	for _, text := range strings.Split(d.Input, "\n") {
+	for text := range strings.SplitSeq(d.Input, "\n") {
 		ev := s.parse(d, text)
 		s.history = append(s.history, ev)
 		title, fields := profile.Describe(ev)
