@@ -42,6 +42,14 @@ func (m *Memory) Reopen() {
 	m.closed = false
 }
 
+// Crash ends the life of the program that uses the store: every commit from
+// now on fails and stores nothing, until Reopen.
+func (m *Memory) Crash() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+}
+
 // Commits is the number of commits begun.
 func (m *Memory) Commits() int {
 	m.mu.Lock()
