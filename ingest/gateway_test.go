@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -394,6 +395,8 @@ type gate struct {
 
 func (g *gate) shut() { g.mu.Lock(); g.open = make(chan struct{}); g.mu.Unlock() }
 
+func (g *gate) count() int { g.mu.Lock(); defer g.mu.Unlock(); return g.appends }
+
 func (g *gate) faults(op memlog.Op) memlog.Fault {
 	if op.Kind == memlog.OpAppend && strings.HasPrefix(string(op.Stream), "EVENTS") {
 		g.mu.Lock()
@@ -414,7 +417,6 @@ func TestAppendsAreShared(t *testing.T) {
 		defer r.stop()
 		r.accept(t, batch(track("u", "known")))
 		g.shut()
-		g.appends = 0
 		var wg sync.WaitGroup
 		for i := range 200 {
 			wg.Go(func() { r.accept(t, batch(track("u", fmt.Sprint(i)))) })
@@ -422,8 +424,8 @@ func TestAppendsAreShared(t *testing.T) {
 		synctest.Wait() // the first is under way, all others wait
 		close(g.open)
 		wg.Wait()
-		if g.appends != 2 {
-			t.Errorf("%d appends for 200 callers, want 2", g.appends)
+		if got := g.count() - 1; got != 2 {
+			t.Errorf("%d appends for 200 callers, want 2", got)
 		}
 		if _, all := read(t, r.log); len(all) != 201 {
 			t.Errorf("%d events in the log, want 201", len(all))
@@ -503,12 +505,12 @@ func TestErrorsOfTheLog(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				left := c.times
+				var left atomic.Int64
+				left.Store(int64(c.times))
 				log := found(t, memlog.Options{Faults: func(op memlog.Op) memlog.Fault {
-					if op.Kind != memlog.OpAppend || op.Stream != c.stream || left == 0 {
+					if op.Kind != memlog.OpAppend || op.Stream != c.stream || left.Add(-1) < 0 {
 						return memlog.Fault{}
 					}
-					left--
 					return c.fault
 				}}, events.Settings{Partitions: 1})
 				r := start(t, log, nil)
@@ -523,7 +525,7 @@ func TestErrorsOfTheLog(t *testing.T) {
 				if took := time.Since(began); took > 31*time.Second {
 					t.Errorf("it took %v, limit 30s", took)
 				}
-				left = 0
+				left.Store(0)
 				b.Drafts = []ingest.Draft{{Event: track("a", "1")}, {Original: []byte("bad")}}
 				if _, err := r.Accept(t.Context(), b); err != nil {
 					t.Errorf("afterwards: %v", err)
@@ -542,6 +544,27 @@ func TestErrorsOfTheLog(t *testing.T) {
 	}
 }
 
+// TestSilentLog: a log that never answers is one of which the outcome is
+// unknown, not one that holds up its callers for ever.
+func TestSilentLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{}
+		r := start(t, slowLog{found(t, memlog.Options{}, events.Settings{Partitions: 1}), g}, nil)
+		defer r.stop()
+		r.accept(t, batch(track("u", "known")))
+		g.shut()
+		for _, user := range []string{"u", "new"} {
+			began := time.Now()
+			_, err := r.Accept(t.Context(), batch(track(user, "1")))
+			if !errors.Is(err, ingest.ErrNotReady) || time.Since(began) > time.Minute {
+				t.Errorf("%s: got %v after %v, want ErrNotReady", user, err, time.Since(began))
+			}
+		}
+		close(g.open)
+		r.accept(t, batch(track("u", "1"), track("new", "1")))
+	})
+}
+
 func TestDiskReserve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		full := errors.New("1 MiB free, reserve 1 GiB")
@@ -555,10 +578,67 @@ func TestDiskReserve(t *testing.T) {
 	})
 }
 
-func TestStop(t *testing.T) {
+// TestRecordsCountFromTheLeast packs events that were addressed and received
+// at different times into one record.
+func TestRecordsCountFromTheLeast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{}
 		r := start(t, found(t, memlog.Options{Faults: g.faults}, events.Settings{Partitions: 1}), nil)
+		defer r.stop()
+		g.shut()
+		var wg sync.WaitGroup
+		for i, user := range []string{"a", "b", "c", "d"} {
+			wg.Go(func() {
+				b := batch(track(user, user))
+				b.Received = received.Add(-time.Duration(i) * time.Second)
+				r.accept(t, b)
+			})
+			synctest.Wait()
+		}
+		close(g.open)
+		wg.Wait()
+		records, all := read(t, r.log)
+		if len(records) != 2 || len(all) != 4 {
+			t.Fatalf("%d events in %d records, want 4 in 2", len(all), len(records))
+		}
+		for i, e := range all {
+			at, recorded := uint64(3+i), events.Micros(received)-int64(i)*1e6
+			if e.at != at || e.recorded != recorded {
+				t.Errorf("event %d: decided at %d, recorded at %d; want %d and %d", i, e.at, e.recorded, at, recorded)
+			}
+		}
+		last := records[1]
+		if last.At != 4 || last.RecordedAt != events.Micros(received)-3e6 {
+			t.Errorf("the record counts from %d and %d; want 4 and the least", last.At, last.RecordedAt)
+		}
+	})
+}
+
+// slowLog is a log that takes its time to append, and gives up with the
+// context.
+type slowLog struct {
+	events.Log
+	gate *gate
+}
+
+func (l slowLog) Append(ctx context.Context, s events.Stream, subject string, data []byte, e events.Expect) (uint64, error) {
+	l.gate.mu.Lock()
+	open := l.gate.open
+	l.gate.mu.Unlock()
+	if open != nil {
+		select {
+		case <-open:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	return l.Log.Append(ctx, s, subject, data, e)
+}
+
+func TestStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{}
+		r := start(t, slowLog{found(t, memlog.Options{}, events.Settings{Partitions: 1}), g}, nil)
 		r.accept(t, batch(track("u", "known")))
 		g.shut()
 		answers := make(chan error, 2)

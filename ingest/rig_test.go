@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,10 +49,10 @@ var testKey = directory.Key{7}
 func found(t tb, o memlog.Options, s events.Settings) *memlog.Log {
 	t.Helper()
 	faults := o.Faults
-	on := false
+	var on atomic.Bool
 	if faults != nil {
 		o.Faults = func(op memlog.Op) memlog.Fault {
-			if !on {
+			if !on.Load() {
 				return memlog.Fault{}
 			}
 			return faults(op)
@@ -62,7 +63,7 @@ func found(t tb, o memlog.Options, s events.Settings) *memlog.Log {
 	if _, err := events.Found(context.Background(), log, s, time.Now, rand.Reader); err != nil {
 		t.Fatalf("found a log: %v", err)
 	}
-	on = true
+	on.Store(true)
 	return log
 }
 

@@ -311,17 +311,13 @@ func (d *Directory) follow(ctx context.Context) error {
 	}
 }
 
-// apply folds the message at seq, unless that was done already. It waits while
-// too much is uncommitted.
+// apply folds the message at seq. It waits while too much is uncommitted.
 func (d *Directory) apply(ctx context.Context, seq uint64, at time.Time, id *logv1.Identity) error {
 	if err := d.wait(ctx, func() bool { return d.pending.size() < 2*maxPending }); err != nil {
 		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if seq <= d.cp.seq {
-		return nil
-	}
 	if seq != d.cp.seq+1 {
 		return fmt.Errorf("IDENTITY message %d after %d: %w", seq, d.cp.seq, events.ErrCorrupt)
 	}

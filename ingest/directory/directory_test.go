@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,9 +49,9 @@ func (g *gateway) ready(t testing.TB) *gateway {
 
 func TestConcurrentSetsShareOneAppend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var gate chan struct{}
+		gate := make(chan struct{})
 		log := found(t, memlog.Options{Faults: func(op memlog.Op) memlog.Fault {
-			if op.Kind == memlog.OpAppend && op.Stream == events.IdentityStream && gate != nil {
+			if op.Kind == memlog.OpAppend && op.Stream == events.IdentityStream {
 				<-gate
 			}
 			return memlog.Fault{}
@@ -58,7 +59,6 @@ func TestConcurrentSetsShareOneAppend(t *testing.T) {
 		m := store.OpenMemory()
 		g := start(t, log, memory(&m)).ready(t)
 		defer g.stop()
-		gate = make(chan struct{})
 		var wg sync.WaitGroup
 		for n := range 100 {
 			wg.Go(func() { g.resolve(t, g.user(t, n%50)) })
@@ -143,9 +143,9 @@ func TestQueueIsBounded(t *testing.T) {
 
 func TestUnconfirmedIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var silent bool
+		var silent atomic.Bool
 		log := found(t, memlog.Options{Faults: func(op memlog.Op) memlog.Fault {
-			if silent && op.Kind == memlog.OpInfo {
+			if silent.Load() && op.Kind == memlog.OpInfo {
 				return memlog.Fault{Err: errors.New("no answer")}
 			}
 			return memlog.Fault{}
@@ -155,7 +155,7 @@ func TestUnconfirmedIsNotReady(t *testing.T) {
 		defer g.stop()
 		one := g.user(t, 1)
 		g.resolve(t, one)
-		silent = true
+		silent.Store(true)
 		time.Sleep(directory.MaxUnconfirmed - 2*time.Second)
 		g.resolve(t, one)
 		time.Sleep(3 * time.Second)
@@ -165,7 +165,7 @@ func TestUnconfirmedIsNotReady(t *testing.T) {
 		if _, ok, err := g.Lookup("user_id", "u1"); !ok || err != nil {
 			t.Errorf("look up: %v, %v; a query is content with what is known", ok, err)
 		}
-		silent = false
+		silent.Store(false)
 		time.Sleep(2 * time.Second)
 		g.resolve(t, one)
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -70,6 +71,15 @@ func lawValue(typ string, n int) string {
 	return fmt.Sprint("v", n)
 }
 
+// What becomes of a commit when the process is killed in it.
+const (
+	alive = iota
+	killedBefore
+	killedAfter
+)
+
+var errKilled = errors.New("killed")
+
 func checkLaws(t *rapid.T) {
 	var mu sync.Mutex
 	script := rapid.SliceOfN(rapid.SampledFrom([]memlog.Fault{
@@ -99,6 +109,18 @@ func checkLaws(t *rapid.T) {
 		return s
 	})
 	stores := []*store.Memory{store.OpenMemory(), store.OpenMemory()}
+	var ways [2]atomic.Int32 // how a store takes a commit
+	for i, m := range stores {
+		m.Fault = func(int) (bool, error) {
+			switch ways[i].Load() {
+			case killedAfter:
+				return true, errKilled
+			case killedBefore:
+				return false, errKilled
+			}
+			return true, nil
+		}
+	}
 	gateways := []*gateway{start(t, log, memory(&stores[0])), start(t, log, memory(&stores[1]))}
 	var all []set
 	for range rapid.IntRange(1, 6).Draw(t, "rounds") {
@@ -109,9 +131,12 @@ func checkLaws(t *rapid.T) {
 			crash := rapid.IntRange(0, 3).Draw(t, "crash") == 0
 			lost := crash && rapid.Bool().Draw(t, "lost")
 			if crash {
-				stores[i].Fault = func(int) (bool, error) { return !lost, errors.New("killed") }
+				ways[i].Store(killedAfter)
+				if lost {
+					ways[i].Store(killedBefore)
+				}
 				g.stop()
-				stores[i].Fault = nil
+				ways[i].Store(alive)
 				g = start(t, log, memory(&stores[i]))
 				gateways[i] = g
 			}
@@ -131,7 +156,12 @@ func checkLaws(t *rapid.T) {
 		}
 	}
 	// A set may have been superseded by later ones (a device that changed
-	// hands), so one more look may rebind; the look after that may not.
+	// hands), so one more look may rebind; the look after that may not, once
+	// the gateway has read what the other decided.
+	_, settled := decisions(t, log, 2)
+	if err := gateways[0].WaitApplied(context.Background(), settled); err != nil {
+		t.Fatalf("follow: %v", err)
+	}
 	for _, s := range all {
 		first := resolveSurely(t, gateways[0], gateways[0].set(t, s...))
 		_, seq := decisions(t, log, 2)
@@ -149,6 +179,7 @@ func checkLaws(t *rapid.T) {
 	}
 	rebuilt.stop()
 	want := dump(t, fresh)
+	checkRows(t, want)
 	_, end := decisions(t, log, 2)
 	for i, g := range gateways {
 		if err := g.WaitApplied(context.Background(), end); err != nil {
@@ -160,6 +191,34 @@ func checkLaws(t *rapid.T) {
 		g.stop()
 		if d := cmp.Diff(want, dump(t, stores[i])); d != "" {
 			t.Fatalf("gateway %d (-folded anew +as it went):\n%s", i, d)
+		}
+	}
+}
+
+// checkRows: the customers' lists hold every identifier once, where it is
+// bound, and every such customer has a row.
+func checkRows(t *rapid.T, rows []string) {
+	bound, listed, customers := map[string]string{}, map[string]string{}, map[string]bool{}
+	for _, row := range rows {
+		key, value, _ := strings.Cut(row[2:], " = ")
+		switch row[0] {
+		case 'i':
+			bound[key] = value[:32]
+		case 'c':
+			customers[key] = true
+		case 'm':
+			if other, ok := listed[key[32:]]; ok {
+				t.Fatalf("identifier %s is listed for %s and %s", key[32:], other, key[:32])
+			}
+			listed[key[32:]] = key[:32]
+		}
+	}
+	if d := cmp.Diff(bound, listed); d != "" {
+		t.Fatalf("(-bound +listed):\n%s", d)
+	}
+	for _, c := range bound {
+		if !customers[c] {
+			t.Fatalf("customer %s has identifiers and no row", c)
 		}
 	}
 }

@@ -1,0 +1,57 @@
+package ingest_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/dossier360/dossier/ingest"
+)
+
+func TestReceiptReadsWhatItWrote(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := rapid.MapOfN(rapid.IntRange(0, 1023), rapid.Uint64Min(1), 1, 80).Draw(t, "seqs")
+		got, err := ingest.ParseReceipt(ingest.FormatReceipt(want))
+		if d := cmp.Diff(want, got); d != "" || err != nil {
+			t.Fatalf("%v\n%s", err, d)
+		}
+	})
+	if got := ingest.FormatReceipt(nil); got != "" {
+		t.Errorf("receipt of nothing %q, want none", got)
+	}
+}
+
+func TestReceiptRefuses(t *testing.T) {
+	for _, receipt := range []string{
+		"", "A", "!", "AQ", // empty, cut, no base64, only a version
+		"AgAB",     // version 2
+		"AQAA",     // sequence 0
+		"AQABAAE",  // partition twice
+		"AQEBAAE",  // descending
+		"AQA",      // no sequence
+		"AYAA",     // partition cut short
+		"AYAAAQ",   // partition in more bytes than it needs
+		"AYAIAQ",   // partition 1024
+		"AQABAQ==", // padded
+	} {
+		if got, err := ingest.ParseReceipt(receipt); err == nil {
+			t.Errorf("%q was read as %v", receipt, got)
+		}
+	}
+}
+
+func FuzzParseReceipt(f *testing.F) {
+	f.Add(ingest.FormatReceipt(map[int]uint64{0: 1}))
+	f.Add(ingest.FormatReceipt(map[int]uint64{3: 1 << 40, 1023: 1<<64 - 1}))
+	f.Add("AYAAAQ")
+	f.Fuzz(func(t *testing.T, receipt string) {
+		seqs, err := ingest.ParseReceipt(receipt)
+		if err != nil {
+			return
+		}
+		if got := ingest.FormatReceipt(seqs); got != receipt {
+			t.Errorf("%q is read as %v, which is written %q", receipt, seqs, got)
+		}
+	})
+}
