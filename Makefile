@@ -9,6 +9,7 @@ BUF := go run github.com/bufbuild/buf/cmd/buf@v1.66.0
 # How long make fuzz spends on each fuzz test, and make sim on how many cases.
 FUZZTIME ?= 10m
 SIMCHECKS ?= 2000
+SEEDS ?= 5000
 # Seeds of make demo.
 SEED ?= 1
 
@@ -68,6 +69,7 @@ serve: ## Serve from ./dossier-data
 sim: ## Run the property tests and simulations with many more seeds
 	@for pkg in $$(go list -f '{{$$p := .ImportPath}}{{range .TestImports}}{{if eq . "pgregory.net/rapid"}}{{$$p}}{{"\n"}}{{end}}{{end}}{{range .XTestImports}}{{if eq . "pgregory.net/rapid"}}{{$$p}}{{"\n"}}{{end}}{{end}}' ./... | sort -u); do \
 		go test -count=1 -timeout 0 "$$pkg" -rapid.checks=$(SIMCHECKS); done
+	go test -count=1 -timeout 0 ./cmd/dossier -run '^TestSimulation$$' -sim.seeds=$(SEEDS)
 
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder for FUZZTIME each

@@ -22,6 +22,8 @@ type customer struct {
 	fresh bool
 	// dirty: the head differs from the last commit's.
 	dirty bool
+	// encoded is how many bytes the head took when it was last read or written.
+	encoded int
 	// storedTimer is the due instant of his timer key in the last commit; 0:
 	// none.
 	storedTimer int64
@@ -105,7 +107,7 @@ func (c *customer) touch() {
 	}
 	c.dirty = true
 	c.o.dirty = append(c.o.dirty, c)
-	c.o.grow(proto.Size(c.head)+64, 3)
+	c.o.grow(c.encoded+64, 3)
 }
 
 // unknown reports whether nothing was ever recorded of the customer.
@@ -117,6 +119,7 @@ func (c *customer) write(b *store.Batch) error {
 	if err != nil {
 		return fmt.Errorf("write customer %s: %w", c.id, err)
 	}
+	c.encoded = len(value)
 	b.Put(headKey(c.id), value)
 	if c.head.Timer != c.storedTimer {
 		if c.storedTimer != 0 {

@@ -458,6 +458,7 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 		f.cp.Customers++
 	}
 	c.touch()
+	c.o.grow(len(e.Body), 0)
 	c.head.Kind = h.CustomerKind
 	entry := f.entry(i, h, body)
 	if body != nil {

@@ -690,7 +690,7 @@ func TestOrderKeys(t *testing.T) {
 			Role: logv1.Role(rapid.IntRange(0, 3).Draw(t, "role")), Type: eventsv1.Type(rapid.IntRange(0, 90).Draw(t, "type")),
 		}
 		if rapid.Bool().Draw(t, "claimed") {
-			s.ClaimedAt = proto.Int64(int64(rapid.IntRange(-2, 2).Draw(t, "claimed at")))
+			s.ClaimedAt = new(int64(rapid.IntRange(-2, 2).Draw(t, "claimed at")))
 		}
 		return s
 	})

@@ -55,9 +55,6 @@ func ownedPrefix(kind byte, c events.CustomerID, generation uint32) []byte {
 	return binary.BigEndian.AppendUint32(b, generation)
 }
 
-// ownedPrefixBytes is the length of what ownedPrefix returns.
-const ownedPrefixBytes = 1 + 16 + 4
-
 func rowKey(c events.CustomerID, generation uint32, kind profile.RowKind, id []byte) []byte {
 	return append(append(ownedPrefix(keyRow, c, generation), byte(kind)), id...)
 }

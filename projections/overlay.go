@@ -60,7 +60,7 @@ func (o *overlay) customer(id events.CustomerID) (*customer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &customer{id: id, o: o, fresh: value == nil, head: &statev1.Head{}}
+	c := &customer{id: id, o: o, fresh: value == nil, encoded: len(value), head: &statev1.Head{}}
 	if err := proto.Unmarshal(value, c.head); err != nil {
 		return nil, fmt.Errorf("head of customer %s: %w", id, err)
 	}

@@ -77,7 +77,7 @@ func TestKillNine(t *testing.T) {
 		// Somewhere inside the next tenth of the work, wherever that is.
 		until := int64((kill*batches + rng.IntN(batches)) / kills)
 		for done.Load() < until && next.Load() < batches {
-			time.Sleep(time.Duration(rng.IntN(3000)) * time.Microsecond)
+			<-time.After(time.Duration(rng.IntN(3000)) * time.Microsecond)
 		}
 		p.kill()
 		p.start()
@@ -105,7 +105,7 @@ func postUntilTaken(t *testing.T, url string, body any) {
 			}
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond)
 	}
 	t.Errorf("a batch was not taken in two minutes")
 }

@@ -112,7 +112,7 @@ func simWork(rng *mathrand.Rand) [3][]ingest.Batch {
 				case 0:
 					e.Type = "order.placed"
 					e.Payload = &eventsv1.Event_Order{Order: &eventsv1.Order{
-						OrderId: fmt.Sprintf("o%d", rng.IntN(40)), RevenueMicros: proto.Int64(int64(rng.IntN(1e9))), Currency: "CNY",
+						OrderId: fmt.Sprintf("o%d", rng.IntN(40)), RevenueMicros: new(int64(rng.IntN(1e9))), Currency: "CNY",
 					}}
 				case 1:
 					e.Type = "traits.set"

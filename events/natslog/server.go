@@ -278,7 +278,7 @@ type logger struct {
 const logMessage = "nats server says"
 
 func (l *logger) Noticef(format string, v ...any) {
-	l.to.Info(logMessage, "text", fmt.Sprintf(format, v...))
+	l.to.Debug(logMessage, "text", fmt.Sprintf(format, v...)) // banners and settings
 }
 
 func (l *logger) Warnf(format string, v ...any) {
