@@ -78,6 +78,10 @@ func OpenBadger(dir string, o Options) (*Badger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
+	if err := verifyTables(db); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
 	s := &Badger{db: db, dir: dir, unsynced: !o.Sync, views: map[uint64]int{}}
 	txn := db.NewTransactionAt(math.MaxUint64, false)
 	defer txn.Discard()
@@ -99,6 +103,20 @@ func OpenBadger(dir string, o Options) (*Badger, error) {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	return s, nil
+}
+
+// verifyTables reads every block once. An iteration passes silently over a
+// table that fails its check, as if its keys had never been: so damage must be
+// found before the first scan. Badger's own verification at opening ends the
+// process with a nil pointer where a block does not unpack; called from here
+// the same panic is an error.
+func verifyTables(db *badger.DB) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("damaged table: %v", p)
+		}
+	}()
+	return db.VerifyChecksum()
 }
 
 // View implements [Store].
