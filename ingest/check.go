@@ -293,7 +293,7 @@ func (it *item) logged(source string) *logv1.LoggedEvent {
 	}
 	for i := range it.identifiers {
 		id := &it.identifiers[i]
-		h.Identifiers[i] = &logv1.HashedIdentifier{Type: id.Type, Hash: id.Hash[:]}
+		h.Identifiers[i] = &logv1.HashedIdentifier{Type: id.Type, Hash: id.Hash[:], Other: it.address.Others&(1<<i) != 0}
 	}
 	return &logv1.LoggedEvent{Header: h, Body: it.body}
 }

@@ -67,6 +67,23 @@ type Address struct {
 	Kind     logv1.CustomerKind
 	// At is the sequence of IDENTITY at which this was so.
 	At uint64
+	// Others has bit i set where identifier i of the request names another
+	// customer: a conflict, which waits in quarantine.
+	Others uint32
+}
+
+// others finds which identifiers name another customer than c.
+func others(g graph, ids []Identifier, c events.CustomerID) (bits uint32, err error) {
+	for i := range ids {
+		b, ok, err := g.identifier(ids[i].Hash)
+		if err != nil {
+			return 0, err
+		}
+		if ok && b.customer != c {
+			bits |= 1 << i
+		}
+	}
+	return bits, nil
 }
 
 // Resolve finds the customer of every set, in order, and decides where it is
@@ -122,19 +139,23 @@ func (d *Directory) lookUp(requests []Request, addresses []Address, from int, un
 		if err != nil {
 			return nil, err
 		}
-		if !ok {
-			var decisions []*logv1.Decision
-			b, decisions, err = decide(s, r, func() events.CustomerID { return events.CustomerID{} })
-			if err != nil {
-				return nil, err
-			}
-			ok = len(decisions) == 0
+		if ok {
+			addresses[i] = Address{Customer: b.customer, Kind: b.kind, At: d.cp.seq}
+			continue
 		}
-		if !ok {
+		b, decisions, err := decide(s, r, func() events.CustomerID { return events.CustomerID{} })
+		if err != nil {
+			return nil, err
+		}
+		if len(decisions) > 0 {
 			undecided = append(undecided, from+i)
 			continue
 		}
-		addresses[i] = Address{b.customer, b.kind, d.cp.seq}
+		bits, err := others(s, r.Identifiers, b.customer)
+		if err != nil {
+			return nil, err
+		}
+		addresses[i] = Address{b.customer, b.kind, d.cp.seq, bits}
 	}
 	return undecided, nil
 }
@@ -248,8 +269,9 @@ func (d *Directory) round(ctx context.Context, items []item) ([]item, error) {
 			}
 		}
 		if err == nil {
-			for i, b := range plan.addresses {
-				*items[i].address = Address{b.customer, b.kind, at}
+			for i, address := range plan.addresses {
+				address.At = at
+				*items[i].address = address
 				items[i].call.settle(nil)
 			}
 			return items[len(plan.addresses):], nil
@@ -281,7 +303,7 @@ func (d *Directory) round(ctx context.Context, items []item) ([]item, error) {
 type plan struct {
 	seq       uint64 // decided at
 	bindings  *logv1.Bindings
-	addresses []binding // of the first items
+	addresses []Address // of the first items, but for At
 }
 
 // plan decides items against what is known and against each other, until the
@@ -311,7 +333,11 @@ func (d *Directory) plan(items []item) (plan, error) {
 			}
 		}
 		p.bindings.Decisions = append(p.bindings.Decisions, decisions...)
-		p.addresses = append(p.addresses, b)
+		bits, err := others(o, i.request.Identifiers, b.customer)
+		if err != nil {
+			return p, err
+		}
+		p.addresses = append(p.addresses, Address{Customer: b.customer, Kind: b.kind, Others: bits})
 	}
 	return p, nil
 }

@@ -526,9 +526,13 @@ func (x *Header) GetCustomerKind() CustomerKind {
 
 // HashedIdentifier is an identifier as the directory knows it.
 type HashedIdentifier struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
-	Hash          []byte                 `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"` // HMAC-SHA-256 of type and normalised value, first 16 bytes
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Type  string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	Hash  []byte                 `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"` // HMAC-SHA-256 of type and normalised value, first 16 bytes
+	// In a header: it named another customer when the event was addressed, and
+	// the two were not joined. The event stays where it is, and does not make
+	// the identifier its customer's.
+	Other         bool `protobuf:"varint,3,opt,name=other,proto3" json:"other,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -575,6 +579,13 @@ func (x *HashedIdentifier) GetHash() []byte {
 		return x.Hash
 	}
 	return nil
+}
+
+func (x *HashedIdentifier) GetOther() bool {
+	if x != nil {
+		return x.Other
+	}
+	return false
 }
 
 // Identity is one message on dossier.identity.bind or dossier.identity.rule.
@@ -1872,10 +1883,11 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\rcustomer_kind\x18\x14 \x01(\x0e2\x1c.dossier.log.v1.CustomerKindR\fcustomerKindB\r\n" +
 	"\v_claimed_atB\f\n" +
 	"\n" +
-	"_issued_at\":\n" +
+	"_issued_at\"P\n" +
 	"\x10HashedIdentifier\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\fR\x04hash\"\xd8\x01\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x14\n" +
+	"\x05other\x18\x03 \x01(\bR\x05other\"\xd8\x01\n" +
 	"\bIdentity\x12\x18\n" +
 	"\agateway\x18\x01 \x01(\fR\agateway\x12\x14\n" +
 	"\x05batch\x18\x02 \x01(\fR\x05batch\x12*\n" +
