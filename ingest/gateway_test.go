@@ -58,8 +58,8 @@ func TestAcceptLogsHeaderAndBody(t *testing.T) {
 		anonymous, _ := r.directory.Identify("anonymous_id", "A1")
 		want := &logv1.Header{
 			Customer: customer[:], Type: eventsv1.Type_TYPE_ORDER_PLACED, Source: "test", EventId: "e1",
-			ClaimedAt: proto.Int64(events.Micros(received.Add(-time.Hour))), OccurredAt: events.Micros(received.Add(-time.Hour)),
-			Corrects: "e0", IssuedAt: proto.Int64(events.Micros(issued.AsTime())), Flags: []logv1.Flag{logv1.Flag_FLAG_NO_ZONE},
+			ClaimedAt: new(events.Micros(received.Add(-time.Hour))), OccurredAt: events.Micros(received.Add(-time.Hour)),
+			Corrects: "e0", IssuedAt: new(events.Micros(issued.AsTime())), Flags: []logv1.Flag{logv1.Flag_FLAG_NO_ZONE},
 			Identifiers: []*logv1.HashedIdentifier{{Type: "email", Hash: email.Hash[:]}, {Type: "anonymous_id", Hash: anonymous.Hash[:]}},
 		}
 		if d := cmp.Diff(want, e.header, protocmp.Transform()); d != "" {
