@@ -42,8 +42,8 @@ type Options struct {
 const (
 	commitBytes    = store.MaxBatchBytes / 2
 	commitKeys     = store.MaxBatchKeys / 2
-	commitInterval = 250 * time.Millisecond // under load: what hot customers coalesce over
-	commitIdle     = 4 * time.Millisecond   // after the last message
+	commitInterval = 200 * time.Millisecond // under load: what hot customers coalesce over
+	commitIdle     = 10 * time.Millisecond  // after the last message
 	// readAhead is how many messages wait decoded for the fold.
 	readAhead = 32
 )
