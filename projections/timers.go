@@ -82,7 +82,7 @@ func (o *overlay) nextDue(logTime int64) (*customer, error) {
 
 // next takes the earliest timer that is or was set, up to logTime.
 func (t *timers) next(v store.View, logTime int64) (timer, bool, error) {
-	if len(t.queue) == 0 && t.read.before(timer{logTime, lastID}) {
+	if len(t.queue) == 0 && t.earliest != 0 && t.earliest <= logTime && t.read.before(timer{logTime, lastID}) {
 		if err := t.readAhead(v, logTime); err != nil {
 			return timer{}, false, err
 		}

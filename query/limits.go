@@ -17,6 +17,9 @@ const (
 	// MaxReferenceCharacters bounds the value of a customer reference; ingest
 	// accepts no longer identifier.
 	MaxReferenceCharacters = 200
+	// maxTickAhead is how far ahead of now a tick may move log time: a mistyped
+	// year cannot be taken back.
+	maxTickAhead = 24 * time.Hour
 	// MaxRequestBytes bounds one request message.
 	MaxRequestBytes = 64 << 10
 )

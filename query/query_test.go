@@ -781,6 +781,8 @@ func TestCountStatusTick(t *testing.T) {
 	}
 	_, err = client.Tick(t.Context(), &queryv1.TickRequest{})
 	wantCode(t, err, connect.CodeInvalidArgument, "to: absent")
+	_, err = client.Tick(t.Context(), &queryv1.TickRequest{To: timestamppb.New(time.Now().AddDate(100, 0, 0))})
+	wantCode(t, err, connect.CodeInvalidArgument, "ahead of now")
 	d.genesis.Clock = "wall"
 	_, err = client.Tick(t.Context(), &queryv1.TickRequest{To: to})
 	wantCode(t, err, connect.CodeFailedPrecondition, `clock "wall"`)

@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -73,6 +74,10 @@ func (s *service) Tick(ctx context.Context, req *queryv1.TickRequest) (*queryv1.
 		return nil, refuse(errInvalid, "to: %v", err)
 	}
 	to := req.GetTo().AsTime()
+	if limit := time.Now().Add(maxTickAhead); to.After(limit) {
+		return nil, refuse(errInvalid, "to: %s is more than %v ahead of now, and log time never goes back: everybody would be lost for good",
+			to.Format(time.RFC3339), maxTickAhead)
+	}
 	group, ticking := errgroup.WithContext(ctx)
 	for _, p := range s.Partitions {
 		group.Go(func() error {
