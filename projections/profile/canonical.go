@@ -70,17 +70,35 @@ func appendNumber(b []byte, n float64) []byte {
 }
 
 func appendString(b []byte, s string) []byte {
-	const hex = "0123456789abcdef"
 	b = append(b, '"')
 	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b = append(b, '\\', byte(r))
-		case r < 0x20:
-			b = append(b, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
-		default:
-			b = utf8.AppendRune(b, r)
-		}
+		b = appendCharacter(b, r)
 	}
 	return append(b, '"')
+}
+
+func appendCharacter(b []byte, r rune) []byte {
+	const hex = "0123456789abcdef"
+	switch {
+	case r == '"' || r == '\\':
+		return append(b, '\\', byte(r))
+	case r < 0x20:
+		return append(b, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
+	}
+	return utf8.AppendRune(b, r)
+}
+
+// beginningJSON is the beginning of a text and an ellipsis, as a JSON string
+// of at most n bytes.
+func beginningJSON(s string, n int) string {
+	const end = `…"`
+	b := []byte{'"'}
+	for _, r := range s {
+		longer := appendCharacter(b, r)
+		if len(longer)+len(end) > n {
+			break
+		}
+		b = longer
+	}
+	return string(append(b, end...))
 }

@@ -16,8 +16,6 @@ import (
 // fit tells whether one is missing still; an order after it makes the cart
 // exact again. The cart itself is the steps played in order of stamp.
 
-const maxCartEntries = 256
-
 func foldCart(f *statev1.Facts, a *application) error {
 	kind := a.Header.GetType()
 	placed := kind == eventsv1.Type_TYPE_ORDER_PLACED
@@ -69,7 +67,7 @@ func cartEntry(a *application) *statev1.CartEntry {
 	line := orderLine(product.GetLine())
 	e.ProductId, e.QuantityMicros, e.PriceMicros = line.Product, line.QuantityMicros, line.PriceMicros
 	if e.PriceMicros != nil {
-		e.Currency = currencyOr(product.GetCurrency(), a.env.BaseCurrency)
+		e.Currency = currencyOr(cut(product.GetCurrency(), maxCurrencyBytes), a.env.BaseCurrency)
 	}
 	return e
 }

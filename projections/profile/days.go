@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
@@ -35,18 +36,48 @@ func findDay(o *statev1.OrdersFacts, day int32) (int, bool) {
 	return slices.BinarySearchFunc(o.Days, day, func(d *statev1.OrderDay, day int32) int { return cmp.Compare(d.Day, day) })
 }
 
-func ensureDay(o *statev1.OrdersFacts, day int32) *statev1.OrderDay {
-	i, found := findDay(o, day)
-	if !found {
-		o.Days = slices.Insert(o.Days, i, &statev1.OrderDay{Day: day})
+// noteDay remembers the day of an event that may bring an order or money to
+// it. A day stays once noted, so that the newest that fit are a function of the
+// set of events. There is one of them for every day on which he ordered or was
+// paid back, from 1971 on: 20,000 at worst, hence the bound.
+func noteDay(o *statev1.OrdersFacts, a *application) {
+	if k := a.Header.GetType(); k != eventsv1.Type_TYPE_ORDER_PLACED && k != eventsv1.Type_TYPE_ORDER_REFUNDED {
+		return
 	}
-	return o.Days[i]
+	day := a.env.Zone.Day(a.stamp.OccurredAt)
+	if i, found := findDay(o, day); !found {
+		o.Days = slices.Insert(o.Days, i, &statev1.OrderDay{Day: day})
+		boundDays(o)
+	}
 }
 
-func dropEmptyDay(o *statev1.OrdersFacts, day int32) {
-	if i, found := findDay(o, day); found && o.Days[i].Orders == 0 && len(o.Days[i].Net) == 0 {
-		o.Days = slices.Delete(o.Days, i, i+1)
+// boundDays drops the oldest days. Every day may have a sum of every currency,
+// so fewer fit of a customer with more of those.
+func boundDays(o *statev1.OrdersFacts) {
+	if n := len(o.Days) - maxDaySums/(1+len(o.Currencies)); n > 0 {
+		o.Days = slices.Delete(o.Days, 0, n)
+		o.Approximate = true
+		measureGaps(o)
 	}
+}
+
+// keptDay is a day that was noted, nil if it was dropped since.
+func keptDay(o *statev1.OrdersFacts, day int32) *statev1.OrderDay {
+	if i, found := findDay(o, day); found {
+		return o.Days[i]
+	}
+	return nil
+}
+
+// countedDays are the days with orders or money that count now.
+func countedDays(o *statev1.OrdersFacts) []*statev1.OrderDay {
+	var counted []*statev1.OrderDay
+	for _, d := range o.Days {
+		if isPurchaseDay(d) || len(d.Net) > 0 {
+			counted = append(counted, d)
+		}
+	}
+	return counted
 }
 
 // moveDay moves an order from its day before to its day after, either of which
@@ -56,8 +87,7 @@ func moveDay(o *statev1.OrdersFacts, before, after *contribution, a *application
 		return nil
 	}
 	purchaseDays := false // whether a day became or ceased to be one
-	if before.counted {
-		d := ensureDay(o, before.day)
+	if d := keptDay(o, before.day); before.counted && d != nil {
 		d.Orders--
 		d.Delivered -= one(before.delivered)
 		switch {
@@ -69,17 +99,13 @@ func moveDay(o *statev1.OrdersFacts, before, after *contribution, a *application
 			}
 		}
 	}
-	if after.counted {
-		d := ensureDay(o, after.day)
+	if d := keptDay(o, after.day); after.counted && d != nil {
 		if d.Orders == 0 {
 			d.FirstAt, d.LastAt, purchaseDays = after.at, after.at, true
 		}
 		d.FirstAt, d.LastAt = min(d.FirstAt, after.at), max(d.LastAt, after.at)
 		d.Orders++
 		d.Delivered += one(after.delivered)
-	}
-	if before.counted {
-		dropEmptyDay(o, before.day)
 	}
 	if purchaseDays {
 		measureGaps(o)

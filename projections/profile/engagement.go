@@ -26,8 +26,6 @@ import (
 // times of their own, nor by ad.viewed, which happens elsewhere.
 
 const (
-	// maxKeys bounds the distinct keys counted exactly for a top list.
-	maxKeys = 256
 	// keptDays is how many days up to a customer's newest are counted one by
 	// one: 30 for the window, the rest for a settled time that lags behind.
 	keptDays = 35
@@ -86,7 +84,7 @@ func foldView(g *statev1.EngagementFacts, a *application) {
 		return
 	}
 	if outranks(a.stamp, g.LastPage) {
-		g.LastPageUrl, g.LastPage = url, a.stamp
+		g.LastPageUrl, g.LastPage = cut(url, maxURLBytes), a.stamp
 	}
 	countPage(g, cutKey(url))
 }

@@ -14,7 +14,21 @@ const (
 	MaxKeyBytes    = maxKeyBytes
 	MaxRowIDBytes  = maxRowIDBytes
 	MaxFieldBytes  = maxFieldBytes
-	ChunkMicros    = chunkSlots * slotMicros
+
+	MaxURLBytes         = maxURLBytes
+	MaxProductNameBytes = maxProductNameBytes
+	MaxCurrencyBytes    = maxCurrencyBytes
+	MaxEventIDBytes     = maxEventIDBytes
+	MaxTraitBytes       = maxTraitBytes
+	MaxIdentifiers      = maxIdentifiers
+	MaxIdentifierBytes  = maxIdentifierBytes
+	IdentifierOverhead  = identifierOverhead
+	MaxCurrencies       = maxCurrencies
+	MaxDaySums          = maxDaySums
+	MaxRefunds          = maxRefunds
+	MaxRefundBytes      = maxRefundBytes
+
+	ChunkMicros = chunkSlots * slotMicros
 )
 
 // MulMicros, Share and Decimal are the arithmetic of wide integers, told as

@@ -11,23 +11,64 @@ import (
 )
 
 // Identifiers: the union of what events told about their subject, each with
-// the stamp of the earliest event that told it. All fields are facts. The
-// gateway normalised the values.
+// its earliest telling. All fields are facts. The gateway normalised the values.
+//
+// Of each kind, somebody's and nobody's in particular, the least stay that fit
+// a number and a number of bytes. The least that did not fit is remembered:
+// without it a short identifier behind it would be kept or not by its turn.
 
 func foldIdentifiers(f *statev1.Facts, a *application) error {
 	if a.Header.GetRole() != logv1.Role_ROLE_SUBJECT {
 		return nil // the identifiers in the body are the subject's
 	}
+	// Without the event id, which may be longer than the identifier.
+	first := &statev1.Stamp{OccurredAt: a.stamp.OccurredAt, Source: a.stamp.Source}
 	for _, id := range a.Body.GetIdentifiers() {
+		told := &statev1.IdentifierFact{Type: id.GetType(), Value: id.GetValue(), First: first}
+		end := identifiersEnd(f, isStrong(told))
+		if *end != nil && compareIdentifiers(told, *end) >= 0 {
+			continue
+		}
 		i, found := slices.BinarySearchFunc(f.Identifiers, id, compareIdentifiers)
 		switch {
 		case !found:
-			f.Identifiers = slices.Insert(f.Identifiers, i, &statev1.IdentifierFact{Type: id.GetType(), Value: id.GetValue(), First: a.stamp})
-		case CompareStamps(a.stamp, f.Identifiers[i].First) < 0:
-			f.Identifiers[i].First = a.stamp
+			f.Identifiers = slices.Insert(f.Identifiers, i, told)
+			boundIdentifiers(f, isStrong(told))
+		case CompareStamps(first, f.Identifiers[i].First) < 0:
+			f.Identifiers[i].First = first
 		}
 	}
 	return nil
+}
+
+func isStrong(id *statev1.IdentifierFact) bool { return strength(id.Type) > 0 }
+
+// identifiersEnd is where the least identifier of a kind that did not fit is
+// kept.
+func identifiersEnd(f *statev1.Facts, strong bool) **eventsv1.Identifier {
+	if strong {
+		return &f.StrongEnd
+	}
+	return &f.WeakEnd
+}
+
+// boundIdentifiers drops the identifiers of a kind from the first that does not
+// fit. What an identifier takes must not change with who told it first.
+func boundIdentifiers(f *statev1.Facts, strong bool) {
+	room := budget{maxIdentifiers, maxIdentifierBytes}
+	var end *eventsv1.Identifier
+	f.Identifiers = slices.DeleteFunc(f.Identifiers, func(id *statev1.IdentifierFact) bool {
+		if isStrong(id) != strong || room.take(len(id.Type)+len(id.Value)+identifierOverhead) {
+			return false
+		}
+		if end == nil {
+			end = &eventsv1.Identifier{Type: id.Type, Value: id.Value}
+		}
+		return true
+	})
+	if end != nil {
+		*identifiersEnd(f, strong) = end
+	}
 }
 
 func compareIdentifiers(have *statev1.IdentifierFact, told *eventsv1.Identifier) int {
@@ -37,9 +78,16 @@ func compareIdentifiers(have *statev1.IdentifierFact, told *eventsv1.Identifier)
 	return strings.Compare(have.Value, told.GetValue())
 }
 
-// encodeIdentifiers: list of (type, value, first occurrence).
+func identifiersApproximate(f *statev1.Facts) bool { return f.StrongEnd != nil || f.WeakEnd != nil }
+
+// encodeIdentifiers: list of (type, value, first occurrence); if it is
+// approximate, −1 in place of its length and nothing of it.
 func encodeIdentifiers(e *encoder, f *statev1.Facts) {
 	if len(f.Identifiers) == 0 {
+		return
+	}
+	if identifiersApproximate(f) {
+		e.length(-1)
 		return
 	}
 	e.length(len(f.Identifiers))
@@ -51,6 +99,7 @@ func encodeIdentifiers(e *encoder, f *statev1.Facts) {
 }
 
 func renderIdentifiers(f *statev1.Facts, r *rendering) {
+	r.approximate = r.approximate || identifiersApproximate(f)
 	r.into.Identifiers = nil
 	for _, id := range f.Identifiers {
 		r.into.Identifiers = append(r.into.Identifiers, &queryv1.Identifier{

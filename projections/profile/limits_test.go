@@ -45,12 +45,19 @@ func added(i int, product string) profile.Event {
 // to it that the facts are the same, and shows them.
 func inOrders(t *testing.T, history []profile.Event) (*statev1.Facts, *queryv1.Profile) {
 	t.Helper()
+	return inSomeOrders(t, history, 4)
+}
+
+// inSomeOrders is inOrders with that many others than forward, for histories
+// that take long: backward, then random ones.
+func inSomeOrders(t *testing.T, history []profile.Event, others int) (*statev1.Facts, *queryv1.Profile) {
+	t.Helper()
 	env := newEnv(t)
 	facts, rows := fold(t, env, history, nil)
 	random := rand.New(rand.NewPCG(1, 2))
 	backward := slices.Clone(history)
 	slices.Reverse(backward)
-	for range 4 {
+	for range others {
 		other, otherRows := fold(t, env, backward, nil)
 		if !proto.Equal(facts, other) {
 			t.Fatalf("facts depend on the order:\n%s\n%s", asJSON(facts), asJSON(other))
@@ -88,6 +95,16 @@ func TestLimits(t *testing.T) {
 				return at(i, eventsv1.Type_TYPE_CUSTOM, &eventsv1.Event{Type: fmt.Sprintf("name %d", i)})
 			},
 			func(p *queryv1.Profile) int { return len(p.Custom) }, profile.MaxKeys,
+		},
+		{
+			"identifiers of somebody", profile.MaxIdentifiers,
+			func(i int) profile.Event { return identified(i, "crm_id", fmt.Sprint(i)) },
+			func(p *queryv1.Profile) int { return len(p.Identifiers) }, profile.MaxIdentifiers,
+		},
+		{
+			"identifiers of nobody", profile.MaxIdentifiers,
+			func(i int) profile.Event { return identified(i, "anonymous_id", fmt.Sprint(i)) },
+			func(p *queryv1.Profile) int { return len(p.Identifiers) }, profile.MaxIdentifiers,
 		},
 		{
 			"traits", profile.MaxTraits,

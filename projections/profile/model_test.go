@@ -103,8 +103,10 @@ func (m *model) identifiers(p *queryv1.Profile) {
 			continue
 		}
 		for _, told := range ev.Body.Identifiers {
-			if _, known := first[id{told.Type, told.Value}]; !known {
-				first[id{told.Type, told.Value}] = ev
+			k := id{told.Type, told.Value}
+			had, known := first[k]
+			if !known || ev.Header.OccurredAt == had.Header.OccurredAt && ev.Header.Source < had.Header.Source {
+				first[k] = ev
 			}
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
@@ -27,10 +29,10 @@ import (
 // What a row adds to the customer's totals ([contribution]) is a function of
 // the row alone, and totals move by new − old. So events of an order may come
 // in any order, a refund before the order it is of.
-
-// maxRowIDBytes bounds the id of a row; longer order ids are rows under their
-// SHA-256.
-const maxRowIDBytes = 255
+//
+// Currencies, days and products are noted by every event that tells one, be it
+// outdone or not, and bounded as noted: what stands changes on the way, what
+// was told only grows.
 
 func foldOrders(f *statev1.Facts, a *application) error {
 	kind := a.Header.GetType()
@@ -57,8 +59,13 @@ func foldOrders(f *statev1.Facts, a *application) error {
 	if kind == eventsv1.Type_TYPE_ORDER_REFUNDED {
 		o.Refunds++
 	}
+	if row.RefundsEnd != nil {
+		o.Approximate = true
+	}
+	noteCurrency(o, a)
+	noteDay(o, a)
 	noteProducts(o, a)
-	moveTotals(o, &before, &after)
+	moveTotals(o, &before, &after, a.env.BaseCurrency)
 	if err := moveDay(o, &before, &after, a); err != nil {
 		return fmt.Errorf("scan orders for the times of a day: %w", err)
 	}
@@ -113,12 +120,29 @@ func tellOrder(row *statev1.OrderRow, a *application) (valued bool) {
 	case eventsv1.Type_TYPE_ORDER_DELIVERED:
 		row.Delivered = true
 	case eventsv1.Type_TYPE_ORDER_REFUNDED:
-		r := &statev1.Refund{Stamp: a.stamp, AmountMicros: refundAmount(told), Currency: told.GetCurrency(), Lines: orderLines(told)}
-		i, _ := slices.BinarySearchFunc(row.Refunds, a.stamp, func(r *statev1.Refund, s *statev1.Stamp) int { return CompareStamps(r.Stamp, s) })
-		row.Refunds = slices.Insert(row.Refunds, i, r)
+		r := &statev1.Refund{Stamp: a.stamp, AmountMicros: refundAmount(told), Currency: currencyTold(told), Lines: orderLines(told)}
+		keepRefund(row, r)
 	}
 	return true
 }
+
+// keepRefund keeps the earliest refunds that fit. The least that did not is
+// remembered, so that a small one behind it does not count by its turn.
+func keepRefund(row *statev1.OrderRow, r *statev1.Refund) {
+	if row.RefundsEnd != nil && CompareStamps(r.Stamp, row.RefundsEnd) >= 0 {
+		return
+	}
+	i, _ := slices.BinarySearchFunc(row.Refunds, r.Stamp, func(r *statev1.Refund, s *statev1.Stamp) int { return CompareStamps(r.Stamp, s) })
+	row.Refunds = slices.Insert(row.Refunds, i, r)
+	room := budget{maxRefunds, maxRefundBytes}
+	if end := slices.IndexFunc(row.Refunds, func(r *statev1.Refund) bool { return !room.take(proto.Size(r)) }); end >= 0 {
+		row.RefundsEnd = row.Refunds[end].Stamp
+		row.Refunds = slices.Delete(row.Refunds, end, len(row.Refunds))
+	}
+}
+
+// currencyTold is the currency that an event tells, cut to its bound.
+func currencyTold(o *eventsv1.Order) string { return cut(o.GetCurrency(), maxCurrencyBytes) }
 
 func tellAmounts(row *statev1.OrderRow, told *eventsv1.Order, stamp *statev1.Stamp) (valued bool) {
 	value, valued := orderValue(told)
@@ -126,7 +150,7 @@ func tellAmounts(row *statev1.OrderRow, told *eventsv1.Order, stamp *statev1.Sta
 		row.Told = stamp
 		row.HasValue, row.Value = valued, value.message()
 		row.TotalMicros = copied(told.GetTotalMicros(), told != nil && told.TotalMicros != nil)
-		row.Currency, row.Lines = told.GetCurrency(), orderLines(told)
+		row.Currency, row.Lines = currencyTold(told), orderLines(told)
 	}
 	return valued
 }
@@ -302,9 +326,25 @@ func (c *contribution) countOrder(row *statev1.OrderRow, currency string) {
 	for _, line := range row.Lines {
 		c.countLine(line, line.PriceMicros, currency, 1)
 	}
+	prices := firstPrices(row)
 	for _, r := range row.Refunds {
-		c.takeBack(r, row.Lines, currencyOr(r.Currency, currency))
+		c.takeBack(r, prices, currencyOr(r.Currency, currency))
 	}
+}
+
+// firstPrices is the first price of each product in the order, as its refunds
+// need it: an order and its refunds may have thousands of lines.
+func firstPrices(row *statev1.OrderRow) map[string]*int64 {
+	if len(row.Refunds) == 0 {
+		return nil
+	}
+	prices := make(map[string]*int64, len(row.Lines))
+	for _, line := range row.Lines {
+		if prices[line.Product] == nil {
+			prices[line.Product] = line.PriceMicros
+		}
+	}
+	return prices
 }
 
 // paidBack is the amount of a refund that has one. A refund never adds.
@@ -326,16 +366,11 @@ func takenOff(r *statev1.Refund, row *statev1.OrderRow, value wide) wide {
 
 // takeBack counts the lines of a refund. A line without a price takes the
 // price of the same product in the order.
-func (c *contribution) takeBack(r *statev1.Refund, ordered []*statev1.OrderLine, currency string) {
+func (c *contribution) takeBack(r *statev1.Refund, prices map[string]*int64, currency string) {
 	for _, line := range r.Lines {
 		price := line.PriceMicros
-		for _, o := range ordered {
-			if price != nil {
-				break
-			}
-			if o.Product == line.Product {
-				price = o.PriceMicros
-			}
+		if price == nil {
+			price = prices[line.Product]
 		}
 		c.countLine(line, price, currency, -1)
 	}
@@ -360,26 +395,34 @@ func (c *contribution) countLine(line *statev1.OrderLine, price *int64, currency
 // moveTotals moves every sum but the times of days from one contribution to
 // another. What is new is added first, so that an entry which stays is not
 // dropped in between.
-func moveTotals(o *statev1.OrdersFacts, before, after *contribution) {
+func moveTotals(o *statev1.OrdersFacts, before, after *contribution, base string) {
 	o.Count += one(after.counted) - one(before.counted)
 	o.Cancelled += one(after.cancelled) - one(before.cancelled)
 	o.Units = wideSum(o.Units).add(after.units).sub(before.units).message()
 	for _, m := range after.amounts {
-		o.Net = addMoney(o.Net, m.currency, m.micros, 1)
-		d := ensureDay(o, m.day)
-		d.Net = addMoney(d.Net, m.currency, m.micros, 1)
+		addAmount(o, m, 1, base)
 	}
 	for _, s := range after.products {
-		addShare(o, s, 1)
+		addShare(o, s, 1, base)
 	}
 	for _, m := range before.amounts {
-		o.Net = addMoney(o.Net, m.currency, m.micros.negate(), -1)
-		d := ensureDay(o, m.day)
-		d.Net = addMoney(d.Net, m.currency, m.micros.negate(), -1)
-		dropEmptyDay(o, m.day)
+		m.micros = m.micros.negate()
+		addAmount(o, m, -1, base)
 	}
 	for _, s := range before.products {
-		addShare(o, s, -1)
+		addShare(o, s, -1, base)
+	}
+}
+
+// addAmount adds to the sums of an amount's currency, if that is kept, and to
+// its day, if that is.
+func addAmount(o *statev1.OrdersFacts, m amount, amounts int, base string) {
+	if !keepsCurrency(o, m.currency, base) {
+		return
+	}
+	o.Net = addMoney(o.Net, m.currency, m.micros, amounts)
+	if d := keptDay(o, m.day); d != nil {
+		d.Net = addMoney(d.Net, m.currency, m.micros, amounts)
 	}
 }
 
@@ -406,6 +449,45 @@ func addMoney(sums []*statev1.CurrencySum, currency string, micros wide, amounts
 	return sums
 }
 
+// noteCurrency remembers the currency that an event tells. Of too many the
+// greatest is forgotten, and all sums in it.
+func noteCurrency(o *statev1.OrdersFacts, a *application) {
+	if k := a.Header.GetType(); k == eventsv1.Type_TYPE_ORDER_CANCELLED || k == eventsv1.Type_TYPE_ORDER_DELIVERED {
+		return
+	}
+	code := currencyTold(a.Body.GetOrder())
+	i, found := slices.BinarySearch(o.Currencies, code)
+	if found || code == "" || code == a.env.BaseCurrency {
+		return
+	}
+	o.Currencies = slices.Insert(o.Currencies, i, code)
+	if len(o.Currencies) > maxCurrencies {
+		forgetCurrency(o, o.Currencies[maxCurrencies])
+		o.Currencies = slices.Delete(o.Currencies, maxCurrencies, maxCurrencies+1)
+		o.Approximate = true
+	}
+	boundDays(o)
+}
+
+func forgetCurrency(o *statev1.OrdersFacts, code string) {
+	isCode := func(s *statev1.CurrencySum) bool { return s.Currency == code }
+	o.Net = slices.DeleteFunc(o.Net, isCode)
+	for _, d := range o.Days {
+		d.Net = slices.DeleteFunc(d.Net, isCode)
+	}
+	for _, p := range o.Products {
+		p.Revenue = slices.DeleteFunc(p.Revenue, isCode)
+	}
+}
+
+func keepsCurrency(o *statev1.OrdersFacts, code, base string) bool {
+	if code == base {
+		return true
+	}
+	_, found := slices.BinarySearch(o.Currencies, code)
+	return found
+}
+
 // noteProducts remembers every product that any line named, whether or not the
 // event that named it stands. Only so is "more than maxKeys products" a
 // function of the set of events: which lines stand changes on the way.
@@ -427,12 +509,12 @@ func noteProducts(o *statev1.OrdersFacts, a *application) {
 			o.Products = slices.Insert(o.Products, i, &statev1.ProductFact{ProductId: key, Units: &statev1.Sum{}})
 		}
 		if p := o.Products[i]; line.GetName() != "" && outranks(a.stamp, p.Named) {
-			p.Name, p.Named = cutKey(line.GetName()), a.stamp
+			p.Name, p.Named = cut(line.GetName(), maxProductNameBytes), a.stamp
 		}
 	}
 }
 
-func addShare(o *statev1.OrdersFacts, s productShare, sign int) {
+func addShare(o *statev1.OrdersFacts, s productShare, sign int, base string) {
 	if o.ProductsApproximate {
 		return
 	}
@@ -446,12 +528,12 @@ func addShare(o *statev1.OrdersFacts, s productShare, sign int) {
 	}
 	p.Lines += uint32(sign)
 	p.Units = wideSum(p.Units).add(units).message()
-	if s.priced {
+	if s.priced && keepsCurrency(o, s.currency, base) {
 		p.Revenue = addMoney(p.Revenue, s.currency, revenue, sign)
 	}
 }
 
-// encodeOrders: count, cancelled, refunds, units; list of (currency, amounts,
+// encodeOrders: count, cancelled, refunds; and unless approximate, units; list of (currency, amounts,
 // sum); list of (day, orders, first and last instant, delivered, list of
 // (currency, amounts, sum)); approximate products; unless so, list of
 // (product, name, units, list of (currency, amounts, sum)) of those that count.
@@ -463,10 +545,14 @@ func encodeOrders(e *encoder, f *statev1.Facts) {
 	e.count(o.Count)
 	e.count(o.Cancelled)
 	e.count(o.Refunds)
+	if o.Approximate {
+		return
+	}
 	e.sum(o.Units)
 	e.money(o.Net)
-	e.length(len(o.Days))
-	for _, d := range o.Days {
+	days := countedDays(o)
+	e.length(len(days))
+	for _, d := range days {
 		e.int(int64(d.Day))
 		e.count(d.Orders)
 		e.int(d.FirstAt)
@@ -504,7 +590,7 @@ func renderOrders(f *statev1.Facts, r *rendering) {
 	if o == nil {
 		return
 	}
-	r.approximate = r.approximate || o.ProductsApproximate
+	r.approximate = r.approximate || o.Approximate || o.ProductsApproximate
 	into := &queryv1.Orders{
 		Count:        o.Count,
 		Cancelled:    o.Cancelled,

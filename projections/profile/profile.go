@@ -5,6 +5,9 @@
 // events. Any order, any batching and any round trip through the store give
 // equal messages and one digest. Repeats are refused before [Apply].
 //
+// And it promises that facts and rows fit a store: whatever events are told,
+// facts stay within [MaxFactsBytes] and a row within [MaxRowBytes].
+//
 // The package is pure: no I/O beside the rows it is given, no clock, no
 // goroutine, no floating-point arithmetic in a fold, no dependence on map
 // order. What it needs of the deployment is in [Env] and comes from Genesis.
@@ -77,11 +80,6 @@ var sections = [...]section{
 	{"cart", foldCart, encodeCart, renderCart},
 	{"custom", foldCustom, encodeCustom, renderCustom},
 }
-
-// maxKeyBytes bounds the names and addresses by which a section counts. What
-// is longer is cut there: 256 keys of the longest event would not fit a store's
-// transaction.
-const maxKeyBytes = 2048
 
 // application is one event being applied.
 type application struct {

@@ -2,22 +2,35 @@ package profile
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
-// StampOf is the stamp of an event with rank 0.
+// StampOf is the stamp of an event with rank 0. An event id of more than 200
+// bytes is its beginning and a hash there, so that facts are bounded and other
+// ids still other; such ids order by hash where their beginnings are equal.
 func StampOf(ev Event) *statev1.Stamp {
 	h := ev.Header
 	return &statev1.Stamp{
 		OccurredAt: h.GetOccurredAt(),
-		EventId:    h.GetEventId(),
+		EventId:    boundEventID(h.GetEventId()),
 		Source:     h.GetSource(),
 		Role:       h.GetRole(),
 		Type:       h.GetType(),
 		ClaimedAt:  h.ClaimedAt,
 	}
+}
+
+func boundEventID(id string) string {
+	if len(id) <= maxEventIDBytes {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	hash := "~" + hex.EncodeToString(sum[:16])
+	return cut(id, maxEventIDBytes-len(hash)) + hash
 }
 
 // CompareStamps orders events as a customer's history does: by (occurred_at,

@@ -18,10 +18,10 @@ import (
 // (rank, order key), where a telling by hand outranks imports. Forgetting a
 // name is a telling too: its tombstone stays, so that an older value that
 // comes late does not return. All fields are facts.
-
-// maxTraits bounds the names kept of one customer, tombstones included. Beyond
-// it the least names stay, each exact, and the section is approximate.
-const maxTraits = 1_000
+//
+// Beyond maxTraits the least names stay and the section is approximate. Of a
+// name or value that was told longer than facts hold the beginning stands; the
+// trait is approximate until another telling wins.
 
 const rankManual = 1
 
@@ -39,30 +39,51 @@ func foldTraits(f *statev1.Facts, a *application) error {
 	// sorted all the same, so that a run can be followed step by step.
 	fields := told.GetSet().GetFields()
 	for _, name := range sortedKeys(fields) {
-		tellTrait(f, name, canonicalJSON(fields[name]), stamp)
+		tellTrait(f, boundTrait(name, fields[name]), stamp)
 	}
 	// A name both set and unset by one event is unset.
 	for _, name := range told.Unset {
-		tellTrait(f, name, "", stamp)
+		tellTrait(f, boundTrait(name, nil), stamp)
 	}
 	return nil
 }
 
-func tellTrait(f *statev1.Facts, name, valueJSON string, stamp *statev1.Stamp) {
-	i, found := find(f.Traits, name, (*statev1.TraitFact).GetName)
+// boundTrait is what facts hold of a telling, without its stamp. A nil value
+// forgets the name.
+func boundTrait(name string, value *structpb.Value) *statev1.TraitFact {
+	t := &statev1.TraitFact{Name: cutKey(name)}
+	t.Cut = len(t.Name) < len(name)
+	if value == nil {
+		return t
+	}
+	t.ValueJson = canonicalJSON(value)
+	if most := maxTraitBytes - len(t.Name); len(t.ValueJson) > most {
+		text := t.ValueJson
+		if s, is := value.GetKind().(*structpb.Value_StringValue); is {
+			text = s.StringValue
+		}
+		t.ValueJson, t.Cut = beginningJSON(text, most), true
+	}
+	return t
+}
+
+func tellTrait(f *statev1.Facts, told *statev1.TraitFact, stamp *statev1.Stamp) {
+	told.Stamp = stamp
+	i, found := find(f.Traits, told.Name, (*statev1.TraitFact).GetName)
 	if found {
-		if t := f.Traits[i]; outranks(stamp, t.Stamp) {
-			t.ValueJson, t.Stamp = valueJSON, stamp
+		if outranks(stamp, f.Traits[i].Stamp) {
+			f.Traits[i] = told
 		}
 		return
 	}
 	var dropped bool
-	f.Traits, dropped = insertLeast(f.Traits, i, &statev1.TraitFact{Name: name, ValueJson: valueJSON, Stamp: stamp}, maxTraits)
+	f.Traits, dropped = insertLeast(f.Traits, i, told, maxTraits)
 	f.TraitsApproximate = f.TraitsApproximate || dropped
 }
 
 // encodeTraits: approximate; unless so, list of (name, value as canonical
-// JSON, "" if forgotten; rank; occurrence).
+// JSON, "" if forgotten, which is no JSON, "…" if cut, which is none either;
+// rank; occurrence).
 func encodeTraits(e *encoder, f *statev1.Facts) {
 	if len(f.Traits) == 0 {
 		return
@@ -74,7 +95,11 @@ func encodeTraits(e *encoder, f *statev1.Facts) {
 	e.length(len(f.Traits))
 	for _, t := range f.Traits {
 		e.string(t.Name)
-		e.string(t.ValueJson)
+		if t.Cut {
+			e.string("…")
+		} else {
+			e.string(t.ValueJson)
+		}
 		e.count(t.Stamp.GetRank())
 		e.int(t.Stamp.GetOccurredAt())
 	}
@@ -84,6 +109,7 @@ func renderTraits(f *statev1.Facts, r *rendering) {
 	r.approximate = r.approximate || f.TraitsApproximate
 	r.into.Traits = nil
 	for _, t := range f.Traits {
+		r.approximate = r.approximate || t.Cut
 		if t.ValueJson == "" {
 			continue
 		}

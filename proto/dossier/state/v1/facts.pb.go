@@ -29,7 +29,8 @@ const (
 )
 
 // Stamp is the order key of an event: last writer wins compares rank, then
-// (occurred_at, event_id, source, role, type, claimed_at).
+// (occurred_at, event_id, source, role, type, claimed_at). An event id of more
+// than 200 bytes is here its beginning and a hash.
 type Stamp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Rank          uint32                 `protobuf:"varint,1,opt,name=rank,proto3" json:"rank,omitempty"`                               // 0 import, 1 manual
@@ -124,20 +125,26 @@ func (x *Stamp) GetType() v11.Type {
 
 // Facts are a function of the set of stamped events of one customer: the same
 // events in any order give equal messages. Nothing here is standing or journal.
+// They are bounded: profile.MaxFactsBytes. Where something had to be left out,
+// a field says so, and what is left is a function of the set all the same.
 type Facts struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	FirstSeenAt int64                  `protobuf:"varint,1,opt,name=first_seen_at,json=firstSeenAt,proto3" json:"first_seen_at,omitempty"` // microseconds
 	LastSeenAt  int64                  `protobuf:"varint,2,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
 	// What was odd about single events, as a bit set (profile.Flag). Flags that
 	// follow from a section (approximate, overflow) are found when it is shown.
-	Flags             uint32            `protobuf:"varint,3,opt,name=flags,proto3" json:"flags,omitempty"`
-	Identifiers       []*IdentifierFact `protobuf:"bytes,4,rep,name=identifiers,proto3" json:"identifiers,omitempty"`                                       // by (type, value)
-	Traits            []*TraitFact      `protobuf:"bytes,5,rep,name=traits,proto3" json:"traits,omitempty"`                                                 // by name; the 1,000 least names
-	TraitsApproximate bool              `protobuf:"varint,9,opt,name=traits_approximate,json=traitsApproximate,proto3" json:"traits_approximate,omitempty"` // more names than that were told
-	Engagement        *EngagementFacts  `protobuf:"bytes,6,opt,name=engagement,proto3" json:"engagement,omitempty"`
-	Orders            *OrdersFacts      `protobuf:"bytes,7,opt,name=orders,proto3" json:"orders,omitempty"`
-	Custom            *CustomFacts      `protobuf:"bytes,8,opt,name=custom,proto3" json:"custom,omitempty"`
-	Cart              *CartFacts        `protobuf:"bytes,10,opt,name=cart,proto3" json:"cart,omitempty"`
+	Flags       uint32            `protobuf:"varint,3,opt,name=flags,proto3" json:"flags,omitempty"`
+	Identifiers []*IdentifierFact `protobuf:"bytes,4,rep,name=identifiers,proto3" json:"identifiers,omitempty"` // by (type, value)
+	// The least identifier that did not fit, of those that name somebody and of
+	// those that name nobody in particular; from it on none of its kind is kept.
+	StrongEnd         *v11.Identifier  `protobuf:"bytes,11,opt,name=strong_end,json=strongEnd,proto3" json:"strong_end,omitempty"`
+	WeakEnd           *v11.Identifier  `protobuf:"bytes,12,opt,name=weak_end,json=weakEnd,proto3" json:"weak_end,omitempty"`
+	Traits            []*TraitFact     `protobuf:"bytes,5,rep,name=traits,proto3" json:"traits,omitempty"`                                                 // by name; the 500 least names
+	TraitsApproximate bool             `protobuf:"varint,9,opt,name=traits_approximate,json=traitsApproximate,proto3" json:"traits_approximate,omitempty"` // more names than that were told
+	Engagement        *EngagementFacts `protobuf:"bytes,6,opt,name=engagement,proto3" json:"engagement,omitempty"`
+	Orders            *OrdersFacts     `protobuf:"bytes,7,opt,name=orders,proto3" json:"orders,omitempty"`
+	Custom            *CustomFacts     `protobuf:"bytes,8,opt,name=custom,proto3" json:"custom,omitempty"`
+	Cart              *CartFacts       `protobuf:"bytes,10,opt,name=cart,proto3" json:"cart,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -200,6 +207,20 @@ func (x *Facts) GetIdentifiers() []*IdentifierFact {
 	return nil
 }
 
+func (x *Facts) GetStrongEnd() *v11.Identifier {
+	if x != nil {
+		return x.StrongEnd
+	}
+	return nil
+}
+
+func (x *Facts) GetWeakEnd() *v11.Identifier {
+	if x != nil {
+		return x.WeakEnd
+	}
+	return nil
+}
+
 func (x *Facts) GetTraits() []*TraitFact {
 	if x != nil {
 		return x.Traits
@@ -243,10 +264,11 @@ func (x *Facts) GetCart() *CartFacts {
 }
 
 type IdentifierFact struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
-	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"` // normalised
-	First         *Stamp                 `protobuf:"bytes,3,opt,name=first,proto3" json:"first,omitempty"` // the earliest event that told it
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Type  string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	Value string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"` // normalised
+	// The earliest telling, by (occurred_at, source); nothing else is set.
+	First         *Stamp `protobuf:"bytes,3,opt,name=first,proto3" json:"first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -307,6 +329,7 @@ type TraitFact struct {
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	ValueJson     string                 `protobuf:"bytes,2,opt,name=value_json,json=valueJson,proto3" json:"value_json,omitempty"` // canonical JSON; "" is a tombstone of unset
 	Stamp         *Stamp                 `protobuf:"bytes,3,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Cut           bool                   `protobuf:"varint,4,opt,name=cut,proto3" json:"cut,omitempty"` // name or value was told longer: value_json is a text of its beginning
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -360,6 +383,13 @@ func (x *TraitFact) GetStamp() *Stamp {
 		return x.Stamp
 	}
 	return nil
+}
+
+func (x *TraitFact) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
 }
 
 type EngagementFacts struct {
@@ -681,15 +711,19 @@ type OrdersFacts struct {
 	Refunds             uint32                 `protobuf:"varint,3,opt,name=refunds,proto3" json:"refunds,omitempty"`                                                    // events
 	Units               *Sum                   `protobuf:"bytes,4,opt,name=units,proto3" json:"units,omitempty"`                                                         // fixed point
 	Net                 []*CurrencySum         `protobuf:"bytes,5,rep,name=net,proto3" json:"net,omitempty"`                                                             // by currency
-	Days                []*OrderDay            `protobuf:"bytes,6,rep,name=days,proto3" json:"days,omitempty"`                                                           // by day
+	Days                []*OrderDay            `protobuf:"bytes,6,rep,name=days,proto3" json:"days,omitempty"`                                                           // by day; the newest 4,096 / (1 + currencies)
 	Products            []*ProductFact         `protobuf:"bytes,7,rep,name=products,proto3" json:"products,omitempty"`                                                   // by product_id; <= 256
 	ProductsApproximate bool                   `protobuf:"varint,8,opt,name=products_approximate,json=productsApproximate,proto3" json:"products_approximate,omitempty"` // more than 256 were told; products is empty
 	// Derived from days, kept so that an evaluation reads no list.
 	PurchaseDays    uint32 `protobuf:"varint,9,opt,name=purchase_days,json=purchaseDays,proto3" json:"purchase_days,omitempty"`           // days with orders
 	Median2         uint32 `protobuf:"varint,10,opt,name=median2,proto3" json:"median2,omitempty"`                                        // twice the median gap of purchase days, in days; 0 below 2
 	PreviousMedian2 uint32 `protobuf:"varint,11,opt,name=previous_median2,json=previousMedian2,proto3" json:"previous_median2,omitempty"` // the same without the last purchase day
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Currencies that any event told, whether or not it stands, by code; the 8
+	// least. Sums of others are kept only where they are of the base currency.
+	Currencies    []string `protobuf:"bytes,12,rep,name=currencies,proto3" json:"currencies,omitempty"`
+	Approximate   bool     `protobuf:"varint,13,opt,name=approximate,proto3" json:"approximate,omitempty"` // a currency, a day, or a refund did not fit
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OrdersFacts) Reset() {
@@ -797,6 +831,20 @@ func (x *OrdersFacts) GetPreviousMedian2() uint32 {
 		return x.PreviousMedian2
 	}
 	return 0
+}
+
+func (x *OrdersFacts) GetCurrencies() []string {
+	if x != nil {
+		return x.Currencies
+	}
+	return nil
+}
+
+func (x *OrdersFacts) GetApproximate() bool {
+	if x != nil {
+		return x.Approximate
+	}
+	return false
 }
 
 // Sum is a sum kept in 128 bits, two's complement.
@@ -915,7 +963,7 @@ func (x *CurrencySum) GetAmounts() uint32 {
 }
 
 // OrderDay is what happened on one day of the deployment's zone. It is there
-// while it has orders or amounts.
+// once an order was placed or refunded on it, even if nothing of that stands.
 type OrderDay struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Day           int32                  `protobuf:"varint,1,opt,name=day,proto3" json:"day,omitempty"`                        // days since 1970-01-01
@@ -1257,7 +1305,8 @@ type OrderRow struct {
 	State         *Stamp                 `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"` // winner of order.placed and order.cancelled
 	Cancelled     bool                   `protobuf:"varint,10,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
 	Delivered     bool                   `protobuf:"varint,11,opt,name=delivered,proto3" json:"delivered,omitempty"`
-	Refunds       []*Refund              `protobuf:"bytes,12,rep,name=refunds,proto3" json:"refunds,omitempty"` // by stamp
+	Refunds       []*Refund              `protobuf:"bytes,12,rep,name=refunds,proto3" json:"refunds,omitempty"`                         // by stamp; the least that fit
+	RefundsEnd    *Stamp                 `protobuf:"bytes,13,opt,name=refunds_end,json=refundsEnd,proto3" json:"refunds_end,omitempty"` // the least that did not; from it on none is kept
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1372,6 +1421,13 @@ func (x *OrderRow) GetDelivered() bool {
 func (x *OrderRow) GetRefunds() []*Refund {
 	if x != nil {
 		return x.Refunds
+	}
+	return nil
+}
+
+func (x *OrderRow) GetRefundsEnd() *Stamp {
+	if x != nil {
+		return x.RefundsEnd
 	}
 	return nil
 }
@@ -1640,13 +1696,16 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\n" +
 	"claimed_at\x18\x06 \x01(\x03H\x00R\tclaimedAt\x88\x01\x01\x12+\n" +
 	"\x04type\x18\a \x01(\x0e2\x17.dossier.events.v1.TypeR\x04typeB\r\n" +
-	"\v_claimed_at\"\xed\x03\n" +
+	"\v_claimed_at\"\xe5\x04\n" +
 	"\x05Facts\x12\"\n" +
 	"\rfirst_seen_at\x18\x01 \x01(\x03R\vfirstSeenAt\x12 \n" +
 	"\flast_seen_at\x18\x02 \x01(\x03R\n" +
 	"lastSeenAt\x12\x14\n" +
 	"\x05flags\x18\x03 \x01(\rR\x05flags\x12B\n" +
-	"\videntifiers\x18\x04 \x03(\v2 .dossier.state.v1.IdentifierFactR\videntifiers\x123\n" +
+	"\videntifiers\x18\x04 \x03(\v2 .dossier.state.v1.IdentifierFactR\videntifiers\x12<\n" +
+	"\n" +
+	"strong_end\x18\v \x01(\v2\x1d.dossier.events.v1.IdentifierR\tstrongEnd\x128\n" +
+	"\bweak_end\x18\f \x01(\v2\x1d.dossier.events.v1.IdentifierR\aweakEnd\x123\n" +
 	"\x06traits\x18\x05 \x03(\v2\x1b.dossier.state.v1.TraitFactR\x06traits\x12-\n" +
 	"\x12traits_approximate\x18\t \x01(\bR\x11traitsApproximate\x12A\n" +
 	"\n" +
@@ -1659,12 +1718,13 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x0eIdentifierFact\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x12-\n" +
-	"\x05first\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x05first\"m\n" +
+	"\x05first\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x05first\"\x7f\n" +
 	"\tTraitFact\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
 	"value_json\x18\x02 \x01(\tR\tvalueJson\x12-\n" +
-	"\x05stamp\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x05stamp\"\xfd\x02\n" +
+	"\x05stamp\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x05stamp\x12\x10\n" +
+	"\x03cut\x18\x04 \x01(\bR\x03cut\"\xfd\x02\n" +
 	"\x0fEngagementFacts\x12\x1d\n" +
 	"\n" +
 	"page_views\x18\x01 \x01(\rR\tpageViews\x12\"\n" +
@@ -1686,7 +1746,7 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04bits\x18\x02 \x01(\x06R\x04bits\"=\n" +
 	"\tSlotChunk\x120\n" +
-	"\x05words\x18\x01 \x03(\v2\x1a.dossier.state.v1.SlotWordR\x05words\"\xc1\x03\n" +
+	"\x05words\x18\x01 \x03(\v2\x1a.dossier.state.v1.SlotWordR\x05words\"\x83\x04\n" +
 	"\vOrdersFacts\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x12\x1c\n" +
 	"\tcancelled\x18\x02 \x01(\rR\tcancelled\x12\x18\n" +
@@ -1699,7 +1759,11 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\rpurchase_days\x18\t \x01(\rR\fpurchaseDays\x12\x18\n" +
 	"\amedian2\x18\n" +
 	" \x01(\rR\amedian2\x12)\n" +
-	"\x10previous_median2\x18\v \x01(\rR\x0fpreviousMedian2\"+\n" +
+	"\x10previous_median2\x18\v \x01(\rR\x0fpreviousMedian2\x12\x1e\n" +
+	"\n" +
+	"currencies\x18\f \x03(\tR\n" +
+	"currencies\x12 \n" +
+	"\vapproximate\x18\r \x01(\bR\vapproximate\"+\n" +
 	"\x03Sum\x12\x12\n" +
 	"\x04high\x18\x01 \x01(\x03R\x04high\x12\x10\n" +
 	"\x03low\x18\x02 \x01(\x06R\x03low\"l\n" +
@@ -1737,7 +1801,7 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x0fquantity_micros\x18\x04 \x01(\x03R\x0equantityMicros\x12&\n" +
 	"\fprice_micros\x18\x05 \x01(\x03H\x00R\vpriceMicros\x88\x01\x01\x12\x1a\n" +
 	"\bcurrency\x18\x06 \x01(\tR\bcurrencyB\x0f\n" +
-	"\r_price_micros\"\xf4\x03\n" +
+	"\r_price_micros\"\xae\x04\n" +
 	"\bOrderRow\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12/\n" +
 	"\x06placed\x18\x02 \x01(\v2\x17.dossier.state.v1.StampR\x06placed\x12+\n" +
@@ -1751,7 +1815,9 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\tcancelled\x18\n" +
 	" \x01(\bR\tcancelled\x12\x1c\n" +
 	"\tdelivered\x18\v \x01(\bR\tdelivered\x122\n" +
-	"\arefunds\x18\f \x03(\v2\x18.dossier.state.v1.RefundR\arefundsB\x0f\n" +
+	"\arefunds\x18\f \x03(\v2\x18.dossier.state.v1.RefundR\arefunds\x128\n" +
+	"\vrefunds_end\x18\r \x01(\v2\x17.dossier.state.v1.StampR\n" +
+	"refundsEndB\x0f\n" +
 	"\r_total_micros\"\x87\x01\n" +
 	"\tOrderLine\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12'\n" +
@@ -1811,51 +1877,55 @@ var file_dossier_state_v1_facts_proto_goTypes = []any{
 	(*CustomFact)(nil),      // 20: dossier.state.v1.CustomFact
 	(v1.Role)(0),            // 21: dossier.log.v1.Role
 	(v11.Type)(0),           // 22: dossier.events.v1.Type
+	(*v11.Identifier)(nil),  // 23: dossier.events.v1.Identifier
 }
 var file_dossier_state_v1_facts_proto_depIdxs = []int32{
 	21, // 0: dossier.state.v1.Stamp.role:type_name -> dossier.log.v1.Role
 	22, // 1: dossier.state.v1.Stamp.type:type_name -> dossier.events.v1.Type
 	2,  // 2: dossier.state.v1.Facts.identifiers:type_name -> dossier.state.v1.IdentifierFact
-	3,  // 3: dossier.state.v1.Facts.traits:type_name -> dossier.state.v1.TraitFact
-	4,  // 4: dossier.state.v1.Facts.engagement:type_name -> dossier.state.v1.EngagementFacts
-	9,  // 5: dossier.state.v1.Facts.orders:type_name -> dossier.state.v1.OrdersFacts
-	19, // 6: dossier.state.v1.Facts.custom:type_name -> dossier.state.v1.CustomFacts
-	14, // 7: dossier.state.v1.Facts.cart:type_name -> dossier.state.v1.CartFacts
-	0,  // 8: dossier.state.v1.IdentifierFact.first:type_name -> dossier.state.v1.Stamp
-	0,  // 9: dossier.state.v1.TraitFact.stamp:type_name -> dossier.state.v1.Stamp
-	0,  // 10: dossier.state.v1.EngagementFacts.last_page:type_name -> dossier.state.v1.Stamp
-	5,  // 11: dossier.state.v1.EngagementFacts.days:type_name -> dossier.state.v1.DayCount
-	6,  // 12: dossier.state.v1.EngagementFacts.pages:type_name -> dossier.state.v1.KeyCount
-	7,  // 13: dossier.state.v1.EngagementFacts.words:type_name -> dossier.state.v1.SlotWord
-	7,  // 14: dossier.state.v1.SlotChunk.words:type_name -> dossier.state.v1.SlotWord
-	10, // 15: dossier.state.v1.OrdersFacts.units:type_name -> dossier.state.v1.Sum
-	11, // 16: dossier.state.v1.OrdersFacts.net:type_name -> dossier.state.v1.CurrencySum
-	12, // 17: dossier.state.v1.OrdersFacts.days:type_name -> dossier.state.v1.OrderDay
-	13, // 18: dossier.state.v1.OrdersFacts.products:type_name -> dossier.state.v1.ProductFact
-	10, // 19: dossier.state.v1.CurrencySum.sum:type_name -> dossier.state.v1.Sum
-	11, // 20: dossier.state.v1.OrderDay.net:type_name -> dossier.state.v1.CurrencySum
-	0,  // 21: dossier.state.v1.ProductFact.named:type_name -> dossier.state.v1.Stamp
-	10, // 22: dossier.state.v1.ProductFact.units:type_name -> dossier.state.v1.Sum
-	11, // 23: dossier.state.v1.ProductFact.revenue:type_name -> dossier.state.v1.CurrencySum
-	0,  // 24: dossier.state.v1.CartFacts.last_placed:type_name -> dossier.state.v1.Stamp
-	15, // 25: dossier.state.v1.CartFacts.entries:type_name -> dossier.state.v1.CartEntry
-	0,  // 26: dossier.state.v1.CartFacts.dropped:type_name -> dossier.state.v1.Stamp
-	0,  // 27: dossier.state.v1.CartEntry.stamp:type_name -> dossier.state.v1.Stamp
-	22, // 28: dossier.state.v1.CartEntry.type:type_name -> dossier.events.v1.Type
-	0,  // 29: dossier.state.v1.OrderRow.placed:type_name -> dossier.state.v1.Stamp
-	0,  // 30: dossier.state.v1.OrderRow.told:type_name -> dossier.state.v1.Stamp
-	10, // 31: dossier.state.v1.OrderRow.value:type_name -> dossier.state.v1.Sum
-	17, // 32: dossier.state.v1.OrderRow.lines:type_name -> dossier.state.v1.OrderLine
-	0,  // 33: dossier.state.v1.OrderRow.state:type_name -> dossier.state.v1.Stamp
-	18, // 34: dossier.state.v1.OrderRow.refunds:type_name -> dossier.state.v1.Refund
-	0,  // 35: dossier.state.v1.Refund.stamp:type_name -> dossier.state.v1.Stamp
-	17, // 36: dossier.state.v1.Refund.lines:type_name -> dossier.state.v1.OrderLine
-	20, // 37: dossier.state.v1.CustomFacts.events:type_name -> dossier.state.v1.CustomFact
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	23, // 3: dossier.state.v1.Facts.strong_end:type_name -> dossier.events.v1.Identifier
+	23, // 4: dossier.state.v1.Facts.weak_end:type_name -> dossier.events.v1.Identifier
+	3,  // 5: dossier.state.v1.Facts.traits:type_name -> dossier.state.v1.TraitFact
+	4,  // 6: dossier.state.v1.Facts.engagement:type_name -> dossier.state.v1.EngagementFacts
+	9,  // 7: dossier.state.v1.Facts.orders:type_name -> dossier.state.v1.OrdersFacts
+	19, // 8: dossier.state.v1.Facts.custom:type_name -> dossier.state.v1.CustomFacts
+	14, // 9: dossier.state.v1.Facts.cart:type_name -> dossier.state.v1.CartFacts
+	0,  // 10: dossier.state.v1.IdentifierFact.first:type_name -> dossier.state.v1.Stamp
+	0,  // 11: dossier.state.v1.TraitFact.stamp:type_name -> dossier.state.v1.Stamp
+	0,  // 12: dossier.state.v1.EngagementFacts.last_page:type_name -> dossier.state.v1.Stamp
+	5,  // 13: dossier.state.v1.EngagementFacts.days:type_name -> dossier.state.v1.DayCount
+	6,  // 14: dossier.state.v1.EngagementFacts.pages:type_name -> dossier.state.v1.KeyCount
+	7,  // 15: dossier.state.v1.EngagementFacts.words:type_name -> dossier.state.v1.SlotWord
+	7,  // 16: dossier.state.v1.SlotChunk.words:type_name -> dossier.state.v1.SlotWord
+	10, // 17: dossier.state.v1.OrdersFacts.units:type_name -> dossier.state.v1.Sum
+	11, // 18: dossier.state.v1.OrdersFacts.net:type_name -> dossier.state.v1.CurrencySum
+	12, // 19: dossier.state.v1.OrdersFacts.days:type_name -> dossier.state.v1.OrderDay
+	13, // 20: dossier.state.v1.OrdersFacts.products:type_name -> dossier.state.v1.ProductFact
+	10, // 21: dossier.state.v1.CurrencySum.sum:type_name -> dossier.state.v1.Sum
+	11, // 22: dossier.state.v1.OrderDay.net:type_name -> dossier.state.v1.CurrencySum
+	0,  // 23: dossier.state.v1.ProductFact.named:type_name -> dossier.state.v1.Stamp
+	10, // 24: dossier.state.v1.ProductFact.units:type_name -> dossier.state.v1.Sum
+	11, // 25: dossier.state.v1.ProductFact.revenue:type_name -> dossier.state.v1.CurrencySum
+	0,  // 26: dossier.state.v1.CartFacts.last_placed:type_name -> dossier.state.v1.Stamp
+	15, // 27: dossier.state.v1.CartFacts.entries:type_name -> dossier.state.v1.CartEntry
+	0,  // 28: dossier.state.v1.CartFacts.dropped:type_name -> dossier.state.v1.Stamp
+	0,  // 29: dossier.state.v1.CartEntry.stamp:type_name -> dossier.state.v1.Stamp
+	22, // 30: dossier.state.v1.CartEntry.type:type_name -> dossier.events.v1.Type
+	0,  // 31: dossier.state.v1.OrderRow.placed:type_name -> dossier.state.v1.Stamp
+	0,  // 32: dossier.state.v1.OrderRow.told:type_name -> dossier.state.v1.Stamp
+	10, // 33: dossier.state.v1.OrderRow.value:type_name -> dossier.state.v1.Sum
+	17, // 34: dossier.state.v1.OrderRow.lines:type_name -> dossier.state.v1.OrderLine
+	0,  // 35: dossier.state.v1.OrderRow.state:type_name -> dossier.state.v1.Stamp
+	18, // 36: dossier.state.v1.OrderRow.refunds:type_name -> dossier.state.v1.Refund
+	0,  // 37: dossier.state.v1.OrderRow.refunds_end:type_name -> dossier.state.v1.Stamp
+	0,  // 38: dossier.state.v1.Refund.stamp:type_name -> dossier.state.v1.Stamp
+	17, // 39: dossier.state.v1.Refund.lines:type_name -> dossier.state.v1.OrderLine
+	20, // 40: dossier.state.v1.CustomFacts.events:type_name -> dossier.state.v1.CustomFact
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_dossier_state_v1_facts_proto_init() }

@@ -1,0 +1,90 @@
+package profile
+
+// The limits of a customer's facts and rows, each with its unit. A store
+// writes a customer in one transaction of about 5 MB, so facts and rows have a
+// bound in bytes whatever is sent; a customer beyond it would stop his
+// partition for ever. What does not fit is left out such that the rest is a
+// function of the set of events still, and flagged: approximate, and out of the
+// digest. The events themselves stay whole in the log.
+const (
+	// MaxFactsBytes bounds the facts of one customer, encoded. The worst that
+	// ingest lets through comes to, in KiB:
+	//
+	//	traits       1,141  500 of 2 KiB and a stamp
+	//	identifiers    258  128 of each kind, and where they end
+	//	engagement     135  256 pages, the last one, 35 days, one chunk
+	//	orders         594  256 products, 4,096 sums of days
+	//	cart           209  256 steps
+	//	custom         137  256 names
+	MaxFactsBytes = 2_560 << 10
+	// MaxRowBytes bounds an entity row, encoded: the lines and the id of an
+	// order come from events of at most 32 KiB, of which a row's form makes
+	// three times as much at most, and its refunds have maxRefundBytes.
+	MaxRowBytes = 512 << 10
+)
+
+const (
+	// maxKeyBytes bounds the names and addresses by which a section counts.
+	// What is longer is cut there, and counts with what begins the same.
+	maxKeyBytes = 512
+	// maxURLBytes bounds the address of the last page, which is only shown.
+	maxURLBytes = 2_048
+	// maxProductNameBytes bounds what a product is called.
+	maxProductNameBytes = 128
+	// maxCurrencyBytes bounds a code: ingest takes codes that it does not know
+	// as they are. ISO 4217 has three letters.
+	maxCurrencyBytes = 12
+	// maxEventIDBytes bounds the event id of a stamp. Ingest takes 200
+	// characters, which is 800 bytes at worst.
+	maxEventIDBytes = 200
+
+	// maxTraits bounds the names kept of one customer, tombstones included. The
+	// least names stay, each exact.
+	maxTraits = 500
+	// maxTraitBytes bounds name and value of a trait together; of a longer
+	// value a text of its beginning is kept.
+	maxTraitBytes = 2_048
+
+	// maxIdentifiers and maxIdentifierBytes bound the identifiers of each kind:
+	// those that name somebody, and those that name nobody in particular. They
+	// are apart, so that no number of browsers hides an email. The least by
+	// (type, value) stay.
+	maxIdentifiers     = 1_000
+	maxIdentifierBytes = 128 << 10
+	// identifierOverhead is what an identifier takes beside type and value at
+	// most: tags, a time, a source of 40 bytes.
+	identifierOverhead = 64
+
+	// maxKeys bounds the distinct keys counted exactly: pages, products, custom
+	// names.
+	maxKeys = 256
+	// maxCartEntries bounds the steps of a cart. The newest stay.
+	maxCartEntries = 256
+
+	// maxCurrencies bounds the currencies of a customer's orders beside the
+	// deployment's own, which is always kept. The least codes stay.
+	maxCurrencies = 8
+	// maxDaySums bounds days × currencies: of a customer who pays in one
+	// currency, 4,096 days on which he ordered, 11 years without a day's rest.
+	// The newest days stay.
+	maxDaySums = 4_096
+	// maxRefunds and maxRefundBytes bound the refunds of one order. The
+	// earliest stay.
+	maxRefunds     = 100
+	maxRefundBytes = 256 << 10
+
+	// maxRowIDBytes bounds the id of a row; longer order ids are rows under
+	// their SHA-256.
+	maxRowIDBytes = 255
+)
+
+// budget is room in a list, taken from its beginning.
+type budget struct{ count, bytes int }
+
+// take reports whether one more element fits. Once one did not, none behind it
+// does, be it smaller: only so is what fits a function of the set.
+func (b *budget) take(bytes int) bool {
+	b.count--
+	b.bytes -= bytes
+	return b.count >= 0 && b.bytes >= 0
+}
