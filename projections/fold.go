@@ -213,8 +213,26 @@ func (r *round) add(i int, h *logv1.Header) {
 	r.touched = append(r.touched, touched{id: id, events: []int{i}})
 }
 
+// errCommitFirst: the next customer's head is so large that what is uncommitted
+// must be committed before he is changed. Nothing was done; step again after it.
+var errCommitFirst = errors.New("commit first")
+
+// bigHeadBytes is the size of a head that wants a commit nearly of its own. A
+// head and a row take at most profile.MaxFactsBytes, MaxRowBytes and history.
+const bigHeadBytes = 512 << 10
+
+// room returns errCommitFirst where a customer must not join the commit that
+// is gathering.
+func (f *fold) room(c *customer) error {
+	if !c.dirty && c.encoded >= bigHeadBytes && f.bytes > 0 {
+		return errCommitFirst
+	}
+	return nil
+}
+
 // step does the next unit of the message. It reports whether there is more. An
-// error is one of the store or the log, and leaves the fold unusable.
+// error other than errCommitFirst is one of the store or the log, and leaves
+// the fold unusable.
 func (f *fold) step(ctx context.Context) (more bool, err error) {
 	p := f.m.place
 	if p.Step == stepSweep || int(p.Round) >= len(f.m.rounds) {
@@ -262,6 +280,9 @@ func (f *fold) stepTouched(r *round) error {
 		p.Index++
 		return nil
 	}
+	if err := f.room(c); err != nil {
+		return err
+	}
 	f.evaluateTimer(c)
 	return nil
 }
@@ -279,6 +300,9 @@ func (f *fold) stepDue() error {
 	if c == nil {
 		f.next()
 		return nil
+	}
+	if err := f.room(c); err != nil {
+		return err // the timer was taken from the queue; the commit begins it anew
 	}
 	f.evaluateTimer(c)
 	return nil
@@ -329,10 +353,16 @@ func (f *fold) stepEvaluate(r *round) error {
 		return nil
 	}
 	t := r.touched[p.Index]
-	p.Index++
 	c, err := f.customer(t.id)
-	if err != nil || c.unknown() || f.due(c) {
+	if err == nil {
+		err = f.room(c)
+	}
+	if err != nil {
 		return err
+	}
+	p.Index++
+	if c.unknown() || f.due(c) {
+		return nil
 	}
 	f.evaluate(c, f.cp.LogTime, f.eventCause(t))
 	return nil
@@ -383,6 +413,9 @@ func (f *fold) stepSweep() (more bool, err error) {
 		f.cp.Sweep = nil
 		f.end()
 		return false, nil
+	}
+	if err := f.room(c); err != nil {
+		return true, err
 	}
 	sweep.Cursor = append([]byte(nil), c.id[:]...)
 	p.Index++
@@ -439,6 +472,9 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 		return false, nil
 	}
 	c, err := f.customer(id)
+	if err == nil {
+		err = f.room(c)
+	}
 	if err != nil {
 		return false, err
 	}

@@ -378,10 +378,10 @@ func (p *Partition) read(ctx context.Context, from uint64, out chan<- read) {
 
 // worker folds messages as they come and decides when to commit.
 type worker struct {
-	p         *Partition
-	f         *fold
-	uncommitd bool
-	since     time.Time // of the first uncommitted message
+	p           *Partition
+	f           *fold
+	uncommitted bool
+	since       time.Time // of the first uncommitted message
 }
 
 func (w *worker) run(ctx context.Context, messages <-chan read) error {
@@ -419,7 +419,7 @@ func (w *worker) next(ctx context.Context, messages <-chan read) (read, bool) {
 	default:
 	}
 	var idle <-chan time.Time
-	if w.uncommitd {
+	if w.uncommitted {
 		t := time.NewTimer(commitIdle)
 		defer t.Stop()
 		idle = t.C
@@ -436,22 +436,23 @@ func (w *worker) next(ctx context.Context, messages <-chan read) (read, bool) {
 
 // fold folds one message, committing inside it where it grows too large.
 func (w *worker) fold(ctx context.Context, m *message) error {
-	if !w.uncommitd {
-		w.uncommitd, w.since = true, time.Now()
+	if !w.uncommitted {
+		w.uncommitted, w.since = true, time.Now()
 	}
 	if err := w.f.begin(m); err != nil {
 		return err
 	}
 	for {
 		more, err := w.f.step(ctx)
-		if err != nil {
+		first := errors.Is(err, errCommitFirst)
+		if err != nil && !first {
 			return err
 		}
-		if w.f.bytes >= commitBytes || w.f.keys >= commitKeys {
+		if first || w.f.bytes >= commitBytes || w.f.keys >= commitKeys {
 			if err := w.commit(); err != nil {
 				return err
 			}
-			w.uncommitd, w.since = true, time.Now()
+			w.uncommitted, w.since = true, time.Now()
 		}
 		if !more {
 			return nil
@@ -460,13 +461,13 @@ func (w *worker) fold(ctx context.Context, m *message) error {
 }
 
 func (w *worker) commit() error {
-	if !w.uncommitd {
+	if !w.uncommitted {
 		return nil
 	}
 	if err := w.f.flush(w.p.store); err != nil {
 		return err
 	}
-	w.uncommitd = false
+	w.uncommitted = false
 	w.p.publish(w.f)
 	return nil
 }

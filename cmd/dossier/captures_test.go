@@ -91,6 +91,11 @@ func TestCaptures(t *testing.T) {
 	if u1.CustomerId == x1.CustomerId {
 		t.Error("u1 and x1 were joined")
 	}
+	for _, id := range u1.Identifiers {
+		if id.Value == "x1" {
+			t.Error("the identifier x1, which names another customer, stands with u1")
+		}
+	}
 	if byMail := p.profile("email:A@B.C", ""); byMail.CustomerId != u1.CustomerId {
 		t.Error("u1 is not found by e-mail")
 	}

@@ -23,7 +23,11 @@ func foldIdentifiers(f *statev1.Facts, a *application) error {
 	}
 	// Without the event id, which may be longer than the identifier.
 	first := &statev1.Stamp{OccurredAt: a.stamp.OccurredAt, Source: a.stamp.Source}
-	for _, id := range a.Body.GetIdentifiers() {
+	hashed := a.Header.GetIdentifiers() // in the order of the body's
+	for n, id := range a.Body.GetIdentifiers() {
+		if n < len(hashed) && hashed[n].GetOther() {
+			continue // it names another customer
+		}
 		told := &statev1.IdentifierFact{Type: id.GetType(), Value: id.GetValue(), First: first}
 		end := identifiersEnd(f, isStrong(told))
 		if *end != nil && compareIdentifiers(told, *end) >= 0 {
