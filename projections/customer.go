@@ -24,6 +24,8 @@ type customer struct {
 	dirty bool
 	// encoded is how many bytes the head took when it was last read or written.
 	encoded int
+	// held is what the cache counts him as.
+	held int
 	// storedTimer is the due instant of his timer key in the last commit; 0:
 	// none.
 	storedTimer int64
@@ -161,5 +163,9 @@ func (c *customer) write(b *store.Batch) error {
 func (c *customer) committed() {
 	c.fresh, c.dirty = false, false
 	c.storedTimer = c.head.Timer
-	c.rows, c.pages, c.dirtyPages, c.refusals = nil, nil, nil, nil
+	c.rows, c.refusals = nil, nil
+	c.o.weigh(c)
 }
+
+// dropPages forgets the pages that were read; the store has them.
+func (c *customer) dropPages() { c.pages, c.dirtyPages, c.leads, c.leadsRead = nil, nil, nil, false }

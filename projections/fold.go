@@ -55,9 +55,10 @@ type foldOptions struct {
 type fold struct {
 	foldOptions
 	overlay
-	env profile.Env
-	cp  *statev1.Checkpoint
-	m   *message // being folded; nil between messages
+	env     profile.Env
+	cp      *statev1.Checkpoint
+	m       *message // being folded; nil between messages
+	fetched fetchedRecords
 }
 
 // newFold goes on from the checkpoint in the view; an empty store begins at
@@ -101,6 +102,7 @@ const (
 	stepTouched         // due timers of the customers that the round touches
 	stepDue             // other due timers
 	stepApply           // the events, or the notice
+	stepRefold          // touched customers whose history changed under their facts
 	stepEvaluate        // each touched customer once
 	stepLeave           // next round
 	stepSweep           // after all rounds: the running sweep's share
@@ -250,6 +252,8 @@ func (f *fold) step(ctx context.Context) (more bool, err error) {
 		err = f.stepDue()
 	case stepApply:
 		err = f.stepApply(ctx, r)
+	case stepRefold:
+		err = f.stepRefold(ctx, r)
 	case stepEvaluate:
 		err = f.stepEvaluate(r)
 	case stepLeave:
@@ -343,6 +347,30 @@ func setBit(bits []byte, i int) []byte {
 }
 
 func hasBit(bits []byte, i int) bool { return i/8 < len(bits) && bits[i/8]&(1<<(i%8)) != 0 }
+
+// stepRefold folds one touched customer again if a replaced copy asked for it:
+// once, however many of his copies the message replaced.
+func (f *fold) stepRefold(ctx context.Context, r *round) error {
+	p := f.m.place
+	if int(p.Index) == len(r.touched) {
+		f.next()
+		return nil
+	}
+	c, err := f.customer(r.touched[p.Index].id)
+	if err != nil {
+		return err
+	}
+	if c.head.Stale {
+		if f.bytes > maxRefoldBytes {
+			return errCommitFirst
+		}
+		if err := f.refold(ctx, c); err != nil {
+			return err
+		}
+	}
+	p.Index++
+	return nil
+}
 
 // stepEvaluate evaluates one touched customer, unless due instants of his are
 // pending: then his timer does it.
@@ -483,7 +511,7 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 		return false, err
 	}
 	if old != nil {
-		return false, f.refuse(ctx, c, old, i, e)
+		return f.refuse(ctx, c, old, i, e)
 	}
 	body, err := readBody(e)
 	if err != nil {
@@ -496,8 +524,8 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 	c.touch()
 	c.o.grow(len(e.Body), 0)
 	c.head.Kind = h.CustomerKind
-	entry := f.entry(i, h, body)
-	if body != nil {
+	entry := f.entry(i, e, body)
+	if body != nil && !c.head.Stale { // else the refold applies it
 		if err := profile.Apply(c.head.Facts, profile.Event{Header: h, RecordedAt: entry.RecordedAt, Body: body}, c, f.env); err != nil {
 			return false, fmt.Errorf("apply message %d event %d: %w", f.m.seq, i, err)
 		}
@@ -527,12 +555,13 @@ func readBody(e *logv1.LoggedEvent) (*eventsv1.Event, error) {
 }
 
 // entry is the history entry of event i.
-func (f *fold) entry(i int, h *logv1.Header, body *eventsv1.Event) *statev1.Entry {
+func (f *fold) entry(i int, e *logv1.LoggedEvent, body *eventsv1.Event) *statev1.Entry {
+	h := e.Header
 	entry := &statev1.Entry{
 		Type: h.Type, OccurredAt: h.OccurredAt, RecordedAt: f.recordedAt(h),
 		EventId: h.EventId, Source: h.Source, Role: h.Role, ClaimedAt: h.ClaimedAt,
 		Seq: f.m.seq, Index: uint32(i), At: f.m.record.At + h.AtDelta, Trail: h.Trail,
-		MintedId: h.MintedId, Tombstone: body == nil,
+		MintedId: h.MintedId, Tombstone: body == nil, BodyBytes: uint32(len(e.Body)),
 	}
 	if body != nil {
 		if h.Type == eventsv1.Type_TYPE_CUSTOM {

@@ -72,6 +72,7 @@ func (c *customer) putPage(old string, page *statev1.Page) {
 	}
 	if c.dirtyPages == nil {
 		c.dirtyPages = map[string]bool{}
+		c.o.paged = append(c.o.paged, c)
 	}
 	lead := ""
 	if len(page.Entries) > 0 {
@@ -131,6 +132,7 @@ func (c *customer) coveringPage(s *statev1.Stamp) (lead string, page *statev1.Pa
 
 // readLeads reads the leads of all pages, once while the customer is cached.
 func (c *customer) readLeads() error {
+	c.o.paged = append(c.o.paged, c) // for what is read now to be let go
 	if c.leadsRead {
 		return nil
 	}
@@ -197,7 +199,13 @@ func (c *customer) find(h *logv1.Header) (*found, error) {
 			return nil, err
 		}
 		if at != nil {
-			return c.findAt(at, h)
+			s, err := parseOrderKey(at)
+			if err != nil {
+				return nil, fmt.Errorf("refusal key of customer %s: %w", c.id, err)
+			}
+			if f, err := c.findInPage(s, h); err != nil || f != nil {
+				return f, err
+			}
 		}
 	}
 	if c.head.Spilled == nil || h.ClaimedAt == nil {
@@ -205,19 +213,6 @@ func (c *customer) find(h *logv1.Header) (*found, error) {
 	}
 	s := &statev1.Stamp{OccurredAt: *h.ClaimedAt, EventId: h.EventId, Source: h.Source, Role: h.Role, Type: h.Type, ClaimedAt: h.ClaimedAt}
 	return c.findInPage(s, h)
-}
-
-// findAt looks where a refusal key points.
-func (c *customer) findAt(at []byte, h *logv1.Header) (*found, error) {
-	s, err := parseOrderKey(at)
-	if err != nil {
-		return nil, fmt.Errorf("refusal key of customer %s: %w", c.id, err)
-	}
-	f, err := c.findInPage(s, h)
-	if err == nil && f == nil {
-		err = fmt.Errorf("refusal key of customer %s names no entry", c.id)
-	}
-	return f, err
 }
 
 func (c *customer) findInPage(s *statev1.Stamp, h *logv1.Header) (*found, error) {

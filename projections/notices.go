@@ -50,7 +50,7 @@ func (p *Partition) runNotices(ctx context.Context) error {
 // folded; or it waits for a change.
 func (p *Partition) notice(ctx context.Context, lastTick *time.Time) error {
 	s, changed := p.watch()
-	if s.err != nil {
+	if errors.Is(s.err, events.ErrCorrupt) {
 		return s.err
 	}
 	rule, newRules := p.o.Rules.after(s.ruleSeq)
@@ -93,6 +93,9 @@ func (p *Partition) untilTick(s state, lastTick time.Time) (wait time.Duration, 
 		return 0, false
 	}
 	at := events.FromMicros(s.logTime).Add(idleTick)
+	if held := lastTick.Add(p.o.Tick); at.Before(held) {
+		at = held // the log's clock may be behind ours
+	}
 	if s.earliest != 0 {
 		due := events.FromMicros(s.earliest)
 		if held := lastTick.Add(p.o.Tick); due.Before(held) {

@@ -25,6 +25,7 @@ type overlay struct {
 	youngBytes int
 
 	dirty   []*customer // with uncommitted changes
+	paged   []*customer // with pages read since the last commit
 	changes []pendingChange
 	parked  []*statev1.Parked
 	timers  timers
@@ -39,10 +40,10 @@ type pendingChange struct {
 }
 
 // A decoded customer takes about this many times the bytes of his head, and
-// this much more.
+// this much more: measured by TestCacheIsBounded.
 const (
-	decodedFactor = 4
-	decodedBytes  = 512
+	decodedFactor = 16
+	decodedBytes  = 1024
 )
 
 // customer returns a customer as the fold sees him now, a new one if there is
@@ -53,7 +54,7 @@ func (o *overlay) customer(id events.CustomerID) (*customer, error) {
 	}
 	if c := o.old[id]; c != nil {
 		delete(o.old, id)
-		o.keep(c, 2*decodedBytes)
+		o.keep(c)
 		return c, nil
 	}
 	value, err := o.view.Get(headKey(id))
@@ -71,16 +72,25 @@ func (o *overlay) customer(id events.CustomerID) (*customer, error) {
 		c.head.Journal = &statev1.Journal{}
 	}
 	c.storedTimer = c.head.Timer
-	o.keep(c, decodedBytes+decodedFactor*len(value))
+	c.held = decodedBytes + decodedFactor*c.encoded
+	o.keep(c)
 	return c, nil
 }
 
-func (o *overlay) keep(c *customer, bytes int) {
+// keep puts a customer into the young generation.
+func (o *overlay) keep(c *customer) {
 	if o.young == nil {
 		o.young = map[events.CustomerID]*customer{}
 	}
 	o.young[c.id] = c
-	o.youngBytes += bytes
+	o.youngBytes += c.held
+}
+
+// weigh counts a customer of the young generation anew: his head has grown.
+func (o *overlay) weigh(c *customer) {
+	held := decodedBytes + decodedFactor*c.encoded
+	o.youngBytes += held - c.held
+	c.held = held
 }
 
 // grow adds to the estimate of the next commit.
@@ -155,7 +165,10 @@ func (o *overlay) committed() {
 	for _, c := range o.dirty {
 		c.committed()
 	}
-	o.dirty, o.changes, o.parked, o.sweep = nil, nil, nil, sweepQueue{}
+	for _, c := range o.paged {
+		c.dropPages()
+	}
+	o.dirty, o.paged, o.changes, o.parked, o.sweep = nil, nil, nil, nil, sweepQueue{}
 	o.bytes, o.keys = 0, 0
 	if o.youngBytes > o.cacheBytes/2 {
 		o.old, o.young, o.youngBytes = o.young, nil, 0

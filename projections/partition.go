@@ -53,7 +53,6 @@ const (
 type Partition struct {
 	o      Options
 	stream events.Stream
-	target uint64 // the log's end when the partition was opened
 
 	// mu guards store: views hold it for reading while they are open, the
 	// worker holds it for writing while it opens or closes the store.
@@ -61,6 +60,7 @@ type Partition struct {
 	store store.Store
 
 	stateMu  sync.Mutex
+	target   uint64 // what must be folded for the partition to be ready
 	state    state
 	snapshot *snapshot     // of the last commit; nil while the store is closed
 	changed  chan struct{} // closed and replaced when state changes
@@ -136,6 +136,11 @@ func (p *Partition) openStore(ctx context.Context) error {
 			return err
 		}
 		p.o.Logger.Warn("store set aside, folding from the beginning", "error", err)
+		// What was there may have been answered from already: until it is there
+		// again the partition is not ready.
+		p.stateMu.Lock()
+		p.target = max(p.target, p.state.applied)
+		p.stateMu.Unlock()
 		if err := p.o.SetAside(err); err != nil {
 			return err
 		}
@@ -258,17 +263,24 @@ func (p *Partition) Run(ctx context.Context) error {
 }
 
 func (p *Partition) runFold(ctx context.Context) error {
-	for delay := 100 * time.Millisecond; ; delay = min(2*delay, 10*time.Second) {
+	delay, stuck := firstDelay, uint64(0)
+	for {
 		err := p.foldFromCheckpoint(ctx)
 		p.closeStore()
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return nil
-		case errors.Is(err, events.ErrCorrupt):
-			p.o.Logger.Error("partition stopped: the log is corrupt", "error", err)
-			s, _ := p.watch()
+		}
+		s, _ := p.watch()
+		if s.applied != stuck { // it had got further
+			delay, stuck = firstDelay, s.applied
+		} else {
+			s.err = err // and says so as long as it stands there
+			p.setState(s)
+		}
+		if errors.Is(err, events.ErrCorrupt) {
 			s.err = err
 			p.setState(s)
+			p.o.Logger.Error("partition stopped: the log is corrupt", "error", err)
 			return fmt.Errorf("partition %d: %w", p.o.ID, err)
 		}
 		p.o.Logger.Warn("fold interrupted, going on from the last commit", "error", err, "after", delay)
@@ -277,27 +289,40 @@ func (p *Partition) runFold(ctx context.Context) error {
 			return nil
 		case <-time.After(delay):
 		}
+		delay = min(2*delay, lastDelay)
 		if err := p.openStore(ctx); err != nil {
 			p.o.Logger.Warn("open store", "error", err)
+			s, _ := p.watch()
+			s.err = err
+			p.setState(s)
 		}
 	}
 }
 
+// Pauses before a fold that was interrupted goes on.
+const (
+	firstDelay = 100 * time.Millisecond
+	lastDelay  = 10 * time.Second
+)
+
+// closeStore waits for the views under way. Views opened meanwhile find no
+// store, and do not wait.
 func (p *Partition) closeStore() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.store == nil {
-		return
-	}
+	s := p.store
+	p.store = nil
 	p.stateMu.Lock()
 	last := p.snapshot
 	p.snapshot = nil
 	p.stateMu.Unlock()
 	last.release()
-	if err := p.store.Close(); err != nil && !errors.Is(err, store.ErrClosed) {
+	p.mu.Unlock()
+	if s == nil {
+		return
+	}
+	if err := s.Close(); err != nil && !errors.Is(err, store.ErrClosed) {
 		p.o.Logger.Warn("close store", "error", err)
 	}
-	p.store = nil
 }
 
 // foldFromCheckpoint folds from where the store stands until an error or the
@@ -306,10 +331,12 @@ func (p *Partition) foldFromCheckpoint(ctx context.Context) error {
 	if p.store == nil { // written by this goroutine only
 		return store.ErrClosed
 	}
+	view := p.store.View()
 	f, err := newFold(foldOptions{
 		Partition: p.o.ID, Evaluate: p.o.Evaluate, CacheBytes: p.o.CacheBytes, Fetch: p.fetch,
-	}, p.store.View())
+	}, view)
 	if err != nil {
+		view.Close()
 		return err
 	}
 	defer func() { f.view.Close() }()
@@ -492,8 +519,8 @@ func (p *Partition) wait(ctx context.Context, done func(state) bool) error {
 		if done(s) {
 			return nil
 		}
-		if s.err != nil {
-			return s.err
+		if errors.Is(s.err, events.ErrCorrupt) {
+			return s.err // it will not get there
 		}
 		select {
 		case <-changed:
@@ -505,20 +532,21 @@ func (p *Partition) wait(ctx context.Context, done func(state) bool) error {
 
 // Status is how far a partition is.
 type Status struct {
-	ID           int
-	Applied      uint64    // last sequence folded
-	Last         uint64    // last sequence in the log
-	LagSeconds   float64   // age of the oldest message not folded
-	Settled      time.Time // settled time
-	Parked       uint64
-	Customers    uint64
-	TargetAtOpen uint64 // last sequence when the partition was opened
-	Err          error  // why the partition stands still; nil: it does not
+	ID         int
+	Applied    uint64    // last sequence folded
+	Last       uint64    // last sequence in the log
+	LagSeconds float64   // age of the oldest message not folded
+	Settled    time.Time // settled time
+	Parked     uint64
+	Customers  uint64
+	Target     uint64 // what must be folded for it to be ready
+	Err        error  // why the partition stands still; nil: it does not
 }
 
 // Ready reports whether the partition has folded all that the log held when
-// the partition was opened.
-func (s Status) Ready() bool { return s.Err == nil && s.Applied >= s.TargetAtOpen }
+// the partition was opened, and all that it had folded before it lost its
+// store.
+func (s Status) Ready() bool { return s.Err == nil && s.Applied >= s.Target }
 
 // Status tells how far the partition is; it asks the log for its end.
 func (p *Partition) Status(ctx context.Context) (Status, error) {
@@ -527,9 +555,12 @@ func (p *Partition) Status(ctx context.Context) (Status, error) {
 		return Status{}, fmt.Errorf("status of partition %d: %w", p.o.ID, err)
 	}
 	s, _ := p.watch()
+	p.stateMu.Lock()
+	target := p.target
+	p.stateMu.Unlock()
 	status := Status{
 		ID: p.o.ID, Applied: s.applied, Last: max(info.Last, s.applied), Settled: events.FromMicros(s.settled),
-		Parked: s.parked, Customers: s.count, TargetAtOpen: p.target, Err: s.err,
+		Parked: s.parked, Customers: s.count, Target: target, Err: s.err,
 	}
 	if status.Applied < status.Last {
 		if m, err := p.o.Log.Get(ctx, p.stream, status.Applied+1); err == nil {

@@ -373,6 +373,32 @@ func TestCorruptLogStops(t *testing.T) {
 	})
 }
 
+// A partition that gets no further says so, and goes on by itself when it can.
+func TestStuckPartitionSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, events.ClockWall)
+		broken := true
+		l.store.Fault = func(int) (bool, error) {
+			if broken {
+				return false, errors.New("disk says no")
+			}
+			return true, nil
+		}
+		l.start()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if s := l.status(); s.Err == nil || s.Ready() {
+			t.Errorf("after an hour of failing commits: %+v, want an error and not ready", s)
+		}
+		broken = false
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s := l.status(); s.Err != nil || !s.Ready() || s.Applied != s.Last {
+			t.Errorf("when commits work again: %+v", s)
+		}
+	})
+}
+
 // A commit that fails is made again from the last one; views are unavailable
 // meanwhile and nothing counts twice.
 func TestFailedCommitIsRepeated(t *testing.T) {

@@ -2,10 +2,11 @@ package projections
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dossier360/dossier/projections/profile"
 	"github.com/dossier360/dossier/projections/store"
@@ -13,48 +14,58 @@ import (
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
-// maxRefoldEntries bounds a customer that is folded again inline.
-const maxRefoldEntries = 1_000
+// Bounds of a customer who is folded again inline: his events, and the bytes
+// of their bodies, which bound what one commit then holds.
+const (
+	maxRefoldEntries = 1_000
+	maxRefoldBytes   = 512 << 10
+)
 
-var errTooLongToRefold = fmt.Errorf("a copy with other content is the one that stands, but the customer has more than %d events to fold again", maxRefoldEntries)
+var errTooLongToRefold = fmt.Errorf("a copy with other content is the one that stands, but the customer has more than %d events or %d KiB to fold again",
+	maxRefoldEntries, maxRefoldBytes>>10)
 
 // refuse handles a repeat of an event that is in the history: nearly always
 // nothing is to do. Of two copies with other content the least (recorded_at,
 // content hash) stands, so that the facts do not depend on which came first;
-// if that is the new copy, the customer is folded again from his history.
-func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *logv1.LoggedEvent) error {
+// if that is the new copy, it takes the other's place in the history, and the
+// customer is folded again once the message's events are through. It reports
+// whether the new copy stands.
+func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *logv1.LoggedEvent) (stands bool, err error) {
 	h := e.Header
 	recordedAt := f.recordedAt(h)
 	if recordedAt > old.entry.RecordedAt {
-		return nil
+		return false, nil
 	}
-	record, logged, err := f.fetch(ctx, old.entry)
+	_, logged, err := f.fetch(ctx, old.entry)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if bytes.Equal(logged.Body, e.Body) && logged.Header.OccurredAt == h.OccurredAt {
-		return nil
+		return false, nil
 	}
-	if recordedAt == record.RecordedAt+int64(logged.Header.RecordedDelta) && bytes.Compare(contentHash(e), contentHash(logged)) >= 0 {
-		return nil
+	if recordedAt == old.entry.RecordedAt && bytes.Compare(contentHash(e), contentHash(logged)) >= 0 {
+		return false, nil
 	}
 	body, err := readBody(e)
 	if err != nil {
 		f.park(c, i, h, err)
-		return nil
+		return false, nil
 	}
-	if long, err := c.longerThan(maxRefoldEntries); err != nil || long {
-		if err == nil {
-			f.park(c, i, h, errTooLongToRefold)
-		}
-		return err
+	switch short, err := c.refoldable(); {
+	case err != nil:
+		return false, err
+	case !short:
+		f.park(c, i, h, errTooLongToRefold)
+		return false, nil
 	}
 	c.touch()
+	c.head.Stale = true
 	c.remove(old)
-	if err := c.record(f.entry(i, h, body), h); err != nil {
-		return err
-	}
-	return f.refold(ctx, c)
+	entry := f.entry(i, e, body)
+	// The other copy may have left a refusal key that points to its place, and
+	// a third one may look there.
+	c.putRefusal(h, stampOf(entry))
+	return true, c.insert(entry)
 }
 
 // contentHash tells copies of one event apart.
@@ -65,40 +76,54 @@ func contentHash(e *logv1.LoggedEvent) []byte {
 	return sum.Sum(nil)
 }
 
-var errLong = errors.New("long")
-
-func (c *customer) longerThan(n int) (bool, error) {
-	err := c.everyEntry(func(*statev1.Entry) error {
-		if n--; n < 0 {
-			return errLong
-		}
+// refoldable reports whether a customer is short enough to be folded again
+// inline.
+func (c *customer) refoldable() (bool, error) {
+	n, size := 0, 0
+	err := c.everyEntry(func(e *statev1.Entry) error {
+		n++
+		size += int(e.BodyBytes)
 		return nil
 	})
-	if errors.Is(err, errLong) {
-		return true, nil
-	}
-	return false, err
+	return n <= maxRefoldEntries && size <= maxRefoldBytes, err
 }
 
 // refold makes a customer's facts anew from his history and this partition's
-// own log.
+// own log. In the order of the log, so that every record is read once: the
+// facts do not depend on it.
 func (f *fold) refold(ctx context.Context, c *customer) error {
 	if err := c.dropRows(); err != nil {
 		return err
 	}
-	c.head.Facts = &statev1.Facts{}
-	return c.everyEntry(func(entry *statev1.Entry) error {
+	var entries []*statev1.Entry
+	err := c.everyEntry(func(e *statev1.Entry) error { entries = append(entries, e); return nil })
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(entries, func(a, b *statev1.Entry) int {
+		return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Index, b.Index))
+	})
+	c.touch()
+	c.head.Facts, c.head.Stale = &statev1.Facts{}, false
+	for _, entry := range entries {
 		record, logged, err := f.fetch(ctx, entry)
 		if err != nil {
 			return err
 		}
 		body, err := readBody(logged)
-		if err != nil || body == nil {
+		if err != nil {
 			return err
 		}
+		if body == nil {
+			continue
+		}
 		ev := profile.Event{Header: logged.Header, RecordedAt: record.RecordedAt + int64(logged.Header.RecordedDelta), Body: body}
-		return profile.Apply(c.head.Facts, ev, c, f.env)
-	})
+		if err := profile.Apply(c.head.Facts, ev, c, f.env); err != nil {
+			return err
+		}
+		c.o.grow(len(logged.Body), 0)
+	}
+	return nil
 }
 
 // fetch reads the event of an entry again.
@@ -106,7 +131,7 @@ func (f *fold) fetch(ctx context.Context, entry *statev1.Entry) (*logv1.Record, 
 	record := f.m.record
 	if entry.Seq != f.m.seq {
 		var err error
-		if record, err = f.Fetch(ctx, entry.Seq); err != nil {
+		if record, err = f.fetched.get(ctx, entry.Seq, f.Fetch); err != nil {
 			return nil, nil, fmt.Errorf("fetch message %d of partition %d: %w", entry.Seq, f.Partition, err)
 		}
 	}
@@ -114,6 +139,37 @@ func (f *fold) fetch(ctx context.Context, entry *statev1.Entry) (*logv1.Record, 
 		return nil, nil, fmt.Errorf("message %d of partition %d has %d events, wanted number %d", entry.Seq, f.Partition, len(record.Events), entry.Index)
 	}
 	return record, record.Events[entry.Index], nil
+}
+
+// maxFetched bounds the records kept decoded: a record appended twice, or a
+// refold, asks for one again and again.
+const maxFetched = 8
+
+// fetchedRecords are the records read again last, the newest first.
+type fetchedRecords []fetchedRecord
+
+type fetchedRecord struct {
+	seq    uint64
+	record *logv1.Record
+}
+
+func (r *fetchedRecords) get(ctx context.Context, seq uint64, fetch func(context.Context, uint64) (*logv1.Record, error)) (*logv1.Record, error) {
+	for i, known := range *r {
+		if known.seq == seq {
+			copy((*r)[1:i+1], (*r)[:i])
+			(*r)[0] = known
+			return known.record, nil
+		}
+	}
+	record, err := fetch(ctx, seq)
+	if err != nil {
+		return nil, err
+	}
+	*r = slices.Insert(*r, 0, fetchedRecord{seq, record})
+	if len(*r) > maxFetched {
+		*r = (*r)[:maxFetched]
+	}
+	return record, nil
 }
 
 // dropRows deletes every entity row of the customer.
@@ -130,6 +186,7 @@ func (c *customer) dropRows() error {
 	c.rows = map[string][]byte{}
 	for _, id := range ids {
 		c.rows[id] = nil
+		c.o.grow(len(id)+32, 1)
 	}
 	return nil
 }

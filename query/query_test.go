@@ -158,7 +158,7 @@ func (s *shelf) WaitApplied(ctx context.Context, seq uint64) error {
 
 func (s *shelf) Status(context.Context) (projections.Status, error) {
 	return projections.Status{
-		ID: s.id, Applied: (&leaf{s}).Applied(), Last: s.last, LagSeconds: 1.5, Parked: 2, TargetAtOpen: s.target,
+		ID: s.id, Applied: (&leaf{s}).Applied(), Last: s.last, LagSeconds: 1.5, Parked: 2, Target: s.target,
 		Settled: events.FromMicros(s.settled), Err: s.stuck,
 	}, s.statusFailure
 }

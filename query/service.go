@@ -124,7 +124,7 @@ func (s *service) freshness(ctx context.Context, sn *snapshot, read ...int) (*qu
 			return nil, fmt.Errorf("status of partition %d: %w", p, err)
 		}
 		applied := sn.views[p].Applied()
-		if applied < status.TargetAtOpen {
+		if applied < status.Target {
 			return nil, rebuilding(p, applied, status)
 		}
 		f.LagEvents += lag(applied, status.Last)
@@ -144,7 +144,7 @@ func lag(applied, last uint64) int64 {
 // rebuilding tells how far a partition is on its way to what the log held when
 // it was opened, and what holds it up, if anything does.
 func rebuilding(p int, applied uint64, status projections.Status) error {
-	target := status.TargetAtOpen
+	target := status.Target
 	if status.Err != nil {
 		return refuse(projections.ErrCatchingUp, "partition %d stands at %d of %d records (%d %%): %v", p, applied, target, percent(applied, target), status.Err)
 	}

@@ -237,7 +237,7 @@ func (e *engine) serveReady(w http.ResponseWriter, r *http.Request) {
 		case !status.Ready():
 			answer.Ready, answer.Reason = false, "folding what the log holds"
 		}
-		answer.Partitions = append(answer.Partitions, partitionProgress{p.ID(), status.Applied, status.TargetAtOpen})
+		answer.Partitions = append(answer.Partitions, partitionProgress{p.ID(), status.Applied, status.Target})
 	}
 	if err := e.gateway.Ready(); err != nil {
 		answer.Ready, answer.Reason = false, err.Error()

@@ -26,9 +26,65 @@ type Options struct {
 	Logger          *slog.Logger
 }
 
+// Keys that begin with a zero byte are the store's own.
+const ownKeys = 0x00
+
 // commitKey holds the number of the last commit; Badger's versions are these
 // numbers, so that a view is a commit.
-var commitKey = []byte{0x00, 'n'}
+var commitKey = []byte{ownKeys, 'n'}
+
+// A value beyond pieceBytes is stored in pieces: Badger would put one beyond
+// 1 MiB into its value log, which nobody collects. The first piece stands under
+// the key, marked, the others under keys of the store's own. Pieces that a
+// smaller value leaves behind are overwritten when it is large again.
+const (
+	pieceBytes   = 512 << 10
+	inPieces     = byte(1) // user meta of the first piece
+	maxPieces    = 255
+	pieceKeyMark = 'v'
+)
+
+func pieceKey(key []byte, n int) []byte {
+	return append([]byte{ownKeys, pieceKeyMark, byte(n)}, key...)
+}
+
+// set stores a value, in pieces if it is large.
+func set(txn *badger.Txn, key, value []byte) error {
+	if len(value) <= pieceBytes {
+		return txn.Set(key, value)
+	}
+	first, rest := value[:pieceBytes], value[pieceBytes:]
+	n := (len(rest) + pieceBytes - 1) / pieceBytes
+	if n > maxPieces {
+		return ErrBatchTooBig
+	}
+	for i := range n {
+		if err := txn.Set(pieceKey(key, i), rest[i*pieceBytes:min((i+1)*pieceBytes, len(rest))]); err != nil {
+			return err
+		}
+	}
+	marked := append([]byte{byte(n)}, first...)
+	return txn.SetEntry(badger.NewEntry(key, marked).WithMeta(inPieces))
+}
+
+// whole returns the value of an item, put together.
+func whole(txn *badger.Txn, item *badger.Item) ([]byte, error) {
+	value, err := item.ValueCopy(nil)
+	if err != nil || item.UserMeta() != inPieces {
+		return value, err
+	}
+	n, value := int(value[0]), value[1:]
+	for i := range n {
+		piece, err := txn.Get(pieceKey(item.KeyCopy(nil), i))
+		if err != nil {
+			return nil, fmt.Errorf("piece %d of %d: %w", i, n, err)
+		}
+		if err := piece.Value(func(b []byte) error { value = append(value, b...); return nil }); err != nil {
+			return nil, err
+		}
+	}
+	return value, nil
+}
 
 // Badger is a [Store] in a directory of its own.
 type Badger struct {
@@ -68,7 +124,7 @@ func OpenBadger(dir string, o Options) (*Badger, error) {
 		WithNumCompactors(2). // 1 is refused, 4 are too many on small machines
 		WithBaseTableSize(8 << 20).
 		WithBaseLevelSize(32 << 20).
-		WithValueThreshold(1 << 20).    // all in the tree: no value log to collect
+		WithValueThreshold(1 << 20).    // all in the tree, see pieceBytes: no value log to collect
 		WithValueLogFileSize(16 << 20). // the default makes a sparse file of 2 GiB
 		WithCompression(options.Snappy).
 		WithBlockSize(8 << 10).
@@ -138,7 +194,7 @@ func (s *Badger) Commit(b *Batch) error {
 		if value == nil {
 			err = txn.Delete([]byte(key))
 		} else {
-			err = txn.Set([]byte(key), value)
+			err = set(txn, []byte(key), value)
 		}
 		if err != nil {
 			return fmt.Errorf("commit %d of %s: key of %d bytes, value of %d: %w", next, s.dir, len(key), len(value), asOurs(err))
@@ -206,7 +262,7 @@ func (v *badgerView) Get(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("get from store: %w", err)
 	}
-	value, err := item.ValueCopy(nil)
+	value, err := whole(v.txn, item)
 	if err != nil {
 		return nil, fmt.Errorf("get from store: %w", err)
 	}
@@ -241,11 +297,17 @@ func (v *badgerView) Scan(from, to []byte, reverse bool, fn func(key, value []by
 		} else if to != nil && string(key) >= string(to) {
 			return nil
 		}
-		if string(key) == string(commitKey) {
+		if len(key) > 0 && key[0] == ownKeys {
 			continue
 		}
 		more := true
-		if err := item.Value(func(value []byte) error { more = fn(key, value); return nil }); err != nil {
+		if item.UserMeta() == inPieces {
+			value, err := whole(v.txn, item)
+			if err != nil {
+				return fmt.Errorf("scan store: %w", err)
+			}
+			more = fn(key, value)
+		} else if err := item.Value(func(value []byte) error { more = fn(key, value); return nil }); err != nil {
 			return fmt.Errorf("scan store: %w", err)
 		}
 		if !more {

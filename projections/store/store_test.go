@@ -213,6 +213,53 @@ func TestBatchAtBound(t *testing.T) {
 	})
 }
 
+// A large value reads as it was put, by Get and by Scan, after it shrank and
+// grew too, and leaves nothing in a value log.
+func TestLargeValues(t *testing.T) {
+	both(t, func(t *testing.T, s store.Store, reopen func() store.Store) {
+		for i, size := range []int{512 << 10, 512<<10 + 1, 3 << 20, 10, 1<<20 + 5, 3 << 20} {
+			value := string(bytes.Repeat([]byte{byte('a' + i)}, size))
+			commit(t, s, map[string]string{"a": "before", "large": value, "m": "behind"})
+			if i%2 == 1 {
+				s = reopen()
+			}
+			v := s.View()
+			got, err := v.Get([]byte("large"))
+			if err != nil || string(got) != value {
+				t.Errorf("%d bytes: got %d bytes, %v", size, len(got), err)
+			}
+			if all := contents(t, v); len(all) != 3 || all["large"] != value || all["m"] != "behind" {
+				t.Errorf("%d bytes: scanned %d keys, large of %d bytes", size, len(all), len(all["large"]))
+			}
+			v.Close()
+		}
+	})
+}
+
+func TestNoValueLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := store.OpenBadger(dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		commit(t, s, map[string]string{"large": string(bytes.Repeat([]byte{byte(i)}, 3<<20))})
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range logs {
+		if info, err := os.Stat(name); err != nil || info.Size() > 1<<20 {
+			t.Errorf("%s holds %d bytes (%v)", filepath.Base(name), info.Size(), err)
+		}
+	}
+}
+
 func TestMemoryFaults(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")

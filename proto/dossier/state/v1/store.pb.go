@@ -38,8 +38,11 @@ type Head struct {
 	Timer          int64  `protobuf:"varint,7,opt,name=timer,proto3" json:"timer,omitempty"` // due instant of the timer key, microseconds; 0: none
 	HasRefusalKeys bool   `protobuf:"varint,8,opt,name=has_refusal_keys,json=hasRefusalKeys,proto3" json:"has_refusal_keys,omitempty"`
 	Parked         uint32 `protobuf:"varint,9,opt,name=parked,proto3" json:"parked,omitempty"` // events of his set aside
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The history changed under the facts: they are to be folded again before he
+	// is evaluated. Set only inside a message.
+	Stale         bool `protobuf:"varint,10,opt,name=stale,proto3" json:"stale,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Head) Reset() {
@@ -133,6 +136,13 @@ func (x *Head) GetParked() uint32 {
 		return x.Parked
 	}
 	return 0
+}
+
+func (x *Head) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
 }
 
 // Journal is a function of the log, not of the set of events.
@@ -299,6 +309,7 @@ type Entry struct {
 	Fields        []string               `protobuf:"bytes,14,rep,name=fields,proto3" json:"fields,omitempty"` // name, value, name, value, …
 	MintedId      bool                   `protobuf:"varint,15,opt,name=minted_id,json=mintedId,proto3" json:"minted_id,omitempty"`
 	Tombstone     bool                   `protobuf:"varint,16,opt,name=tombstone,proto3" json:"tombstone,omitempty"` // its body could not be read; it counts nowhere
+	BodyBytes     uint32                 `protobuf:"varint,17,opt,name=body_bytes,json=bodyBytes,proto3" json:"body_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -443,6 +454,13 @@ func (x *Entry) GetTombstone() bool {
 		return x.Tombstone
 	}
 	return false
+}
+
+func (x *Entry) GetBodyBytes() uint32 {
+	if x != nil {
+		return x.BodyBytes
+	}
+	return 0
 }
 
 // Page is a run of older entries, ascending by order key.
@@ -993,7 +1011,7 @@ var File_dossier_state_v1_store_proto protoreflect.FileDescriptor
 
 const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1cdossier/state/v1/store.proto\x12\x10dossier.state.v1\x1a\x1edossier/events/v1/events.proto\x1a\x18dossier/log/v1/log.proto\x1a\x1cdossier/state/v1/facts.proto\"\xfa\x02\n" +
+	"\x1cdossier/state/v1/store.proto\x12\x10dossier.state.v1\x1a\x1edossier/events/v1/events.proto\x1a\x18dossier/log/v1/log.proto\x1a\x1cdossier/state/v1/facts.proto\"\x90\x03\n" +
 	"\x04Head\x120\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1c.dossier.log.v1.CustomerKindR\x04kind\x12-\n" +
 	"\x05facts\x18\x02 \x01(\v2\x17.dossier.state.v1.FactsR\x05facts\x123\n" +
@@ -1005,7 +1023,9 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"generation\x12\x14\n" +
 	"\x05timer\x18\a \x01(\x03R\x05timer\x12(\n" +
 	"\x10has_refusal_keys\x18\b \x01(\bR\x0ehasRefusalKeys\x12\x16\n" +
-	"\x06parked\x18\t \x01(\rR\x06parked\"\xb7\x01\n" +
+	"\x06parked\x18\t \x01(\rR\x06parked\x12\x14\n" +
+	"\x05stale\x18\n" +
+	" \x01(\bR\x05stale\"\xb7\x01\n" +
 	"\aJournal\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x1a\n" +
 	"\bprevious\x18\x02 \x01(\tR\bprevious\x12\x14\n" +
@@ -1016,7 +1036,7 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\x05Cause\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1b\n" +
 	"\tevent_ids\x18\x02 \x03(\tR\beventIds\x12\x0e\n" +
-	"\x02at\x18\x03 \x01(\x03R\x02at\"\xd1\x03\n" +
+	"\x02at\x18\x03 \x01(\x03R\x02at\"\xf0\x03\n" +
 	"\x05Entry\x12+\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x17.dossier.events.v1.TypeR\x04type\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
@@ -1037,7 +1057,9 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\x05title\x18\r \x01(\tR\x05title\x12\x16\n" +
 	"\x06fields\x18\x0e \x03(\tR\x06fields\x12\x1b\n" +
 	"\tminted_id\x18\x0f \x01(\bR\bmintedId\x12\x1c\n" +
-	"\ttombstone\x18\x10 \x01(\bR\ttombstoneB\r\n" +
+	"\ttombstone\x18\x10 \x01(\bR\ttombstone\x12\x1d\n" +
+	"\n" +
+	"body_bytes\x18\x11 \x01(\rR\tbodyBytesB\r\n" +
 	"\v_claimed_at\"9\n" +
 	"\x04Page\x121\n" +
 	"\aentries\x18\x01 \x03(\v2\x17.dossier.state.v1.EntryR\aentries\"\xa7\x03\n" +
