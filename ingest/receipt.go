@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // A receipt says up to where the partitions must be folded for an answer to
@@ -35,7 +36,7 @@ func formatReceipt(seqs map[int]uint64) string {
 // folded. It takes exactly what a gateway wrote.
 func ParseReceipt(receipt string) (map[int]uint64, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(receipt)
-	if err != nil {
+	if err != nil || strings.ContainsAny(receipt, "\r\n") { // which the decoder passes over
 		return nil, fmt.Errorf("receipt %s: not base64url", Shown(receipt))
 	}
 	if len(b) < 2 || b[0] != receiptVersion {

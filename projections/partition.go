@@ -150,9 +150,10 @@ func (p *Partition) openStore(ctx context.Context) error {
 // errRebuild marks a store that does not belong to the log.
 var errRebuild = errors.New("the store does not match the log")
 
-// isStoreError reports whether an error came from the store, not from the log.
+// isStoreError reports whether an error says that the store's bytes cannot be
+// trusted; it came not from the log, nor from the machine.
 func isStoreError(err error) bool {
-	return !errors.Is(err, events.ErrNotFound) && !errors.Is(err, events.ErrClosed) &&
+	return store.Doubtful(err) && !errors.Is(err, events.ErrNotFound) && !errors.Is(err, events.ErrClosed) &&
 		!errors.Is(err, events.ErrUnknown) && !errors.Is(err, events.ErrCorrupt)
 }
 

@@ -2,10 +2,9 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/dossier360/dossier/ingest"
 )
 
 const (
@@ -20,17 +19,20 @@ const (
 // diskReserve refuses intake when the disk is nearly full, and lets it go on
 // by itself when there is room again.
 type diskReserve struct {
-	dir string
+	dir    string
+	logger *slog.Logger
 
 	mu      sync.Mutex
 	checked time.Time
 	err     error
 }
 
-func newDiskReserve(dir string) *diskReserve { return &diskReserve{dir: dir} }
+func newDiskReserve(dir string, logger *slog.Logger) *diskReserve {
+	return &diskReserve{dir: dir, logger: logger}
+}
 
-// check returns ingest.ErrDiskFull if the reserve is reached. It looks at most
-// once a second; it is safe for concurrent use.
+// check returns an error if the reserve is reached. It looks at most once a
+// second; it is safe for concurrent use.
 func (d *diskReserve) check() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -43,7 +45,14 @@ func (d *diskReserve) check() error {
 		d.err = nil // not known here: the log's own error will tell
 		return nil
 	}
+	was := d.err
 	d.err = reserveReached(free, total)
+	switch {
+	case was == nil && d.err != nil:
+		d.logger.Warn("intake stopped: the disk is nearly full", "dir", d.dir, "state", d.err.Error())
+	case was != nil && d.err == nil:
+		d.logger.Info("intake goes on: there is room on the disk again", "dir", d.dir)
+	}
 	return d.err
 }
 
@@ -52,5 +61,5 @@ func reserveReached(free, total uint64) error {
 	if free >= reserve {
 		return nil
 	}
-	return fmt.Errorf("%w: %d MiB free, reserve %d MiB", ingest.ErrDiskFull, free>>20, reserve>>20)
+	return fmt.Errorf("%d MiB free, reserve %d MiB", free>>20, reserve>>20)
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -71,34 +73,46 @@ func (l layer) stop() error {
 
 // startEngine builds and starts everything. What it started is stopped if it
 // fails.
-func startEngine(ctx context.Context, s settings, logger *slog.Logger, progress func(string)) (e *engine, err error) {
-	e = &engine{logger: logger}
-	defer func() {
-		if err != nil {
-			e.stop()
-		}
-	}()
-	progress("opening the identity key")
-	key, err := directory.LoadOrCreateKey(s.identityKey)
-	if err != nil {
-		return nil, err
-	}
-	progress("recovering the log; after a crash it is read once from end to end")
-	if err := e.openLog(ctx, s); err != nil {
-		return nil, err
-	}
-	if e.genesis, err = events.Found(ctx, e.log, foundation(s, key), time.Now, rand.Reader); err != nil {
-		return nil, inFlags(err)
-	}
-	progress("opening the projections")
-	if err := e.openPartitions(ctx, s); err != nil {
-		return nil, err
-	}
-	progress("opening the directory")
-	if err := e.openGateway(ctx, s, key); err != nil {
+func startEngine(ctx context.Context, s settings, logger *slog.Logger, progress func(string)) (*engine, error) {
+	e := &engine{logger: logger}
+	if err := e.start(ctx, s, progress); err != nil {
+		e.stop()
 		return nil, err
 	}
 	return e, nil
+}
+
+func (e *engine) start(ctx context.Context, s settings, progress func(string)) error {
+	progress("opening the identity key")
+	key, err := openIdentityKey(s)
+	if err != nil {
+		return err
+	}
+	progress("recovering the log; after a crash it is read once from end to end")
+	if err := e.openLog(ctx, s); err != nil {
+		return err
+	}
+	if e.genesis, err = events.Found(ctx, e.log, foundation(s, key), time.Now, rand.Reader); err != nil {
+		return inFlags(err)
+	}
+	progress("opening the projections")
+	if err := e.openPartitions(ctx, s); err != nil {
+		return err
+	}
+	progress("opening the directory")
+	return e.openGateway(ctx, s, key)
+}
+
+// openIdentityKey makes a key for a new log only: beside an old one a new key
+// would look like the lost one.
+func openIdentityKey(s settings) (directory.Key, error) {
+	_, logErr := os.Stat(s.logDir())
+	_, keyErr := os.Stat(s.identityKey)
+	if logErr == nil && errors.Is(keyErr, os.ErrNotExist) {
+		return directory.Key{}, fmt.Errorf("the identity key %s is missing, and the log in %s was made with one: restore it from the backup",
+			s.identityKey, s.logDir())
+	}
+	return directory.LoadOrCreateKey(s.identityKey)
 }
 
 func foundation(s settings, key directory.Key) events.Settings {
@@ -116,7 +130,8 @@ func foundation(s settings, key directory.Key) events.Settings {
 func inFlags(err error) error {
 	var refused *events.SettingError
 	if errors.As(err, &refused) {
-		return wrongUsage("--%s", refused.Error())
+		text := refused.Error()
+		return wrongUsage("--%s%s", strings.ReplaceAll(refused.Setting, " ", "-"), strings.TrimPrefix(text, refused.Setting))
 	}
 	return err
 }
@@ -126,7 +141,7 @@ func (e *engine) openLog(ctx context.Context, s settings) (err error) {
 	if err != nil {
 		return err
 	}
-	o := natslog.Options{Dir: filepath.Join(s.data, "log"), Listen: s.nats, Users: users, Logger: e.logger.With("component", "nats")}
+	o := natslog.Options{Dir: s.logDir(), Listen: s.nats, Users: users, Logger: e.logger.With("component", "nats")}
 	if s.sync == "interval" {
 		o.SyncInterval = time.Second
 	}
@@ -191,7 +206,7 @@ func (e *engine) openGateway(ctx context.Context, s settings, key directory.Key)
 	}
 	e.gateway, err = ingest.NewGateway(ingest.Options{
 		Log: e.log, Directory: e.directory, Genesis: e.genesis, Minter: minter, Name: name[:],
-		DiskFree: newDiskReserve(s.data).check, Logger: e.logger,
+		DiskFree: newDiskReserve(s.data, e.logger).check, Logger: e.logger,
 	})
 	if err != nil {
 		return err

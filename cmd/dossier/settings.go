@@ -7,12 +7,14 @@ import (
 	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/text/currency"
 )
 
 // settings are what `dossier serve` runs with. Each is a flag, an environment
@@ -80,14 +82,18 @@ func parseSettings(std stdio, args []string) (settings, error) {
 	}
 	given := map[string]bool{}
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	// A flag that was given wins; so what comes after may not set it again.
 	if err := fromEnvironment(fs, std.getenv, given); err != nil {
 		return s, err
 	}
 	if err := fromFile(fs, s.config, given); err != nil {
 		return s, err
 	}
+	if given["partitions"] && s.partitions == 0 {
+		return s, wrongUsage("--partitions 0: 1 to 99 wanted")
+	}
 	if s.identityKey == "" {
-		s.identityKey = s.data + "/identity.key"
+		s.identityKey = filepath.Join(s.data, "identity.key")
 	}
 	return s, s.check()
 }
@@ -134,6 +140,7 @@ func fromFile(fs *flags, path string, given map[string]bool) error {
 		if given[name] {
 			continue
 		}
+		given[name] = true
 		var values []string
 		switch node.Kind {
 		case yaml.ScalarNode:
@@ -156,6 +163,9 @@ func fromFile(fs *flags, path string, given map[string]bool) error {
 
 var sourceName = regexp.MustCompile(`^[a-z0-9_-]{1,40}$`)
 
+// logDir is where the log stands.
+func (s *settings) logDir() string { return filepath.Join(s.data, "log") }
+
 // check refuses what cannot be served.
 func (s *settings) check() error {
 	switch {
@@ -167,6 +177,16 @@ func (s *settings) check() error {
 		return wrongUsage("--partitions %d: 1 to 99 wanted", s.partitions)
 	case s.tick < time.Millisecond:
 		return wrongUsage("--tick %v: at least 1ms wanted", s.tick)
+	}
+	if s.timezone != "" {
+		if _, err := time.LoadLocation(s.timezone); err != nil || s.timezone == "Local" {
+			return wrongUsage("--timezone %q: an IANA name like Asia/Shanghai wanted", s.timezone)
+		}
+	}
+	if s.baseCurrency != "" {
+		if unit, err := currency.ParseISO(s.baseCurrency); err != nil || unit.String() != s.baseCurrency {
+			return wrongUsage("--base-currency %q: an ISO 4217 code like CNY wanted", s.baseCurrency)
+		}
 	}
 	if s.clockEnd != "" {
 		if _, err := time.Parse(time.RFC3339, s.clockEnd); err != nil {

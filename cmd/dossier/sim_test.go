@@ -78,9 +78,10 @@ func simulate(t *testing.T, seed uint64) bool {
 		synctest.Test(t, func(t *testing.T) {
 			rng := mathrand.New(mathrand.NewPCG(seed, 0))
 			work := simWork(rng)
-			calm := newWorld(t, rng.Uint64(), 0)
+			clock := []string{events.ClockWall, events.ClockEvents}[rng.IntN(2)]
+			calm := newWorld(t, clock, rng.Uint64(), 0)
 			calm.run(work)
-			wild := newWorld(t, rng.Uint64(), 1+rng.IntN(40))
+			wild := newWorld(t, clock, rng.Uint64(), 1+rng.IntN(40))
 			wild.run(work)
 			if diff := cmp.Diff(calm.digests(), wild.digests()); diff != "" {
 				t.Errorf("after %d crashes and %d faults (-undisturbed +disturbed):\n%s", wild.crashes, wild.faults.Load(), diff)
@@ -136,6 +137,7 @@ const simPartitions = 2
 // world is the durable state of one engine, its lives, and its faults.
 type world struct {
 	t         *testing.T
+	clock     string
 	log       *memlog.Log
 	directory *store.Memory
 	stores    []*store.Memory
@@ -151,9 +153,9 @@ type world struct {
 	life atomic.Pointer[simLife]
 }
 
-func newWorld(t *testing.T, seed uint64, percent int) *world {
+func newWorld(t *testing.T, clock string, seed uint64, percent int) *world {
 	w := &world{
-		t: t, rng: mathrand.New(mathrand.NewPCG(seed, 1)), percent: percent,
+		t: t, clock: clock, rng: mathrand.New(mathrand.NewPCG(seed, 1)), percent: percent,
 		directory: store.OpenMemory(), crash: make(chan struct{}, 1), key: directory.Key{1},
 	}
 	w.log = memlog.New(memlog.Options{Now: time.Now, Faults: w.appendFault})
@@ -240,7 +242,7 @@ func (w *world) start() (*simLife, error) {
 	ctx, end := context.WithCancel(context.Background())
 	life := &simLife{end: end}
 	genesis, err := events.Found(ctx, w.log, events.Settings{
-		Partitions: simPartitions, IdentityKeyCheck: directory.KeyCheck(w.key), Normaliser: directory.Normaliser,
+		Partitions: simPartitions, Clock: w.clock, IdentityKeyCheck: directory.KeyCheck(w.key), Normaliser: directory.Normaliser,
 	}, time.Now, rand.Reader)
 	if err != nil {
 		end()
@@ -287,6 +289,7 @@ func (w *world) partition(genesis *logv1.Genesis, id int, m *store.Memory, rules
 }
 
 // kill ends a life as kill -9 does: nothing is committed or appended any more.
+// Now and then a store is lost with it.
 func (w *world) kill(life *simLife) {
 	w.crashes++
 	w.directory.Crash()
@@ -296,6 +299,17 @@ func (w *world) kill(life *simLife) {
 	w.log.Crash()
 	life.end()
 	life.wg.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch lost := w.rng.IntN(4 * (1 + simPartitions)); {
+	case w.percent == 0:
+	case lost == 0:
+		w.directory = store.OpenMemory()
+		w.directory.Fault = w.commitFault
+	case lost <= simPartitions:
+		w.stores[lost-1] = store.OpenMemory()
+		w.stores[lost-1].Fault = w.commitFault
+	}
 }
 
 // run has the clients post all their work, across as many lives as it takes,

@@ -169,6 +169,9 @@ func (d *Directory) openChecked(ctx context.Context, info events.StreamInfo) (st
 			d.o.Logger.Warn("close doubtful directory", "error", err)
 		}
 	}
+	if !store.Doubtful(doubt) {
+		return nil, checkpoint{}, fmt.Errorf("open directory: %w", doubt)
+	}
 	d.o.Logger.Warn("directory set aside and rebuilt from the log", "reason", doubt)
 	st, err := d.o.OpenStore(true)
 	if err != nil {

@@ -102,7 +102,7 @@ var _ Store = (*Badger)(nil)
 
 // OpenBadger opens or creates a store. Any error means: set aside and rebuild.
 func OpenBadger(dir string, o Options) (*Badger, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if !o.Sync {

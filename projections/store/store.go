@@ -14,6 +14,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -93,6 +96,22 @@ func (b *Batch) Len() int { return len(b.ops) }
 
 // Bytes is at least the number of bytes of keys and values.
 func (b *Batch) Bytes() int { return b.bytes }
+
+// transient are texts of errors that say nothing about the bytes in a store:
+// Badger passes the system's errors on as text.
+var transient = []string{
+	syscall.ENOSPC.Error(), syscall.EDQUOT.Error(), syscall.EACCES.Error(), syscall.EPERM.Error(), syscall.EROFS.Error(),
+	syscall.EMFILE.Error(), syscall.ENFILE.Error(), syscall.EIO.Error(), syscall.ENOMEM.Error(), syscall.EAGAIN.Error(),
+	"Cannot acquire directory lock",
+}
+
+// Doubtful reports whether an error of opening a store says that its bytes
+// cannot be trusted. A full disk, a missing permission or another process in
+// the directory do not: then the store stays where it is.
+func Doubtful(err error) bool {
+	text := err.Error()
+	return !slices.ContainsFunc(transient, func(t string) bool { return strings.Contains(text, t) })
+}
 
 // PrefixEnd is the least key beyond all keys with the prefix, for Scan.
 func PrefixEnd(prefix []byte) []byte {
