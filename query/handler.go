@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 	"github.com/dossier360/dossier/proto/dossier/query/v1/queryv1connect"
 )
 
@@ -42,10 +44,55 @@ func New(o Options) http.Handler {
 	)
 	reflector := grpcreflect.NewStaticReflector(queryv1connect.QueryServiceName)
 	mux := http.NewServeMux()
-	mux.Handle(queryv1connect.NewQueryServiceHandler(&service{o}, own...))
+	path, methods := queryv1connect.NewQueryServiceHandler(&service{o}, own...)
+	mux.Handle(path, known(path, methods))
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, shared...))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, shared...))
 	return crossOrigin(o.CORSOrigins, Guard(o.ReadKeys, mux))
+}
+
+// known lets calls of the service's methods through. Any other is told which
+// there are, in the form of its protocol: the generated handler would answer
+// plain text, which a client cannot tell from that of some other server.
+func known(path string, methods http.Handler) http.Handler {
+	names := methodNames()
+	writer := connect.NewErrorWriter()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(r.URL.Path, path)
+		if slices.Contains(names, name) {
+			methods.ServeHTTP(w, r)
+			return
+		}
+		text := fmt.Sprintf("no method %.60q; there are %s", name, strings.Join(names, ", "))
+		if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+			// As in Guard: nobody misses an answer of a few bytes.
+			_ = writer.Write(w, r, connect.NewError(connect.CodeUnimplemented, errors.New(text)))
+			return
+		}
+		answerUnimplemented(w, text)
+	})
+}
+
+func methodNames() []string {
+	all := queryv1.File_dossier_query_v1_query_proto.Services().ByName("QueryService").Methods()
+	names := make([]string, all.Len())
+	for i := range names {
+		names[i] = string(all.Get(i).Name())
+	}
+	return names
+}
+
+// answerUnimplemented writes an error as the Connect protocol does, save for
+// the status: what is not there is 404 to whoever reads no body.
+func answerUnimplemented(w http.ResponseWriter, text string) {
+	body, err := json.Marshal(map[string]string{"code": connect.CodeUnimplemented.String(), "message": text})
+	if err != nil {
+		panic("not reached: a map of strings is always JSON")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusNotFound)
+	// As in Guard: nobody misses an answer of a few bytes.
+	_, _ = w.Write(body)
 }
 
 func recoverer(logger *slog.Logger) func(context.Context, connect.Spec, http.Header, any) error {
@@ -106,7 +153,11 @@ func Guard(keys []string, next http.Handler) http.Handler {
 			return
 		}
 		w.Header().Set("WWW-Authenticate", "Bearer")
-		refused := connect.NewError(connect.CodeUnauthenticated, errors.New("a read key is needed: Authorization: Bearer <key>"))
+		text := "a read key is needed: Authorization: Bearer <key>"
+		if r.Header.Get("Authorization") != "" {
+			text = "this read key is not accepted; a valid one is needed: Authorization: Bearer <key>"
+		}
+		refused := connect.NewError(connect.CodeUnauthenticated, errors.New(text))
 		if writer.IsSupported(r) {
 			// The answer is a few bytes; a client gone by now does not miss it.
 			_ = writer.Write(w, r, refused)

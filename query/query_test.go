@@ -2,6 +2,7 @@ package query_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -332,7 +333,12 @@ func TestReferences(t *testing.T) {
 		{"e mail:ann@example.com", connect.CodeInvalidArgument, "character 2: ' '"},
 		{"email:", connect.CodeInvalidArgument, "character 7: no value"},
 		{"email:  ", connect.CodeInvalidArgument, "no value"},
-		{"email:ann", connect.CodeInvalidArgument, "email"},
+		{"email:ann", connect.CodeInvalidArgument, `customer "email:ann": the address has no @`},
+		{"work_email:ann", connect.CodeInvalidArgument, "no @; a whole one wanted, as work_email:ann@example.com"},
+		{"email:ann＠", connect.CodeInvalidArgument, "before and after the @"},
+		{"email:ann lee@example.com", connect.CodeInvalidArgument, "no space"},
+		{"phone:1234", connect.CodeInvalidArgument, "not a phone number"},
+		{"user_id:null", connect.CodeInvalidArgument, "names nobody"},
 		{"nonsense:1", connect.CodeInvalidArgument, "<system>_id wanted"},
 		{strings.Repeat("a", 41) + ":1", connect.CodeInvalidArgument, "41 characters, limit 40"},
 		{"user_id:" + strings.Repeat("界", 200), connect.CodeNotFound, "no customer"},
@@ -388,7 +394,11 @@ func TestCatchingUp(t *testing.T) {
 	other := d.partitions[events.CustomerID{9}.Partition(partitions)]
 	other.last += 2
 	_, err = client.GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: "user_id:3"})
-	wantCode(t, err, connect.CodeUnavailable, "known but not folded yet", "2 records behind")
+	wantCode(t, err, connect.CodeUnavailable, "known but not folded yet", "is 2 records behind")
+	other.last--
+	_, err = client.GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: "user_id:3"})
+	wantCode(t, err, connect.CodeUnavailable, "is 1 record behind")
+	other.last++
 	_, err = client.GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: events.CustomerID{9}.String()})
 	wantCode(t, err, connect.CodeNotFound)
 	other.last -= 2
@@ -821,6 +831,37 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
+// A method that is not there is told in the form of the protocol, with those
+// that are.
+func TestUnknownMethod(t *testing.T) {
+	t.Parallel()
+	_, url := newDesk(t).serve(t)
+	for _, path := range []string{"GetProfiles", "getProfile", "GetProfile/", "", strings.Repeat("x", 5000)} {
+		for _, contentType := range []string{"application/json", "application/proto", "text/plain", ""} {
+			status, answer, header := post(t, url+query.Paths[0]+path, `{}`, "Content-Type", contentType)
+			if status != http.StatusNotFound || header.Get("Content-Type") != "application/json" {
+				t.Errorf("%.20q as %q: got %d of type %s, want 404 as JSON", path, contentType, status, header.Get("Content-Type"))
+			}
+			var told struct{ Code, Message string }
+			if err := json.Unmarshal([]byte(answer), &told); err != nil {
+				t.Errorf("%.20q as %q: %v in %s", path, contentType, err, answer)
+			}
+			if told.Code != "unimplemented" || !strings.Contains(told.Message, "there are GetProfile, ") || len(told.Message) > 300 {
+				t.Errorf("%.20q as %q: got %s, want unimplemented and the methods", path, contentType, answer)
+			}
+		}
+	}
+	h2 := &http.Transport{Protocols: new(http.Protocols)}
+	h2.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(h2.CloseIdleConnections)
+	for name, option := range map[string]connect.ClientOption{"connect": connect.WithProtoJSON(), "grpc": connect.WithGRPC(), "grpc-web": connect.WithGRPCWeb()} {
+		client := connect.NewClient[queryv1.GetProfileRequest, queryv1.GetProfileResponse](&http.Client{Transport: h2}, url+query.Paths[0]+"Explain", option)
+		_, err := client.CallUnary(t.Context(), connect.NewRequest(&queryv1.GetProfileRequest{}))
+		t.Log(name)
+		wantCode(t, err, connect.CodeUnimplemented, `no method "Explain"`)
+	}
+}
+
 func post(t *testing.T, url, body string, header ...string) (int, string, http.Header) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
@@ -888,8 +929,11 @@ func TestReadKeys(t *testing.T) {
 			}
 		}
 	}
-	if status, answer, _ := post(t, url+queryv1connect.QueryServiceGetProfileProcedure, `{}`); status != 401 || !strings.Contains(answer, `"code":"unauthenticated"`) {
-		t.Errorf("got %d %s, want the protocol's own form of unauthenticated", status, answer)
+	for authorization, want := range map[string]string{"": "a read key is needed", "Bearer third": "this read key is not accepted"} {
+		status, answer, _ := post(t, url+queryv1connect.QueryServiceGetProfileProcedure, `{}`, "Authorization", authorization)
+		if status != 401 || !strings.Contains(answer, `"code":"unauthenticated"`) || !strings.Contains(answer, want) {
+			t.Errorf("with %q: got %d %s, want the protocol's own form of unauthenticated, saying %q", authorization, status, answer, want)
+		}
 	}
 	h2 := &http.Transport{Protocols: new(http.Protocols)}
 	h2.Protocols.SetUnencryptedHTTP2(true)

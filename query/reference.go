@@ -1,10 +1,13 @@
 package query
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/ingest/directory"
 )
 
 const (
@@ -62,6 +65,35 @@ func parseIDReference(s string) (reference, error) {
 		return reference{}, refuse(errInvalid, "customer %q: %d characters that are not a customer id (a ULID)", s, customerIDCharacters)
 	}
 	return reference{id: id, asWritten: s, byCustomer: true}, nil
+}
+
+// explain puts the directory's refusal of an identifier in the words of who
+// asks. That a value "names nobody" is how ingest sees it; who typed it wants
+// to know what it lacks.
+func (ref reference) explain(err error) error {
+	if !errors.Is(err, directory.ErrBlocked) {
+		return fmt.Errorf("customer %q: %w", ref.asWritten, err)
+	}
+	return refuse(err, "customer %q: %s", ref.asWritten, ref.lacks())
+}
+
+// lacks says why the value of a refused identifier cannot name anybody.
+func (ref reference) lacks() string {
+	switch {
+	case isKind(ref.typ, "email") && !strings.ContainsAny(ref.value, "@＠﹫"):
+		return fmt.Sprintf("the address has no @; a whole one wanted, as %s:ann@example.com", ref.typ)
+	case isKind(ref.typ, "email"):
+		return "not an e-mail address; something before and after the @ wanted, and no space"
+	case isKind(ref.typ, "phone"):
+		return "not a phone number; it has too few digits, too many, or more than digits"
+	default:
+		return `a value that programs send for "no value"; it names nobody`
+	}
+}
+
+// isKind reports whether an identifier type is kind or <x>_kind.
+func isKind(typ, kind string) bool {
+	return typ == kind || strings.HasSuffix(typ, "_"+kind)
 }
 
 func isTypeCharacter(r rune) bool {

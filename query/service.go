@@ -178,7 +178,7 @@ func (s *service) resolve(reference string) (id events.CustomerID, known bool, e
 	}
 	id, found, err := s.Directory.Lookup(ref.typ, ref.value)
 	if err != nil {
-		return events.CustomerID{}, false, fmt.Errorf("customer %q: %w", reference, err)
+		return events.CustomerID{}, false, ref.explain(err)
 	}
 	if !found {
 		return events.CustomerID{}, false, noCustomer(reference)
@@ -204,10 +204,18 @@ func (s *service) customer(ctx context.Context, sn *snapshot, reference string, 
 	case !isNotFound(err):
 		return nil, nil, fmt.Errorf("read customer %s of partition %d: %w", id, p, err)
 	case known && fresh.GetLagEvents() > 0:
-		return nil, nil, refuse(projections.ErrCatchingUp, "customer %s is known but not folded yet: partition %d is %d records behind; ask again shortly", reference, p, fresh.GetLagEvents())
+		return nil, nil, refuse(projections.ErrCatchingUp, "customer %s is known but not folded yet: partition %d is %s behind; ask again shortly", reference, p, records(fresh.GetLagEvents()))
 	default:
 		return nil, nil, noCustomer(reference)
 	}
+}
+
+// records is a number of records in words.
+func records(n int64) string {
+	if n == 1 {
+		return "1 record"
+	}
+	return fmt.Sprintf("%d records", n)
 }
 
 // every is the numbers of all partitions.
