@@ -110,7 +110,8 @@ var (
 // order, each once.
 type Log interface {
 	// CreateStream makes a stream durable before it returns. A stream of that
-	// name which exists is left as it is, whatever its configuration.
+	// name which exists is left as it is; where a permanent one is wanted and
+	// it has other subjects, or may lose messages, that is ErrCorrupt.
 	CreateStream(ctx context.Context, c StreamConfig) error
 	// Append stores one message durably. It never retries.
 	// Errors: ErrConflict, ErrUnknown, ErrOverload, ErrFull, ErrNotFound.

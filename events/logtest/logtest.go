@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -116,6 +117,16 @@ func testCreateTwice(t *testing.T, open Open) {
 	other := permanent
 	other.Permanent, other.Retention = false, 24*time.Hour
 	create(t, l, other)
+	other = permanent
+	other.Subjects = []string{"elsewhere"}
+	kept := events.StreamConfig{Name: events.FeedStream, Subjects: []string{"dossier.feed.>"}, Retention: time.Hour}
+	create(t, l, kept)
+	kept.Permanent, kept.Retention = true, 0
+	for _, c := range []events.StreamConfig{other, kept} {
+		if err := l.CreateStream(t.Context(), c); !errors.Is(err, events.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), string(c.Name)) {
+			t.Errorf("create %+v over another one: %v, want ErrCorrupt and the name", c, err)
+		}
+	}
 	if diff := cmp.Diff(before, info(t, l, permanent.Name)); diff != "" {
 		t.Errorf("creating it again changed the stream (-before +after):\n%s", diff)
 	}

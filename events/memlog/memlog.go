@@ -188,7 +188,8 @@ func (l *Log) Drop(name events.Stream) error {
 	return nil
 }
 
-// CreateStream makes a stream, or leaves the one of that name as it is.
+// CreateStream makes a stream, or leaves the one of that name as it is; a
+// permanent one must be what was asked for.
 func (l *Log) CreateStream(ctx context.Context, c events.StreamConfig) error {
 	fault, unlock, err := l.begin(ctx, OpCreate, c.Name, "")
 	if err != nil {
@@ -198,14 +199,23 @@ func (l *Log) CreateStream(ctx context.Context, c events.StreamConfig) error {
 	if fault.Err != nil && !fault.Stored {
 		return fmt.Errorf("create stream %s: %w", c.Name, fault.Err)
 	}
-	if _, ok := l.streams[c.Name]; !ok {
+	if s, ok := l.streams[c.Name]; !ok {
 		c.Subjects = slices.Clone(c.Subjects)
 		l.streams[c.Name] = &stream{config: c, created: l.timeNow(), first: 1}
+	} else if c.Permanent && !sameConfig(s.config, c) {
+		return fmt.Errorf("create stream %s: it exists as %+v, %+v wanted: %w", c.Name, s.config, c, events.ErrCorrupt)
 	}
 	if fault.Err != nil {
 		return fmt.Errorf("create stream %s: %w", c.Name, fault.Err)
 	}
 	return nil
+}
+
+// sameConfig reports whether two streams take and keep the same; the order of
+// subjects says nothing.
+func sameConfig(a, b events.StreamConfig) bool {
+	return a.Permanent == b.Permanent && a.Retention == b.Retention &&
+		slices.Equal(slices.Sorted(slices.Values(a.Subjects)), slices.Sorted(slices.Values(b.Subjects)))
 }
 
 // Append stores a copy of data.

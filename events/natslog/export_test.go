@@ -5,4 +5,7 @@ var (
 	ServerOptions = serverOptions
 	Translate     = translate
 	TranslateRead = translateRead
+	ServeWith     = serve // with the password of InnerUser
 )
+
+const InnerUser = innerUser

@@ -2,9 +2,12 @@ package natslog
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -98,7 +101,9 @@ func (l *Log) connect(ctx context.Context, url string) error {
 		}),
 	}
 	if l.server != nil {
-		options = append(options, nats.InProcessServer(l.server.nats), nats.UserInfo(innerUser, l.server.password))
+		options = append(options, l.server.connectOptions()...)
+	} else {
+		options = append(options, nats.CustomInboxPrefix(secretInbox()))
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		options = append(options, nats.Timeout(time.Until(deadline)))
@@ -116,6 +121,11 @@ func (l *Log) connect(ctx context.Context, url string) error {
 	l.readJS, err = jetstream.New(l.read)
 	return err
 }
+
+// secretInbox is a prefix for the answers to one connection, which nobody can
+// guess and which does not lie where every client may listen (_INBOX). On a
+// cluster the user needs leave to subscribe to _DOSSIER.>.
+func secretInbox() string { return "_DOSSIER." + rand.Text() }
 
 // Close closes the log and its readers. Appends under way should have been
 // awaited; else they are ErrUnknown.
@@ -142,7 +152,8 @@ func (l *Log) Close() {
 	}
 }
 
-// CreateStream makes a stream, or leaves the one of that name as it is.
+// CreateStream makes a stream, or leaves the one of that name as it is; a
+// permanent one must be what was asked for.
 func (l *Log) CreateStream(ctx context.Context, c events.StreamConfig) error {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
@@ -167,6 +178,10 @@ func (l *Log) CreateStream(ctx context.Context, c events.StreamConfig) error {
 		l.mu.Lock()
 		l.handles[c.Name] = stream
 		l.mu.Unlock()
+	} else if c.Permanent {
+		if err := l.verifyPermanent(ctx, config); err != nil {
+			return fmt.Errorf("create stream %s: %w", c.Name, err)
+		}
 	}
 	if l.server != nil {
 		if err := l.server.syncDirs(); err != nil {
@@ -174,6 +189,49 @@ func (l *Log) CreateStream(ctx context.Context, c events.StreamConfig) error {
 		}
 	}
 	return nil
+}
+
+// verifyPermanent checks that a stream which exists keeps what it takes, on
+// the subjects wanted.
+func (l *Log) verifyPermanent(ctx context.Context, want jetstream.StreamConfig) error {
+	stream, err := l.writeJS.Stream(ctx, want.Name)
+	if err != nil {
+		return translate(err)
+	}
+	if difference := differences(want, stream.CachedInfo().Config); len(difference) > 0 {
+		return fmt.Errorf("it exists, but %s: %w", strings.Join(difference, ", "), events.ErrCorrupt)
+	}
+	return nil
+}
+
+// differences names what of a stream is not as a permanent one must be. How
+// often it is replicated is the operator's choice.
+func differences(want, got jetstream.StreamConfig) []string {
+	var list []string
+	check := func(name string, got, want any) {
+		if !reflect.DeepEqual(got, want) {
+			list = append(list, fmt.Sprintf("%s is %v, %v wanted", name, got, want))
+		}
+	}
+	check("subjects", slices.Sorted(slices.Values(got.Subjects)), slices.Sorted(slices.Values(want.Subjects)))
+	check("deny delete", got.DenyDelete, want.DenyDelete)
+	check("deny purge", got.DenyPurge, want.DenyPurge)
+	check("storage", got.Storage, want.Storage)
+	check("retention", got.Retention, want.Retention)
+	check("max age", got.MaxAge, want.MaxAge)
+	check("max messages", max(got.MaxMsgs, 0), int64(0)) // the server says -1 for none
+	check("max messages per subject", max(got.MaxMsgsPerSubject, 0), int64(0))
+	check("max bytes", max(got.MaxBytes, 0), int64(0))
+	check("max message size", max(got.MaxMsgSize, 0), int32(0))
+	check("message TTLs", got.AllowMsgTTL, false)
+	check("rollup", got.AllowRollup, false)
+	check("sealed", got.Sealed, false)
+	check("no acknowledgements", got.NoAck, false)
+	check("mirror", got.Mirror != nil, false)
+	check("sources", len(got.Sources), 0)
+	check("subject transform", got.SubjectTransform != nil, false)
+	check("republish", got.RePublish != nil, false)
+	return list
 }
 
 // Append stores one message and returns when it is durable.
@@ -200,7 +258,25 @@ func (l *Log) Append(ctx context.Context, s events.Stream, subject string, data 
 	if err != nil {
 		return 0, fmt.Errorf("append to %s: %w", s, translate(err))
 	}
+	if err := checkAck(ack, s, e); err != nil {
+		return 0, fmt.Errorf("append to %s: %w", s, err)
+	}
 	return ack.Sequence, nil
+}
+
+// checkAck refuses an answer that cannot be the server's. What became of the
+// message it does not tell.
+func checkAck(ack *jetstream.PubAck, s events.Stream, e events.Expect) error {
+	last, expected := e.Last()
+	switch {
+	case ack.Stream != string(s):
+		return fmt.Errorf("acknowledged by stream %q: %w", ack.Stream, events.ErrUnknown)
+	case ack.Sequence == 0:
+		return fmt.Errorf("acknowledged without a sequence: %w", events.ErrUnknown)
+	case expected && ack.Sequence != last+1:
+		return fmt.Errorf("acknowledged at sequence %d behind %d: %w", ack.Sequence, last, events.ErrUnknown)
+	}
+	return nil
 }
 
 // noResponders tells why nobody took a message: no stream has the subject, or
@@ -314,6 +390,8 @@ func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 const (
 	codeInsufficientResources jetstream.ErrorCode = 10023
 	codeStorageExceeded       jetstream.ErrorCode = 10047
+	codeInvalidJSON           jetstream.ErrorCode = 10025
+	codePushRefused           jetstream.ErrorCode = 10081 // "deliver subject forms a cycle"
 
 	codeTooMany = 429 // of the class, not of one error
 )

@@ -22,9 +22,16 @@ import (
 
 var stream = events.StreamConfig{Name: "EVENTS_00", Subjects: []string{events.SubjectEvents(0)}, Permanent: true}
 
+// innerPassword lets tests in where clients may not go.
+const innerPassword = "inner"
+
+func innerURL(address string) string {
+	return "nats://" + natslog.InnerUser + ":" + innerPassword + "@" + strings.TrimPrefix(address, "nats://")
+}
+
 func serve(t testing.TB, o natslog.Options) *natslog.Server {
 	t.Helper()
-	server, err := natslog.Serve(t.Context(), o)
+	server, err := natslog.ServeWith(t.Context(), o, innerPassword)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +124,7 @@ func TestStreamsKeepWhatTheyHold(t *testing.T) {
 	if _, err := events.Found(t.Context(), l, events.Settings{Partitions: 1}, time.Now, rand.Reader); err != nil {
 		t.Fatal(err)
 	}
-	js := outside(t, server.URL())
+	js := connect(t, innerURL(server.URL()))
 	for _, name := range []string{"IDENTITY", "EVENTS_00"} {
 		s, err := js.Stream(t.Context(), name)
 		if err != nil {
@@ -138,8 +145,8 @@ func TestStreamsKeepWhatTheyHold(t *testing.T) {
 	}
 }
 
-// outside connects as a client of the listener.
-func outside(t *testing.T, url string, options ...nats.Option) jetstream.JetStream {
+// connect makes a connection to the listener.
+func connect(t *testing.T, url string, options ...nats.Option) jetstream.JetStream {
 	t.Helper()
 	conn, err := nats.Connect(url, options...)
 	if err != nil {
@@ -151,59 +158,6 @@ func outside(t *testing.T, url string, options ...nats.Option) jetstream.JetStre
 		t.Fatal(err)
 	}
 	return js
-}
-
-func TestClientsCannotWriteToTheLog(t *testing.T) {
-	t.Parallel()
-	for _, users := range []map[string]string{nil, {"tracker": "secret"}} {
-		t.Run(fmt.Sprintf("%d users", len(users)), func(t *testing.T) {
-			t.Parallel()
-			server := serve(t, natslog.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0", Users: users})
-			l := open(t, natslog.Dial{Server: server})
-			if err := l.CreateStream(t.Context(), stream); err != nil {
-				t.Fatal(err)
-			}
-			appendTo(t, l, "one")
-			var login []nats.Option
-			for name, password := range users {
-				login = append(login, nats.UserInfo(name, password))
-				if conn, err := nats.Connect(server.URL()); err == nil {
-					conn.Close()
-					t.Error("a client without a name was let in")
-				}
-			}
-			denied := make(chan error, 8)
-			js := outside(t, server.URL(), append(login, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denied <- err }))...)
-
-			conn := js.Conn()
-			for _, subject := range []string{events.SubjectEvents(0), "$JS.API.STREAM.DELETE.EVENTS_00", "$JS.API.STREAM.PURGE.EVENTS_00"} {
-				if err := conn.Publish(subject, []byte("{}")); err != nil {
-					t.Fatal(err)
-				}
-				if err := <-denied; !errors.Is(err, nats.ErrPermissionViolation) {
-					t.Errorf("publish on %s: %v, want a violation of permissions", subject, err)
-				}
-			}
-			// Intake is open, and so is reading.
-			replies, err := conn.SubscribeSync("dossier.intake.shop")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := conn.Publish("dossier.intake.shop", []byte("event")); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := replies.NextMsgWithContext(t.Context()); err != nil {
-				t.Errorf("publish on dossier.intake.shop: %v", err)
-			}
-			s, err := js.Stream(t.Context(), "EVENTS_00")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := s.CachedInfo().State.LastSeq; got != 1 {
-				t.Errorf("stream has %d messages, want 1", got)
-			}
-		})
-	}
 }
 
 func TestServeRefuses(t *testing.T) {
@@ -288,7 +242,7 @@ func TestReaderReplacesItsConsumer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	s, err := outside(t, server.URL()).Stream(t.Context(), "EVENTS_00")
+	s, err := connect(t, innerURL(server.URL())).Stream(t.Context(), "EVENTS_00")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,14 +268,14 @@ func TestReaderReplacesItsConsumer(t *testing.T) {
 func TestReaderSurvivesServerRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	options := natslog.Options{Dir: dir, Listen: "127.0.0.1:0", Users: map[string]string{"writer": "w"}}
+	options := natslog.Options{Dir: dir, Listen: "127.0.0.1:0"}
 	server := serve(t, options)
 	options.Listen = strings.TrimPrefix(server.URL(), "nats://")
 	inside := open(t, natslog.Dial{Server: server})
 	if err := inside.CreateStream(t.Context(), stream); err != nil {
 		t.Fatal(err)
 	}
-	remote := open(t, natslog.Dial{URL: "nats://writer:w@" + options.Listen, Logger: slog.New(slog.DiscardHandler)})
+	remote := open(t, natslog.Dial{URL: innerURL(options.Listen), Logger: slog.New(slog.DiscardHandler)})
 	reader, err := remote.Read(t.Context(), stream.Name, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -352,7 +306,7 @@ func TestReaderSurvivesServerRestart(t *testing.T) {
 // A stream that came back as another one must not be read on.
 func TestReaderMeetsAnotherStream(t *testing.T) {
 	t.Parallel()
-	options := natslog.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0", Users: map[string]string{"reader": "r"}}
+	options := natslog.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
 	server := serve(t, options)
 	options.Listen = strings.TrimPrefix(server.URL(), "nats://")
 	inside := open(t, natslog.Dial{Server: server})
@@ -360,7 +314,7 @@ func TestReaderMeetsAnotherStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	appendTo(t, inside, "one")
-	remote := open(t, natslog.Dial{URL: "nats://reader:r@" + options.Listen})
+	remote := open(t, natslog.Dial{URL: innerURL(options.Listen)})
 	reader, err := remote.Read(t.Context(), stream.Name, 1)
 	if err != nil {
 		t.Fatal(err)

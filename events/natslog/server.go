@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 )
 
 const (
@@ -57,8 +58,8 @@ type Options struct {
 	// Logger takes what the server says; nil discards it.
 	Logger *slog.Logger
 	// Users are names and passwords of clients. None: every client that
-	// reaches the listener is let in. No client may write to the log's
-	// subjects or change its streams.
+	// reaches the listener is let in. A client may publish to dossier.intake.*,
+	// subscribe to dossier.feed.> and pull from the stream FEED; no more.
 	Users map[string]string
 }
 
@@ -69,6 +70,7 @@ type Server struct {
 	dir      string
 	password string // of innerUser
 	logger   *slog.Logger
+	guard    *guard        // nil without a listener
 	started  chan struct{} // closed when server.Start has returned
 
 	closing sync.Once
@@ -80,13 +82,17 @@ type Server struct {
 // After a crash that is a scan of the whole log, which may take long; ctx
 // bounds the wait. When ctx ends, the server goes down behind Serve's back.
 func Serve(ctx context.Context, o Options) (*Server, error) {
+	return serve(ctx, o, rand.Text())
+}
+
+// serve is Serve with the password of innerUser.
+func serve(ctx context.Context, o Options, password string) (*Server, error) {
 	if o.Dir == "" {
 		return nil, errors.New("nats server: no directory")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	password := rand.Text()
 	options, err := serverOptions(o, password)
 	if err != nil {
 		return nil, fmt.Errorf("nats server: %w", err)
@@ -120,7 +126,20 @@ func Serve(ctx context.Context, o Options) (*Server, error) {
 		}
 		return nil, fmt.Errorf("nats server: %w", err)
 	}
+	if s.URL() != "" {
+		if s.guard, err = newGuard(s); err != nil {
+			s.Close()
+			return nil, fmt.Errorf("nats server: %w", err)
+		}
+	}
 	return s, nil
+}
+
+// connectOptions is how this program connects to its own server.
+func (s *Server) connectOptions() []nats.Option {
+	return []nats.Option{
+		nats.InProcessServer(s.nats), nats.UserInfo(innerUser, s.password), nats.CustomInboxPrefix(secretInbox()),
+	}
 }
 
 // serverOptions translates options.
@@ -164,29 +183,22 @@ func serverOptions(o Options, password string) (*server.Options, error) {
 			options.Port = server.RANDOM_PORT
 		}
 	}
-	options.Users = []*server.User{{Username: innerUser, Password: password}}
+	inner, clients, err := addAccounts(options)
+	if err != nil {
+		return nil, err
+	}
+	options.Users = []*server.User{{Username: innerUser, Password: password, Account: inner}}
 	for name, pass := range o.Users {
 		if name == "" || name == innerUser || name == anyUser || pass == "" {
 			return nil, fmt.Errorf("user %q: a name other than %q and %q, and a password wanted", name, innerUser, anyUser)
 		}
-		options.Users = append(options.Users, &server.User{Username: name, Password: pass, Permissions: outsider()})
+		options.Users = append(options.Users, &server.User{Username: name, Password: pass, Account: clients, Permissions: outsider()})
 	}
 	if len(o.Users) == 0 {
-		options.Users = append(options.Users, &server.User{Username: anyUser, Password: rand.Text(), Permissions: outsider()})
+		options.Users = append(options.Users, &server.User{Username: anyUser, Password: rand.Text(), Account: clients, Permissions: outsider()})
 		options.NoAuthUser = anyUser
 	}
 	return options, nil
-}
-
-// outsider is what a client may do: everything but write to the log, or
-// change, empty or copy over its streams.
-func outsider() *server.Permissions {
-	return &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{
-		"dossier.identity.>", "dossier.events.>", "dossier.notices.>", "dossier.moves.>",
-		"dossier.feed.>", "dossier.feedmark.>", "dossier.rejected.>",
-		"$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.DELETE.>",
-		"$JS.API.STREAM.PURGE.>", "$JS.API.STREAM.MSG.DELETE.>", "$JS.API.STREAM.RESTORE.>",
-	}}}
 }
 
 // awaitReady waits until Start has returned, which is when all streams are
@@ -223,6 +235,9 @@ func (s *Server) Close() {
 		for _, l := range s.openLogs() {
 			l.Close()
 		}
+		if s.guard != nil {
+			s.guard.conn.Close()
+		}
 		<-s.started // shutting down in the middle of a recovery is not defined
 		s.nats.Shutdown()
 		s.nats.WaitForShutdown()
@@ -257,7 +272,7 @@ func (s *Server) remove(l *Log) {
 // syncDirs makes the directories above the streams durable. The server fsyncs
 // what it writes into a stream, not the way there.
 func (s *Server) syncDirs() error {
-	for _, dir := range []string{"jetstream/$G/streams", "jetstream/$G", "jetstream", ""} {
+	for _, dir := range []string{"jetstream/" + logAccount + "/streams", "jetstream/" + logAccount, "jetstream", ""} {
 		if err := syncDir(filepath.Join(s.dir, filepath.FromSlash(dir))); err != nil {
 			return err
 		}
