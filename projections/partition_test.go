@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -377,9 +378,10 @@ func TestCorruptLogStops(t *testing.T) {
 func TestStuckPartitionSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, events.ClockWall)
-		broken := true
+		var broken atomic.Bool
+		broken.Store(true)
 		l.store.Fault = func(int) (bool, error) {
-			if broken {
+			if broken.Load() {
 				return false, errors.New("disk says no")
 			}
 			return true, nil
@@ -390,7 +392,7 @@ func TestStuckPartitionSaysSo(t *testing.T) {
 		if s := l.status(); s.Err == nil || s.Ready() {
 			t.Errorf("after an hour of failing commits: %+v, want an error and not ready", s)
 		}
-		broken = false
+		broken.Store(false)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if s := l.status(); s.Err != nil || !s.Ready() || s.Applied != s.Last {
