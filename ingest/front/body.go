@@ -43,9 +43,13 @@ func (h *holding) grow(n int64) bool {
 	return true
 }
 
-func (h *holding) release() {
-	h.free.Add(h.bytes)
-	h.bytes = 0
+func (h *holding) release() { h.shrink(0) }
+
+// shrink gives back all but n bytes.
+func (h *holding) shrink(n int64) {
+	n = min(n, h.bytes)
+	h.free.Add(h.bytes - n)
+	h.bytes = n
 }
 
 // workFactor is how many bytes decoding and the drafts hold for each byte of a
@@ -53,21 +57,27 @@ func (h *holding) release() {
 const workFactor = 4
 
 // readBody reads the body of a call, and inflates it if it is compressed. Raw
-// is what came over the wire, as far as it was read. Nothing is read of a body
-// that says it is too large, and no more than the limit of one that does not.
+// is what came over the wire, as far as it is kept: nothing of a body that
+// says it is too large, the beginning of one that turns out to be.
 func readBody(w http.ResponseWriter, r *http.Request, held *holding) (raw, body []byte, refused *ingest.Rejection) {
 	if r.ContentLength > ingest.MaxBodyBytes {
-		// The rest would have to be read for another call to follow.
-		w.Header().Set("Connection", "close")
+		drain(w, r, 0)
 		return nil, nil, bodyTooLarge(strconv.FormatInt(r.ContentLength, 10) + " bytes")
 	}
-	raw, err := readAll(http.MaxBytesReader(w, r.Body, ingest.MaxBodyBytes), max(r.ContentLength, 0), held)
-	var beyond *http.MaxBytesError
-	switch {
-	case errors.As(err, &beyond):
-		return raw, nil, bodyTooLarge("more")
+	raw, err := readAll(io.LimitReader(r.Body, ingest.MaxBodyBytes+1), max(r.ContentLength, 0), held)
+	switch read := len(raw); {
+	case errors.Is(err, errNoMemory):
+		raw = nil
+		held.release()
+		drain(w, r, read)
+		return nil, nil, unreadableBody(err, "")
 	case err != nil:
 		return raw, nil, unreadableBody(err, "the body broke off: ")
+	case read > ingest.MaxBodyBytes:
+		raw = bytes.Clone(raw[:ingest.MaxRejectBytes])
+		held.shrink(ingest.MaxRejectBytes)
+		drain(w, r, read)
+		return raw, nil, bodyTooLarge("more")
 	}
 	switch encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); encoding {
 	case "", "identity":
@@ -86,6 +96,26 @@ func readBody(w http.ResponseWriter, r *http.Request, held *holding) (raw, body 
 	return raw, bytes.TrimPrefix(body, []byte("\ufeff")), nil
 }
 
+// maxDrainedBytes is how much is read of a body in all, of which nothing
+// beyond the limit is held.
+const maxDrainedBytes = ingest.MaxBodyBytes + 8<<20
+
+// drain reads on a body of which read bytes were read and no more is wanted.
+// Most clients write all of their body before they look for an answer: one
+// that comes sooner, on a connection then closed, they never see. Its time is
+// bounded by the server's ReadTimeout.
+func drain(w http.ResponseWriter, r *http.Request, read int) {
+	waits := read == 0 && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
+	if !waits && r.ContentLength <= maxDrainedBytes {
+		left := int64(maxDrainedBytes - read)
+		n, err := io.Copy(io.Discard, io.LimitReader(r.Body, left+1))
+		if err == nil && n <= left {
+			return // to its end: another call may follow
+		}
+	}
+	w.Header().Set("Connection", "close")
+}
+
 func inflate(raw []byte, held *holding) ([]byte, *ingest.Rejection) {
 	const prefix = "Content-Encoding is gzip, which the body is not: "
 	z, err := gzip.NewReader(bytes.NewReader(raw))
@@ -97,8 +127,8 @@ func inflate(raw []byte, held *holding) ([]byte, *ingest.Rejection) {
 		return nil, unreadableBody(err, prefix)
 	}
 	if len(body) > ingest.MaxInflatedBytes {
-		limit := strconv.Itoa(ingest.MaxInflatedBytes) + " bytes inflated"
-		return nil, ingest.Refuse(ingest.CodeTooLarge, "", limit, "the body inflates to more than "+limit)
+		limit := strconv.Itoa(ingest.MaxInflatedBytes) + " bytes"
+		return nil, ingest.Refuse(ingest.CodeTooLarge, "", limit+" inflated", "the body inflates to more than "+limit)
 	}
 	return body, nil
 }

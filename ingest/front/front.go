@@ -183,6 +183,7 @@ func (f *front) settings(w http.ResponseWriter, key string) {
 // take takes the events of one call.
 func (f *front) take(w http.ResponseWriter, r *http.Request, wire wire) {
 	if err := f.Ready(); err != nil {
+		drain(w, r, 0)
 		f.replyError(w, notReady{err})
 		return
 	}
@@ -198,11 +199,12 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, wire wire) {
 		source, known = f.source(decoded.WriteKey)
 	}
 	switch {
+	case refused != nil && refused.Code == codeOverload:
+		// Before the key, which may stand in the body that was not read.
+		f.replyError(w, ingest.ErrOverload)
+		return
 	case !known:
 		refuseKey(w)
-		return
-	case refused != nil && refused.Code == codeOverload:
-		f.replyError(w, ingest.ErrOverload)
 		return
 	case source == "" && decoded.Source != "":
 		source = decoded.Source

@@ -1,6 +1,7 @@
 package front_test
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -10,8 +11,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -328,17 +331,15 @@ func padded(n int) string {
 	return head + strings.Repeat(" ", n-len(head)-len(tail)) + tail
 }
 
-// endless is a body that says nothing of its length; reading beyond what is
-// allowed fails the test.
+// endless is a body that says nothing of its length; it counts what is read of
+// it, and may break off.
 type endless struct {
-	t    *testing.T
-	read int
+	read, breaksAt int
 }
 
 func (e *endless) Read(b []byte) (int, error) {
-	if e.read > ingest.MaxBodyBytes+(1<<20) {
-		e.t.Error("read far beyond the limit")
-		return 0, io.EOF
+	if e.breaksAt > 0 && e.read >= e.breaksAt {
+		return 0, os.ErrDeadlineExceeded
 	}
 	for i := range b {
 		b[i] = ' '
@@ -347,31 +348,101 @@ func (e *endless) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func TestBodyIsNotReadBeyondTheLimit(t *testing.T) {
+// A client that sends its whole body before it reads must get its answer, so a
+// body beyond the limit is read on, within bounds.
+func TestBodyBeyondTheLimit(t *testing.T) {
 	t.Parallel()
-	r := &recorder{}
-	a := call(t, serve(r, nil), "POST", "/v1/batch", &endless{t: t})
-	if a.status != 400 || a.Code != "too_large" || !strings.Contains(a.Message, "4194304") {
-		t.Errorf("got %d %s", a.status, a.raw)
-	}
-	if got := len(r.last(t).Drafts[0].Original); got != ingest.MaxRejectBytes {
-		t.Errorf("kept %d bytes, want %d", got, ingest.MaxRejectBytes)
-	}
-	req := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/batch", &endless{t: t, read: ingest.MaxBodyBytes + (1 << 20)})
-	req.ContentLength = ingest.MaxBodyBytes + 1
-	req.Body = io.NopCloser(iotestFail{t})
-	rec := httptest.NewRecorder()
-	serve(&recorder{}, nil).ServeHTTP(rec, req)
-	if rec.Code != 400 || rec.Header().Get("Connection") != "close" {
-		t.Errorf("declared too large: got %d, Connection %q", rec.Code, rec.Header().Get("Connection"))
+	const drained = 8 << 20
+	for _, c := range []struct {
+		what    string
+		length  int64 // as declared
+		body    io.Reader
+		expect  string
+		read    int64 // least
+		further int64 // at most, beyond that
+		closed  bool
+		kept    int
+	}{
+		{"declared", ingest.MaxBodyBytes + 1, strings.NewReader(padded(ingest.MaxBodyBytes + 1)), "", ingest.MaxBodyBytes + 1, 0, false, 0},
+		{"declared, too much to read", ingest.MaxBodyBytes + drained + 1, &endless{}, "", 0, 0, true, 0},
+		{"declared, waiting to be asked", ingest.MaxBodyBytes + 1, &endless{}, "100-continue", 0, 0, true, 0},
+		{"not declared", -1, strings.NewReader(padded(ingest.MaxBodyBytes + drained/2)), "", ingest.MaxBodyBytes + drained/2, 0, false, ingest.MaxRejectBytes},
+		{"endless", -1, &endless{}, "", ingest.MaxBodyBytes + drained, 64 << 10, true, ingest.MaxRejectBytes},
+		{"beyond the deadline", -1, &endless{breaksAt: ingest.MaxBodyBytes + drained/2}, "", ingest.MaxBodyBytes + drained/2, 64 << 10, true, ingest.MaxRejectBytes},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			r, counted := &recorder{}, &counter{Reader: c.body}
+			req := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/batch", counted)
+			req.ContentLength = c.length
+			req.Header.Set("Expect", c.expect)
+			rec := httptest.NewRecorder()
+			// Little more than the body at its limit: what is read on is not held.
+			serve(r, func(o *front.Options) { o.MemoryBytes = 16 << 20 }).ServeHTTP(rec, req)
+			if rec.Code != 400 || !strings.Contains(rec.Body.String(), "too_large") || !strings.Contains(rec.Body.String(), "4194304") {
+				t.Errorf("got %d %s", rec.Code, rec.Body)
+			}
+			if counted.n < c.read || counted.n > c.read+c.further {
+				t.Errorf("read %d bytes, want %d and at most %d more", counted.n, c.read, c.further)
+			}
+			if closed := rec.Header().Get("Connection") == "close"; closed != c.closed {
+				t.Errorf("connection closed: %v, want %v", closed, c.closed)
+			}
+			if got := len(r.last(t).Drafts[0].Original); got != c.kept {
+				t.Errorf("kept %d bytes, want %d", got, c.kept)
+			}
+		})
 	}
 }
 
-type iotestFail struct{ t *testing.T }
+// counter counts what is read.
+type counter struct {
+	io.Reader
+	n int64
+}
 
-func (f iotestFail) Read([]byte) (int, error) {
-	f.t.Error("a body that says it is too large was read")
-	return 0, io.EOF
+func (c *counter) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.n += int64(n)
+	return n, err
+}
+
+// What an ordinary client does: it writes all, then reads.
+func TestAnswerReachesAClientThatWritesFirst(t *testing.T) {
+	t.Parallel()
+	for what, change := range map[string]struct {
+		options func(*front.Options)
+		size    int
+		status  int
+	}{
+		"too large": {nil, ingest.MaxBodyBytes + 7<<20, http.StatusBadRequest},
+		"no memory": {func(o *front.Options) { o.MemoryBytes = 1 }, ingest.MaxBodyBytes, http.StatusTooManyRequests},
+		"not ready": {func(o *front.Options) { o.Ready = func() error { return errors.New("starting") } }, ingest.MaxBodyBytes, http.StatusServiceUnavailable},
+		"good":      {nil, 100, http.StatusOK},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewServer(serve(&recorder{}, change.options))
+			defer s.Close()
+			conn, err := net.Dial("tcp", s.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_, err = fmt.Fprintf(conn, "POST /v1/batch HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", change.size, padded(change.size))
+			if err != nil {
+				t.Fatalf("write: %v", err)
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatalf("read: %v", err)
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != change.status || resp.Close {
+				t.Errorf("got %d, connection closed %v, want %d", resp.StatusCode, resp.Close, change.status)
+			}
+		})
+	}
 }
 
 func TestEncodings(t *testing.T) {
@@ -411,6 +482,9 @@ func TestEncodings(t *testing.T) {
 			}
 			if a.status != want || a.Code != c.code {
 				t.Fatalf("got %d %.300s, want %d %s", a.status, a.raw, want, c.code)
+			}
+			if c.what == "bomb" && (a.Message != "the body inflates to more than 16777216 bytes" || a.Rejected[0].Limit != "16777216 bytes inflated") {
+				t.Errorf("got message %q, limit %q", a.Message, a.Rejected[0].Limit)
 			}
 			if d := r.last(t).Drafts[0]; c.code != "" && !bytes.HasPrefix(c.body, d.Original) {
 				t.Error("the bytes kept are not those sent")
@@ -453,6 +527,18 @@ func TestFailures(t *testing.T) {
 	a := call(t, h, "POST", "/v1/track", strings.NewReader(track))
 	if a.status != 503 || a.Code != "not_ready" || !strings.Contains(a.Message, "12 %") || a.header.Get("Retry-After") == "" || len(r.batches) != 0 {
 		t.Errorf("not ready: got %d %s", a.status, a.raw)
+	}
+}
+
+// A key that stands in the body is not known before the body is read: overload
+// must not be told as a wrong key, upon which clients drop their events.
+func TestOverloadIsToldBeforeTheKey(t *testing.T) {
+	t.Parallel()
+	h := serve(&recorder{}, func(o *front.Options) {
+		o.MemoryBytes, o.WriteKeys = 1, map[string]string{"k": "shop"}
+	})
+	if a := call(t, h, "POST", "/v1/batch", strings.NewReader(`{"writeKey":"k","batch":[`+track+`]}`)); a.status != 429 || a.Code != "overload" {
+		t.Errorf("got %d %s, want 429 overload", a.status, a.raw)
 	}
 }
 

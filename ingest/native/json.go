@@ -80,6 +80,9 @@ func cutEvents(src string, list jsontree.Span) ([]jsontree.Span, *ingest.Rejecti
 	if text := list.Of(src); text == "" || text == "null" {
 		return nil, nil
 	}
+	if refused := properties.RefuseList("events", list.Of(src)); refused != nil {
+		return nil, refused
+	}
 	items, err := jsontree.CutArray(list.Of(src), ingest.MaxListedEvents)
 	if err != nil {
 		return nil, unreadable("events", err)

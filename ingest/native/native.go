@@ -217,7 +217,7 @@ func checkPayload(ev *eventsv1.Event, props jsontree.Value, flags *properties.Fl
 		return ingest.Refuse(ingest.CodeBadType, given, want,
 			"type "+ingest.Shown(ev.Type)+" with payload "+given+": "+want+" wanted")
 	}
-	name := func(field string) string { return "properties." + field }
+	var name properties.FieldName = properties.PropertyName
 	switch {
 	case given != "":
 		mergeProperties(ev, props)

@@ -130,6 +130,11 @@ func TestJSONRefusesEvents(t *testing.T) {
 		{`{"type":"order.placed",` + who + `,"order":{"revenueMicros":"1000000000000000001"}}`, ingest.CodeBadNumber, "order.revenueMicros", "1000000000000.000001"},
 		{`{"type":"order.placed",` + who + `,"order":{"lines":[{"quantityMicros":"-1000000000000000001"}]}}`, ingest.CodeBadNumber, "order.lines[0].quantityMicros", "-1000000000000.000001"},
 		{`{"type":"order.placed",` + who + `,"order":{"totalMicros":"-1"}}`, ingest.CodeBadNumber, "order.totalMicros", "negative order"},
+		{`{"type":"order.updated",` + who + `,"order":{"revenueMicros":"-1"}}`, ingest.CodeBadNumber, "order.revenueMicros", "negative order"},
+		{`{"type":"order.placed",` + who + `,"order":{"totalMicros":"10","taxMicros":"8","shippingMicros":"4"}}`, ingest.CodeBadNumber, "order.totalMicros", "negative order"},
+		{`{"type":"order.updated",` + who + `,"order":{"lines":[{"priceMicros":"5000000","quantityMicros":"-3000000"}]}}`, ingest.CodeBadNumber, "order.lines", "sum of order.lines is -15: negative order"},
+		{`{"type":"order.placed",` + who + `,"properties":{"items":[{"price":5,"quantity":-3}]}}`, ingest.CodeBadNumber, "properties.products", "negative order"},
+		{`{"type":"order.placed",` + who + `,"properties":{"revenue":false}}`, ingest.CodeBadNumber, "properties.revenue", "a boolean"},
 		{`{"type":"order.refunded",` + who + `,"order":{"totalMicros":"-1"}}`, ingest.CodeBadNumber, "order.totalMicros", "negative refund"},
 		{`{"type":"order.placed",` + who + `,"properties":{"revenue":"1e400"}}`, ingest.CodeBadNumber, "properties.revenue", "1e400"},
 		{`{"type":"group.joined",` + who + `,"group":{}}`, ingest.CodeMissingID, "group.groupId", ""},
@@ -160,7 +165,7 @@ func TestJSONRefusesEvents(t *testing.T) {
 func TestJSONRefusesBatches(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]ingest.Code{
-		``: ingest.CodeNotJSON, `nope`: ingest.CodeNotJSON, `[]`: ingest.CodeNotJSON, `{"events":{}}`: ingest.CodeNotJSON,
+		``: ingest.CodeNotJSON, `nope`: ingest.CodeNotJSON, `[]`: ingest.CodeNotJSON, `{"events":{}}`: ingest.CodeBadType, `{"events":7}`: ingest.CodeBadType, `{"events":]}`: ingest.CodeNotJSON,
 		`{"events":[{}`: ingest.CodeNotJSON, `{"events":[{}],"sentAt":nope}`: ingest.CodeNotJSON,
 		`{}`: ingest.CodeEmptyBatch, `{"events":[]}`: ingest.CodeEmptyBatch, `{"events":null}`: ingest.CodeEmptyBatch,
 		`{"events":[{}],"colour":1}`: ingest.CodeBadType, `{"events":[{}],"source":"Shop"}`: ingest.CodeBadType, `{"events":[{}],"source":{}}`: ingest.CodeBadType,
@@ -271,6 +276,10 @@ func TestProtobufRefusesEvents(t *testing.T) {
 		})), ingest.CodeBadNumber, "traits.set.a"},
 		{"just too deep", encode(event(func(ev *eventsv1.Event) { ev.Properties = deepStruct(ingest.MaxDepth) })), ingest.CodeTooDeep, ""},
 		{"1,000 deep", encode(event(func(ev *eventsv1.Event) { ev.Properties = deepStruct(1000) })), ingest.CodeTooDeep, "properties"},
+		{"negative order", encode(event(func(ev *eventsv1.Event) {
+			ev.Type = "order.placed"
+			ev.Payload = &eventsv1.Event_Order{Order: &eventsv1.Order{TotalMicros: new(int64(1)), TaxMicros: new(int64(2))}}
+		})), ingest.CodeBadNumber, "order.totalMicros"},
 		{"wrong payload", encode(event(func(ev *eventsv1.Event) { ev.Payload = &eventsv1.Event_View{View: &eventsv1.View{}} })), ingest.CodeBadType, "view"},
 		{"before 1971", encode(event(func(ev *eventsv1.Event) { ev.Time = &timestamppb.Timestamp{Seconds: 1} })), ingest.CodeBadTime, "time"},
 		{"no time at all", encode(event(func(ev *eventsv1.Event) { ev.Time = &timestamppb.Timestamp{Seconds: 1767323045, Nanos: -1} })), ingest.CodeBadTime, "time"},

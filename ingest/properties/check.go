@@ -1,8 +1,6 @@
 package properties
 
 import (
-	"math/bits"
-
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
@@ -40,6 +38,14 @@ func Check(ev *eventsv1.Event, t eventsv1.Type, name FieldName, flags *Flags) *i
 // into what the publisher calls it.
 type FieldName func(field string) string
 
+// PropertyName is the FieldName of publishers who tell properties.
+func PropertyName(field string) string {
+	if field == "lines" {
+		field = "products" // the name under which nearly all send them
+	}
+	return "properties." + field
+}
+
 // currencyOf is where the payload of an event holds its currency, nil if it
 // has none.
 func currencyOf(ev *eventsv1.Event) *string {
@@ -60,36 +66,49 @@ func currencyOf(ev *eventsv1.Event) *string {
 
 func checkOrder(p *eventsv1.Order, t eventsv1.Type, name FieldName, flags *Flags) *ingest.Rejection {
 	placed, refund := t == eventsv1.Type_TYPE_ORDER_PLACED, t == eventsv1.Type_TYPE_ORDER_REFUNDED
-	if placed || refund {
+	valued := placed || t == eventsv1.Type_TYPE_ORDER_UPDATED // whose amounts count as the order's
+	if valued || refund {
 		for _, a := range [...]struct {
 			field  string
 			micros *int64
 		}{{"revenue", p.RevenueMicros}, {"total", p.TotalMicros}, {"value", p.ValueMicros}} {
 			if a.micros != nil && *a.micros < 0 {
-				return refuseNegative(name(a.field), *a.micros, refund)
+				return refuseNegative(name(a.field), formatMicros(*a.micros), refund)
 			}
 		}
 	}
 	if refund {
 		return nil
 	}
-	sum, priced, fits := sumLines(p.Lines)
 	head, told := headValue(p)
-	if placed && !told && !priced {
+	sum := sumLines(p.Lines)
+	switch {
+	case valued && told && head < 0: // of the three, only total is less than it says
+		return refuseDerived(name("total"), name("total")+" less tax and shipping", formatMicros(head))
+	case valued && !told && sum.micros.negative():
+		return refuseDerived(name("lines"), "the sum of "+name("lines"), sum.micros.text())
+	}
+	if placed && !told && !sum.priced {
 		flags.Set(logv1.Flag_FLAG_NO_VALUE)
 	}
-	if told && priced && (!fits || sum != head && sum-p.GetDiscountMicros() != head) {
+	if told && sum.priced && !sum.agrees(head, p.GetDiscountMicros()) {
 		flags.Set(logv1.Flag_FLAG_LINES_DIFFER)
 	}
 	return nil
 }
 
-func refuseNegative(field string, micros int64, refund bool) *ingest.Rejection {
+func refuseNegative(field, amount string, refund bool) *ingest.Rejection {
 	what := "negative order"
 	if refund {
 		what = "negative refund: tell what was paid back as a positive amount"
 	}
-	return ingest.Refuse(ingest.CodeBadNumber, field, "not negative", field+" is "+formatMicros(micros)+": "+what)
+	return ingest.Refuse(ingest.CodeBadNumber, field, "not negative", field+" is "+amount+": "+what)
+}
+
+// refuseDerived refuses an order whose value follows from several fields, of
+// which none need be negative.
+func refuseDerived(field, value, amount string) *ingest.Rejection {
+	return ingest.Refuse(ingest.CodeBadNumber, field, "not negative", value+" is "+amount+": negative order")
 }
 
 // headValue is the value of an order by its header, as the contract has it:
@@ -106,55 +125,36 @@ func headValue(p *eventsv1.Order) (micros int64, told bool) {
 	return 0, false
 }
 
-// sumLines is the sum of price times quantity. priced says that some line has
-// a price; fits that all lines with a quantity other than zero have, and that
-// the sum is an amount.
-func sumLines(lines []*eventsv1.Line) (sum int64, priced, fits bool) {
-	fits = true
+// lineSum is the sum of price times quantity of an order's lines.
+type lineSum struct {
+	micros wide
+	// priced says that some line has a price; whole that all lines with a
+	// quantity other than zero have.
+	priced, whole bool
+}
+
+func sumLines(lines []*eventsv1.Line) lineSum {
+	sum := lineSum{whole: true}
 	for _, l := range lines {
 		if l.PriceMicros == nil {
-			fits = fits && l.QuantityMicros != nil && *l.QuantityMicros == 0
+			sum.whole = sum.whole && l.QuantityMicros != nil && *l.QuantityMicros == 0
 			continue
 		}
-		priced = true
+		sum.priced = true
 		quantity := int64(1_000_000)
 		if l.QuantityMicros != nil {
 			quantity = *l.QuantityMicros
 		}
-		product, ok := mulMicros(*l.PriceMicros, quantity)
-		if sum += product; !ok || magnitude(sum) > maxMicros {
-			return 0, true, false
-		}
+		sum.micros = sum.micros.add(mulMicros(*l.PriceMicros, quantity))
 	}
-	return sum, priced, fits
+	return sum
 }
 
-// mulMicros multiplies two fixed-point numbers, half to even; ok is false
-// beyond the limit of amounts.
-func mulMicros(a, b int64) (product int64, ok bool) {
-	const one = 1_000_000
-	high, low := bits.Mul64(magnitude(a), magnitude(b))
-	if high >= one {
-		return 0, false
-	}
-	n, left := bits.Div64(high, low, one)
-	if left > one/2 || left == one/2 && n%2 != 0 {
-		n++
-	}
-	if n > maxMicros {
-		return 0, false
-	}
-	if (a < 0) != (b < 0) {
-		return -int64(n), true
-	}
-	return int64(n), true
-}
-
-func magnitude(a int64) uint64 {
-	if a < 0 {
-		return -uint64(a)
-	}
-	return uint64(a)
+// agrees reports whether the lines sum to the value of the header, before or
+// after the discount.
+func (s lineSum) agrees(head, discount int64) bool {
+	micros, fits := s.micros.amount()
+	return s.whole && fits && (micros == head || micros-discount == head)
 }
 
 // CheckAmounts refuses an amount beyond the limit in a payload that came typed

@@ -1,6 +1,7 @@
 package properties_test
 
 import (
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"pgregory.net/rapid"
 
 	"github.com/dossier360/dossier/events"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
@@ -31,7 +33,7 @@ func mapped(t *testing.T, name, props string) (*eventsv1.Event, []logv1.Flag, *i
 		return nil, nil, r
 	}
 	var flags properties.Flags
-	r := properties.Check(ev, typ, func(f string) string { return "properties." + f }, &flags)
+	r := properties.Check(ev, typ, properties.PropertyName, &flags)
 	return ev, flags.List(), r
 }
 
@@ -53,8 +55,8 @@ func TestMap(t *testing.T) {
 			`{"order":{"orderId":"o1","revenueMicros":"1000000","lines":[{"productId":"p1"}]}}`, nil},
 		{"an id as number keeps its digits", "Order Completed", `{"order_id":12345678901234567890,"value":1}`,
 			`{"order":{"orderId":"12345678901234567890","valueMicros":"1000000"}}`, nil},
-		{"wrong JSON type is kept", "Order Completed", `{"order_id":{"a":1},"revenue":true,"currency":["USD"],"products":{"id":1},"value":5}`,
-			`{"order":{"valueMicros":"5000000"},"propertiesJson":"{\"currency\":[\"USD\"],\"order_id\":{\"a\":1},\"products\":{\"id\":1},\"revenue\":true}"}`, nil},
+		{"wrong JSON type is kept, null is absent", "Order Completed", `{"order_id":{"a":1},"revenue":null,"currency":["USD"],"products":{"id":1},"value":5}`,
+			`{"order":{"valueMicros":"5000000"},"propertiesJson":"{\"currency\":[\"USD\"],\"order_id\":{\"a\":1},\"products\":{\"id\":1},\"revenue\":null}"}`, nil},
 		{"the more trusted spelling wins, the other is kept", "Product Added", `{"id":"x","product_id":"p","name":"n","title":"t"}`,
 			`{"product":{"line":{"productId":"p","name":"n"}},"propertiesJson":"{\"id\":\"x\",\"title\":\"t\"}"}`, nil},
 		{"the other spelling where the trusted one is null", "Product Added", `{"product_id":null,"id":"x"}`,
@@ -78,6 +80,15 @@ func TestMap(t *testing.T) {
 			[]logv1.Flag{logv1.Flag_FLAG_LINES_DIFFER}},
 		{"negative lines are taken", "Order Completed", `{"revenue":2,"products":[{"price":-3,"quantity":1},{"price":5}]}`,
 			`{"order":{"revenueMicros":"2000000","lines":[{"priceMicros":"-3000000","quantityMicros":"1000000"},{"priceMicros":"5000000"}]}}`, nil},
+		{"a value of nothing after tax and shipping", "Order Completed", `{"total":12,"tax":10,"shipping":2}`,
+			`{"order":{"totalMicros":"12000000","taxMicros":"10000000","shippingMicros":"2000000"}}`, nil},
+		{"tax does not count beside a revenue", "Order Updated", `{"revenue":1,"total":10,"tax":20}`,
+			`{"order":{"revenueMicros":"1000000","totalMicros":"10000000","taxMicros":"20000000"}}`, nil},
+		{"lines of nothing in sum", "Order Updated", `{"products":[{"price":5,"quantity":-3},{"price":5,"quantity":3}]}`,
+			`{"order":{"lines":[{"priceMicros":"5000000","quantityMicros":"-3000000"},{"priceMicros":"5000000","quantityMicros":"3000000"}]}}`, nil},
+		{"negative lines beyond every sum among greater ones", "Order Completed", `{"products":[{"price":-1e12,"quantity":1e12},{"price":1e12,"quantity":1e12},{"price":1}]}`,
+			`{"order":{"lines":[{"priceMicros":"-1000000000000000000","quantityMicros":"1000000000000000000"},{"priceMicros":"1000000000000000000","quantityMicros":"1000000000000000000"},{"priceMicros":"1000000"}]}}`, nil},
+		{"what was shipped may list what it likes", "Order Shipped", `{"total":10,"tax":20}`, `{"order":{"totalMicros":"10000000","taxMicros":"20000000"}}`, nil},
 		{"unknown currency", "Order Completed", `{"revenue":2,"currency":"DOGE"}`, `{"order":{"revenueMicros":"2000000","currency":"DOGE"}}`,
 			[]logv1.Flag{logv1.Flag_FLAG_UNKNOWN_CURRENCY}},
 		{"three letters that are no currency", "Order Completed", `{"revenue":2,"currency":"QQQ"}`, `{"order":{"revenueMicros":"2000000","currency":"QQQ"}}`,
@@ -162,6 +173,17 @@ func TestMapRefuses(t *testing.T) {
 		{"Order Completed", `{"revenue":-0.01}`, ingest.CodeBadNumber, "properties.revenue", "-0.01: negative order"},
 		{"Order Completed", `{"total":-1}`, ingest.CodeBadNumber, "properties.total", "negative order"},
 		{"Order Completed", `{"value":-1}`, ingest.CodeBadNumber, "properties.value", "negative order"},
+		{"Order Updated", `{"value":-1}`, ingest.CodeBadNumber, "properties.value", "negative order"},
+		{"Order Completed", `{"total":10,"tax":20}`, ingest.CodeBadNumber, "properties.total", "less tax and shipping is -10: negative order"},
+		{"Order Updated", `{"total":10,"tax":8,"shipping":2.5}`, ingest.CodeBadNumber, "properties.total", "less tax and shipping is -0.5: negative order"},
+		{"Order Completed", `{"products":[{"price":5,"quantity":-3}]}`, ingest.CodeBadNumber, "properties.products", "sum of properties.products is -15: negative order"},
+		{"Order Updated", `{"products":[{"price":-5},{"price":4},{"name":"a gift"}]}`, ingest.CodeBadNumber, "properties.products", "is -1: negative order"},
+		{"Order Completed", `{"products":[{"price":-1e12,"quantity":1e12},{"price":1e12,"quantity":1e11}]}`, ingest.CodeBadNumber, "properties.products", "below -1000000000000: negative order"},
+		{"Order Completed", `{"revenue":true}`, ingest.CodeBadNumber, "properties.revenue", "revenue is a boolean"},
+		{"Order Completed", `{"tax":{"amount":1},"revenue":1}`, ingest.CodeBadNumber, "properties.tax", "tax is an object"},
+		{"Order Completed", `{"products":[{"price":1,"quantity":[1]}]}`, ingest.CodeBadNumber, "properties.products[0].quantity", "quantity is an array"},
+		{"Product Added", `{"price":{}}`, ingest.CodeBadNumber, "properties.price", "price is an object"},
+		{"Rating Given", `{"score":4,"scale":[1,5]}`, ingest.CodeBadNumber, "properties.scale", "scale is an array"},
 		{"Order Refunded", `{"total":-1}`, ingest.CodeBadNumber, "properties.total", "negative refund"},
 		{"Order Refunded", `{"amount":-1}`, ingest.CodeBadNumber, "properties.total", "negative refund"},
 		{"Order Completed", `{"order_id":"` + long + `"}`, ingest.CodeIDTooLong, "properties.order_id", "201"},
@@ -181,6 +203,38 @@ func TestMapRefuses(t *testing.T) {
 			t.Errorf("%s %.60s: got %+v, want %s of %s saying %q with a limit", c.event, c.props, *r, c.code, c.field, c.says)
 		}
 	}
+}
+
+// An order of nothing but lines is refused where its lines, each rounded half
+// to even, sum below nothing, however large they are.
+func TestNegativeLinesAreRefused(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		const limit = ingest.MaxAmountUnits * 1_000_000
+		amounts := rapid.OneOf(rapid.Int64Range(-3, 3), rapid.Int64Range(-2_000_000, 2_000_000), rapid.Int64Range(-limit, limit), rapid.SampledFrom([]int64{-limit, limit}))
+		sum, order := new(big.Int), &eventsv1.Order{}
+		for range rapid.IntRange(0, 6).Draw(t, "lines") {
+			price, quantity := amounts.Draw(t, "price"), amounts.Draw(t, "quantity")
+			order.Lines = append(order.Lines, &eventsv1.Line{PriceMicros: &price, QuantityMicros: &quantity})
+			sum.Add(sum, halfEven(new(big.Int).Mul(big.NewInt(price), big.NewInt(quantity))))
+		}
+		ev, flags := &eventsv1.Event{Payload: &eventsv1.Event_Order{Order: order}}, properties.Flags(0)
+		refused := properties.Check(ev, eventsv1.Type_TYPE_ORDER_UPDATED, properties.PropertyName, &flags)
+		if (refused != nil) != (sum.Sign() < 0) {
+			t.Errorf("lines of %v millionths: got %+v", sum, refused)
+		}
+	})
+}
+
+// halfEven divides by a million.
+func halfEven(n *big.Int) *big.Int {
+	one := big.NewInt(1_000_000)
+	q, left := new(big.Int).DivMod(n, one, new(big.Int)) // left is not negative
+	switch c := left.Cmp(big.NewInt(500_000)); {
+	case c > 0, c == 0 && q.Bit(0) == 1:
+		q.Add(q, big.NewInt(1))
+	}
+	return q
 }
 
 func TestEveryTypeHasAPayload(t *testing.T) {

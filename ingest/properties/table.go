@@ -189,9 +189,9 @@ func id[P any](field func(*P) *string) setter[P] {
 	}
 }
 
-// amount fills a fixed-point number from a number or a numeric string. Text
-// that is no number is refused: to keep an order without its amount would be a
-// silent loss.
+// amount fills a fixed-point number from a number or a numeric string. Null and
+// an empty text are no amount; whatever else is no number is refused: to keep
+// an order without its amount would be a silent loss.
 func amount[P any](field func(*P) **int64) setter[P] {
 	return func(p *P, at place, v jsontree.Value) outcome {
 		return setAmount(field(p), at, v)
@@ -199,6 +199,11 @@ func amount[P any](field func(*P) **int64) setter[P] {
 }
 
 func setAmount(to **int64, at place, v jsontree.Value) outcome {
+	switch v.Kind() {
+	case jsontree.Bool, jsontree.Array, jsontree.Object:
+		return outcome{refused: ingest.Refuse(ingest.CodeBadNumber, at.String(), amountLimit,
+			at.String()+" is "+v.Kind().String()+": "+amountLimit+" wanted")}
+	}
 	s, ok := Text(v)
 	if !ok || strings.TrimSpace(s) == "" {
 		return outcome{}

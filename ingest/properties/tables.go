@@ -146,10 +146,7 @@ var ratingTable = newTable(
 // setScale reads the scale of a rating: its greatest score, or "0-10", or
 // "0..10".
 func setScale(p *eventsv1.Rating, at place, v jsontree.Value) outcome {
-	s, ok := Text(v)
-	if !ok {
-		return outcome{}
-	}
+	s, _ := Text(v)
 	if low, high, both := cutScale(s); both {
 		least, _, err1 := ParseMicros(low)
 		most, _, err2 := ParseMicros(high)

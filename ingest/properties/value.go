@@ -82,6 +82,29 @@ func Unreadable(field string, err *jsontree.Error) *ingest.Rejection {
 	return ingest.Refuse(code, field, limit, message)
 }
 
+// RefuseList refuses what stands where a list is wanted, if its first
+// character says that it is another kind of value. What is no JSON at all is
+// for the reader to refuse, who knows the place.
+func RefuseList(field, src string) *ingest.Rejection {
+	if src == "" {
+		return nil
+	}
+	var kind jsontree.Kind
+	switch c := src[0]; {
+	case c == '{':
+		kind = jsontree.Object
+	case c == '"':
+		kind = jsontree.String
+	case c == '-' || c >= '0' && c <= '9':
+		kind = jsontree.Number
+	case src == "true" || src == "false":
+		kind = jsontree.Bool
+	default:
+		return nil
+	}
+	return ingest.Refuse(ingest.CodeBadType, field, "an array", field+" is "+kind.String()+", an array wanted")
+}
+
 // shortPath cuts a path that the sender made long; its first steps tell the
 // place.
 func shortPath(path string) string {

@@ -103,8 +103,25 @@ func (c *contextReader) member(key string, v jsontree.Value) {
 		c.campaign(key, v)
 	case "externalIds":
 		c.externalIDs(key, v)
+	case "traits":
+		c.traits(v)
+		c.rest.Add(key, v)
 	default:
 		c.rest.Add(key, v)
+	}
+}
+
+// traits makes identifiers of those traits of the current user that name him.
+// They are known only beside an id of his own: see decodeIDs.
+func (c *contextReader) traits(v jsontree.Value) {
+	for _, typ := range [...]string{"email", "phone"} {
+		value, ok := properties.Text(v.Get(typ))
+		if !ok {
+			continue
+		}
+		if _, err := directory.Normalise(typ, value); err == nil {
+			c.identify(typ, value)
+		}
 	}
 }
 

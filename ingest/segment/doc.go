@@ -13,6 +13,8 @@
 //   - An alias may name the current user as its own previous id. It joins
 //     nothing, and is no error.
 //   - Ids come as numbers.
+//   - context.traits tell, with any call, the e-mail address and phone of the
+//     user that userId or anonymousId names; alone they name nobody.
 //
 // Everything that has no field of its own is kept: of the event in
 // properties_json, of the context and of the message around them (integrations,

@@ -143,10 +143,25 @@ func (m *message) decodeIDs() *ingest.Rejection {
 		m.identify(told.typ, value)
 	}
 	if len(m.event.Identifiers) == 0 {
-		return ingest.Refuse(ingest.CodeMissingID, "userId", "userId or anonymousId, not empty",
-			"neither userId nor anonymousId is given")
+		return m.refuseNobody()
 	}
 	return nil
+}
+
+// refuseNobody says why the event names nobody: clients that send an id of the
+// wrong kind believe to have given one.
+func (m *message) refuseNobody() *ingest.Rejection {
+	message := "neither userId nor anonymousId is given"
+	for _, told := range [...]struct {
+		field string
+		value jsontree.Value
+	}{{"userId", m.told.userID}, {"anonymousId", m.told.anonymousID}} {
+		switch kind := told.value.Kind(); kind {
+		case jsontree.Bool, jsontree.Array, jsontree.Object:
+			message += "; " + told.field + " is " + kind.String() + ", a string or a number wanted"
+		}
+	}
+	return ingest.Refuse(ingest.CodeMissingID, "userId", "userId or anonymousId, not empty", message)
 }
 
 // identify adds an identifier once, up to the limit. It reports whether the
@@ -245,7 +260,7 @@ func (m *message) mapProperties(t eventsv1.Type) *ingest.Rejection {
 	if refused := properties.Map(m.event, t, "properties", m.told.properties); refused != nil {
 		return refused
 	}
-	return properties.Check(m.event, t, func(field string) string { return "properties." + field }, &m.flags)
+	return properties.Check(m.event, t, properties.PropertyName, &m.flags)
 }
 
 func (m *message) view(t eventsv1.Type) *ingest.Rejection {

@@ -130,8 +130,15 @@ func (d *decoder) member(m jsontree.Member, key *string) *ingest.Rejection {
 }
 
 func (d *decoder) items(list jsontree.Span) ([]ingest.Draft, *ingest.Rejection) {
-	if list == (jsontree.Span{}) {
+	switch text := list.Of(d.src); {
+	case list == (jsontree.Span{}):
 		return nil, emptyBatch("batch is missing")
+	case text == "null":
+		return nil, emptyBatch("batch is null")
+	default:
+		if refused := properties.RefuseList("batch", text); refused != nil {
+			return nil, refused
+		}
 	}
 	items, err := jsontree.CutArray(list.Of(d.src), ingest.MaxListedEvents)
 	switch {

@@ -79,6 +79,17 @@ func TestSingle(t *testing.T) {
 			{"id":"9","type":"acct_id","collection":"accounts"},{"id":"a@b.c","type":"email","collection":"users","encoding":"none"},5]}}`,
 			`{"type":"E","identifiers":[{"type":"user_id","value":"u"},{"type":"crm_id","value":"7"},{"type":"email","value":"a@b.c"}],
 			"context":{"otherJson":"{\"externalIds\":[{\"collection\":\"users\",\"id\":\"8\",\"type\":\"ios.idfa\"},{\"collection\":\"accounts\",\"id\":\"9\",\"type\":\"acct_id\"},5]}"}}`, nil},
+		{"traits in the context", segment.Track, `{"userId":"u","event":"E","context":{"traits":{"email":"a@b.c","phone":13800138000,"name":"A"}}}`,
+			`{"type":"E","identifiers":[{"type":"user_id","value":"u"},{"type":"email","value":"a@b.c"},{"type":"phone","value":"13800138000"}],
+			"context":{"otherJson":"{\"traits\":{\"email\":\"a@b.c\",\"name\":\"A\",\"phone\":13800138000}}"}}`, nil},
+		{"traits in the context that name nobody", segment.Page, `{"anonymousId":"a","context":{"traits":{"email":"none","phone":{"n":1}}}}`,
+			`{"type":"page.viewed","identifiers":[{"type":"anonymous_id","value":"a"}],"view":{},
+			"context":{"otherJson":"{\"traits\":{\"email\":\"none\",\"phone\":{\"n\":1}}}"}}`, nil},
+		{"traits told twice", segment.Identify, `{"userId":"u","traits":{"email":"a@b.c"},"context":{"traits":{"email":"a@b.c"}}}`,
+			`{"type":"traits.set","identifiers":[{"type":"user_id","value":"u"},{"type":"email","value":"a@b.c"}],"traits":{"set":{"email":"a@b.c"}},
+			"context":{"otherJson":"{\"traits\":{\"email\":\"a@b.c\"}}"}}`, nil},
+		{"a message id of the wrong kind", segment.Track, `{"userId":"u","event":"E","messageId":{"a":1}}`,
+			`{"type":"E","identifiers":[{"type":"user_id","value":"u"}],"context":{"otherJson":"{\"messageId\":{\"a\":1}}"}}`, nil},
 		{"explicit timestamp first", segment.Track, `{"userId":"u","event":"E","timestamp":"2024-01-02T03:04:05Z","originalTimestamp":"2026-01-02T03:04:05Z"}`,
 			`{"type":"E","time":"2024-01-02T03:04:05Z","identifiers":[{"type":"user_id","value":"u"}],"context":{"otherJson":"{\"originalTimestamp\":\"2026-01-02T03:04:05Z\"}"}}`, nil},
 		{"else the original one", segment.Track, `{"userId":"u","event":"E","timestamp":"","originalTimestamp":"2026-01-02T03:04:05Z"}`,
@@ -139,6 +150,7 @@ func TestSingleRefuses(t *testing.T) {
 		{segment.Track, `{"userId":" ","event":"E"}`, ingest.CodeMissingID, "userId"},
 		{segment.Track, `{"userId":{"a":1},"event":"E"}`, ingest.CodeMissingID, "userId"},
 		{segment.Track, `{"user_id":"u","event":"E"}`, ingest.CodeMissingID, "userId"},
+		{segment.Track, `{"event":"E","context":{"traits":{"email":"a@b.c","phone":"13800138000"}}}`, ingest.CodeMissingID, "userId"},
 		{segment.Track, `{"userId":"u"}`, ingest.CodeMissingEvent, "event"},
 		{segment.Track, `{"userId":"u","event":""}`, ingest.CodeMissingEvent, "event"},
 		{segment.Track, `{"userId":"u","event":"` + long + `"}`, ingest.CodeIDTooLong, "event"},
@@ -172,6 +184,36 @@ func TestSingleRefuses(t *testing.T) {
 		}
 		if string(d.Drafts[0].Original) != c.body {
 			t.Errorf("%s %.60q: bytes not kept", c.call, c.body)
+		}
+	}
+}
+
+// A refusal says what was met where something else was wanted.
+func TestRefusalsSayWhatWasMet(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		call       segment.Call
+		body       string
+		code       ingest.Code
+		says, wish string
+	}{
+		{segment.Track, `{"event":"E"}`, ingest.CodeMissingID, "neither userId nor anonymousId is given", "userId or anonymousId"},
+		{segment.Track, `{"userId":true,"event":"E"}`, ingest.CodeMissingID, "userId is a boolean", "userId or anonymousId"},
+		{segment.Track, `{"userId":{},"event":"E"}`, ingest.CodeMissingID, "userId is an object", "userId or anonymousId"},
+		{segment.Track, `{"userId":"","anonymousId":["a"],"event":"E"}`, ingest.CodeMissingID, "anonymousId is an array", "userId or anonymousId"},
+		{segment.Batch, `{"batch":{}}`, ingest.CodeBadType, "batch is an object, an array wanted", "an array"},
+		{segment.Batch, `{"batch":"x"}`, ingest.CodeBadType, "batch is a string, an array wanted", "an array"},
+		{segment.Batch, `{"batch":-1}`, ingest.CodeBadType, "batch is a number, an array wanted", "an array"},
+		{segment.Batch, `{"batch":false}`, ingest.CodeBadType, "batch is a boolean, an array wanted", "an array"},
+		{segment.Batch, `{"batch":null}`, ingest.CodeEmptyBatch, "batch is null", "at least 1 item"},
+	} {
+		d := segment.Decode(c.call, []byte(c.body))
+		r := d.Refused
+		if len(d.Drafts) == 1 {
+			r = d.Drafts[0].Refused
+		}
+		if r == nil || r.Code != c.code || !strings.Contains(r.Message, c.says) || !strings.HasPrefix(r.Limit, c.wish) {
+			t.Errorf("%s: got %+v, want %s saying %q, limit %q", c.body, r, c.code, c.says, c.wish)
 		}
 	}
 }
@@ -249,8 +291,9 @@ func TestBatchRefuses(t *testing.T) {
 		{`{"batch":[]}`, ingest.CodeEmptyBatch},
 		{`{"batch": [ ] }`, ingest.CodeEmptyBatch},
 		{`{}`, ingest.CodeEmptyBatch},
-		{`{"batch":{}}`, ingest.CodeNotJSON},
-		{`{"batch":null}`, ingest.CodeNotJSON},
+		{`{"batch":{}}`, ingest.CodeBadType},
+		{`{"batch":null}`, ingest.CodeEmptyBatch},
+		{`{"batch":nope}`, ingest.CodeNotJSON},
 		{`[]`, ingest.CodeNotJSON},
 		{`nope`, ingest.CodeNotJSON},
 		{``, ingest.CodeNotJSON},
