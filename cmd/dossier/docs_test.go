@@ -32,6 +32,27 @@ matches as it stands. Any other name is a custom event and keeps its name.
 
 `
 
+const eventsDocumentNotes = `
+## Notes
+
+- **Source.** The source that a write key names wins over the ` + "`source`" + ` of a batch.
+- **Ids.** A repeat is recognised by source and id (` + "`messageId`" + ` on the Segment wire), so an event sent without an id cannot be: the id that the
+  gateway makes is new each time. On the Segment wire a ` + "`messageId`" + ` that is a number counts as its text; one that is a boolean, an array or an object
+  counts as none, and the value is kept in the event's context.
+- **Who.** On the Segment wire ` + "`userId`" + ` or ` + "`anonymousId`" + ` is required, a string or a number. Beside it ` + "`context.traits.email`" + ` and ` + "`context.traits.phone`" + `
+  of any call are identifiers too, if they are an address and a number; alone they are not enough.
+- **Answers.** A batch that could be read is answered 200 with ` + "`\"success\":true`" + `, even if all its items were refused and ` + "`accepted`" + ` is 0: look at ` + "`rejected`" + `.
+- **Amounts.** A number or a numeric string; null and an empty string are no amount, anything else is refused (` + "`bad_number`" + `). An amount without currency is
+  in the base currency.
+- **Negative orders.** ` + "`order.placed`" + ` and ` + "`order.updated`" + ` are refused (` + "`bad_number`" + `) if revenue, total or value is negative, or the value that counts is:
+  revenue, else total − tax − shipping, else value, else the sum of the lines. A single line may be negative.
+- **Refunds.** ` + "`order.refunded`" + ` without an amount takes back all that is left of the order, also when it lists products: the lines count what was
+  returned, not what was paid back.
+- **Sessions.** A session is a maximal run of occupied half hours. A half hour is occupied by ` + "`page.viewed`, `screen.viewed`, `product.*`, `cart.*`, `checkout.*`" + `
+  and ` + "`ad.clicked`" + `; not by ` + "`ad.viewed`" + `, which happens elsewhere, nor by ` + "`order.*`" + `, which back ends tell at times of their own.
+- **Flags.** What is kept although odd is flagged. ` + "`GetEvent`" + ` shows all flags of an event; the profile shows ` + "`clamped_time`, `corrected_time`,\n  `unknown_currency`, `no_value`, `approximate`, `overflow`, `parked` and `conflict`" + `.
+`
+
 // The document of the vocabulary is a function of the vocabulary.
 func TestEventsDocument(t *testing.T) {
 	t.Parallel()
@@ -46,6 +67,7 @@ func TestEventsDocument(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(eventsDocumentHead)
 	writeTypes(&b, messages)
+	b.WriteString(eventsDocumentNotes)
 	b.WriteString("\n## Fields\n")
 	for _, m := range messages {
 		writeFields(&b, m)
