@@ -33,6 +33,8 @@ type client struct {
 	readKey string
 	lang    string
 	json    bool
+	// customer is the reference that the command asks about, if it does.
+	customer string
 }
 
 // newClient begins a command; synopsis and about are its help text.
@@ -40,8 +42,7 @@ func newClient(std stdio, name, synopsis, about string) *client {
 	c := &client{std: std, flags: newFlags(std, name, synopsis, about)}
 	c.flags.StringVar(&c.server, "server", cmp.Or(std.getenv("DOSSIER_SERVER"), defaultServer), "`URL` of the server (env DOSSIER_SERVER)")
 	c.flags.StringVar(&c.readKey, "read-key", "", "`KEY` that the server's query side asks for (env DOSSIER_READ_KEY)")
-	c.flags.StringVar(&c.lang, "lang", languageOf(std.getenv), "`zh` or en (default from LANG)")
-	c.flags.BoolVar(&c.json, "json", false, "print JSON for programs")
+	c.flags.form(std, &c.lang, &c.json)
 	return c
 }
 
@@ -62,6 +63,12 @@ func newFlags(std stdio, name, synopsis, about string) *flags {
 		fs.PrintDefaults()
 	}
 	return fs
+}
+
+// form adds the flags that say how a command prints.
+func (fs *flags) form(std stdio, lang *string, asJSON *bool) {
+	fs.StringVar(lang, "lang", languageOf(std.getenv), "`zh` or en (default from LANG)")
+	fs.BoolVar(asJSON, "json", false, "print JSON for programs")
 }
 
 // parse reads flags and arguments in any order and wants `names` arguments.
@@ -94,8 +101,8 @@ func (c *client) parse(args []string, names ...string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.lang != langEN && c.lang != langZH {
-		return nil, wrongUsage("--lang %q: zh or en wanted", c.lang)
+	if err := checkLanguage(c.lang); err != nil {
+		return nil, err
 	}
 	if !strings.Contains(c.server, "://") {
 		c.server = "http://" + c.server
@@ -142,14 +149,29 @@ func (c *client) explain(err error) error {
 	case connect.CodeInvalidArgument:
 		return usageError{refused.Message()}
 	case connect.CodeNotFound:
-		return errors.New(refused.Message() + w.notFoundRemedy)
+		if c.customer == "" {
+			return errors.New(refused.Message())
+		}
+		return c.notFound()
 	case connect.CodeUnauthenticated:
+		if c.readKey != "" {
+			return fmt.Errorf(w.readKeyRefused, c.server)
+		}
 		return fmt.Errorf(w.readKeyRemedy, c.server)
 	case connect.CodeUnimplemented:
 		return fmt.Errorf(w.notDossier, c.server, refused.Message())
 	default:
 		return errors.New(refused.Message())
 	}
+}
+
+// notFound says what to check about a reference: an id is copied, an
+// identifier is typed.
+func (c *client) notFound() error {
+	if strings.Contains(c.customer, ":") {
+		return fmt.Errorf(words[c.lang].notFoundFormat, plain(c.customer))
+	}
+	return fmt.Errorf(words[c.lang].idNotFoundFormat, plain(c.customer))
 }
 
 // jsonLine is a message as one line of JSON. protojson varies its spaces from

@@ -2,16 +2,20 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -26,7 +30,7 @@ type clerk struct {
 
 	profile  *queryv1.GetProfileResponse
 	entries  []*queryv1.Entry
-	settled  *timestamppb.Timestamp
+	settled  *timestamppb.Timestamp // nil: where a tick wants it
 	failure  error
 	pageSize int // entries in a page at most; 0: as asked
 
@@ -45,21 +49,27 @@ func (c *clerk) GetTimeline(_ context.Context, req *queryv1.GetTimelineRequest) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked = append(c.asked, req)
+	var entries []*queryv1.Entry
+	for _, e := range c.entries {
+		if len(req.GetTypes()) == 0 || slices.Contains(req.GetTypes(), e.GetType()) {
+			entries = append(entries, e)
+		}
+	}
 	start := len(req.GetPageToken()) // as many x as entries were shown
 	size := int(req.GetPageSize())
 	if c.pageSize > 0 {
 		size = min(size, c.pageSize)
 	}
-	end := min(start+size, len(c.entries))
-	resp := &queryv1.GetTimelineResponse{Entries: c.entries[start:end]}
-	if end < len(c.entries) {
+	end := min(start+size, len(entries))
+	resp := &queryv1.GetTimelineResponse{Entries: entries[start:end]}
+	if end < len(entries) {
 		resp.NextPageToken = strings.Repeat("x", end)
 	}
 	return resp, nil
 }
 
 func (c *clerk) Tick(_ context.Context, req *queryv1.TickRequest) (*queryv1.TickResponse, error) {
-	return &queryv1.TickResponse{Settled: req.GetTo()}, c.failure
+	return &queryv1.TickResponse{Settled: cmp.Or(c.settled, req.GetTo())}, c.failure
 }
 
 // serveClerk returns the environment of a client of c.
@@ -128,15 +138,15 @@ func fullProfile() *queryv1.GetProfileResponse {
 
 func timelineEntries() []*queryv1.Entry {
 	return []*queryv1.Entry{
-		{EventId: "o-2", Type: "order.placed", OccurredAt: at("2026-03-01T09:30:00Z"), Source: "shop", Title: "Order T-2, 1,288.00 CNY", Fields: map[string]string{"orderId": "T-2", "value": "1288.00 CNY"}, Position: "03-0-118-7"},
-		{EventId: "p-9", Type: "page.viewed", OccurredAt: at("2026-03-01T09:29:00Z"), Source: "web", Title: "龙井茶\x07 https://tea.example.com/茶", Position: "03-0-118-6"},
+		{EventId: "o-2", Type: "order.placed", OccurredAt: at("2026-03-01T09:30:00Z"), Source: "shop", Title: "Order placed: T-2", Fields: map[string]string{"orderId": "T-2", "value": "1288.00 CNY"}, Position: "03-0-118-7"},
+		{EventId: "p-9", Type: "page.viewed", OccurredAt: at("2026-03-01T09:29:00Z"), Source: "web", Title: "Page viewed: 龙井茶\x07 https://tea.example.com/茶", Position: "03-0-118-6"},
 		{EventId: "w-1", Type: "心愿单", OccurredAt: at("2026-02-01T00:00:00Z"), Source: "app", Title: strings.Repeat("很长", 40), Position: "03-0-7-0"},
 	}
 }
 
 func TestTables(t *testing.T) {
 	t.Parallel()
-	env := serveClerk(t, &clerk{profile: fullProfile(), entries: timelineEntries(), settled: at("1997-09-30T23:59:59Z")})
+	env := serveClerk(t, &clerk{profile: fullProfile(), entries: timelineEntries()})
 	for name, args := range map[string][]string{
 		"get":           {"get", "email:na.li@example.com"},
 		"timeline":      {"timeline", "email:na.li@example.com"},
@@ -149,6 +159,69 @@ func TestTables(t *testing.T) {
 				t.Errorf("%s %s: status %d, stderr %q; want 0 and none", name, lang, status, stderr)
 			}
 			golden(t, filepath.Join("testdata", "golden", name+"."+lang+".txt"), out)
+		}
+	}
+}
+
+// What ingest kept and flagged as no currency is shown as it came, and moves
+// nothing out of line.
+func TestTableOfOddCurrencies(t *testing.T) {
+	t.Parallel()
+	odd := fullProfile()
+	orders := odd.GetProfile().GetOrders()
+	orders.NetRevenue, orders.NetRevenueByCurrency = nil, nil
+	for _, code := range []string{"ＣＮＹ", "usd", "人民币", "e\u0301\u200b", "$\t\x1b[31m"} {
+		orders.NetRevenueByCurrency = append(orders.NetRevenueByCurrency, &queryv1.Money{CurrencyCode: code, Micros: 12_500_000})
+	}
+	_, out, stderr := dossier(t, serveClerk(t, &clerk{profile: odd}), "get", "user_id:1")
+	if stderr != "" {
+		t.Errorf("stderr %q, want none", stderr)
+	}
+	golden(t, filepath.Join("testdata", "golden", "get-currencies.en.txt"), out)
+}
+
+func TestTimelineSaysWhatKeptOut(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name    string
+		entries []*queryv1.Entry
+		args    []string
+		want    []string // the lines
+	}{
+		{"the span", nil, nil, []string{"no events in that span"}},
+		{"the span, with a type", nil, []string{"--type", "bogus"}, []string{"no events in that span"}},
+		{"a canonical type", timelineEntries(), []string{"--type", "order.paid"}, []string{
+			"no events of type order.paid in that span; there are others (leave out --type to see them)",
+		}},
+		{"a type that is none", timelineEntries(), []string{"--type", "order.paid", "--type", "bogus\x1b"}, []string{
+			"no events of type order.paid, bogus in that span; there are others (leave out --type to see them)",
+			"bogus is no type of Dossier's own, so custom events of exactly that name were looked for",
+		}},
+		{"in Chinese", timelineEntries(), []string{"--type", "bogus", "--lang", "zh"}, []string{
+			"该时段没有类型为 bogus 的事件，但有其他事件（去掉 --type 即可查看）",
+			"bogus 不是内置类型，因此按同名的自定义事件查找",
+		}},
+		{"in JSON", timelineEntries(), []string{"--type", "bogus", "--json"}, nil},
+	} {
+		env := serveClerk(t, &clerk{entries: tc.entries})
+		status, out, stderr := dossier(t, env, append([]string{"timeline", "user_id:1"}, tc.args...)...)
+		got := strings.FieldsFunc(out, func(r rune) bool { return r == '\n' })
+		if diff := gocmp.Diff(tc.want, got, cmpopts.EquateEmpty()); diff != "" || status != exitDone || stderr != "" {
+			t.Errorf("%s: status %d, stderr %q, lines (-want +got):\n%s", tc.name, status, stderr, diff)
+		}
+	}
+}
+
+func TestTickIntoThePast(t *testing.T) {
+	t.Parallel()
+	env := serveClerk(t, &clerk{settled: at("1997-05-01T00:00:00Z")})
+	for _, tc := range []struct{ to, lang, want string }{
+		{"1997-04-01", langEN, "already at 1997-05-01 00:00:00; time does not go back to 1997-04-01 00:00:00\n"},
+		{"1997-04-01", langZH, "时间已在 1997-05-01 00:00:00，不会退回 1997-04-01 00:00:00\n"},
+		{"1997-05-01", langEN, "settled at 1997-05-01 00:00:00\n"},
+	} {
+		if status, got, _ := dossier(t, env, "tick", "--to", tc.to, "--lang", tc.lang); got != tc.want || status != exitDone {
+			t.Errorf("to %s in %s: got status %d and %q, want 0 and %q", tc.to, tc.lang, status, got, tc.want)
 		}
 	}
 }
@@ -243,7 +316,13 @@ func TestExit(t *testing.T) {
 		{"nobody listens", nil, []string{"get", "a:1", "--server", "http://127.0.0.1:1"}, exitFailed, "no server answers at http://127.0.0.1:1"},
 		{"malformed reference", refuse(connect.CodeInvalidArgument, `customer "x": 1 characters without a ':'`), []string{"get", "x"}, exitUsage, `customer "x": 1 characters`},
 		{"unknown customer", refuse(connect.CodeNotFound, "no customer a:1"), []string{"get", "a:1"}, exitFailed, "no customer a:1; nothing accepted so far names this customer"},
-		{"no key", refuse(connect.CodeUnauthenticated, "a read key is needed"), []string{"get", "a:1"}, exitFailed, "--read-key or DOSSIER_READ_KEY"},
+		{"unknown id", refuse(connect.CodeNotFound, "no customer"), []string{"get", "01JDA0000000000000000000AA"}, exitFailed, "no customer 01JDA0000000000000000000AA; nobody here has this customer id"},
+		{"unknown id, Chinese", refuse(connect.CodeNotFound, "no customer"), []string{"timeline", "01JDA0000000000000000000AA", "--lang", "zh"}, exitFailed, "没有客户 01JDA0000000000000000000AA；此处没有该客户编号"},
+		{"unknown customer, Chinese", refuse(connect.CodeNotFound, "no customer"), []string{"get", "a:1", "--lang", "zh"}, exitFailed, "没有客户 a:1；已接收的事件都没有提到该客户"},
+		{"no key", refuse(connect.CodeUnauthenticated, "a read key is needed"), []string{"get", "a:1"}, exitFailed, "wants a read key; give it with --read-key or DOSSIER_READ_KEY"},
+		{"wrong key", refuse(connect.CodeUnauthenticated, "a read key is needed"), []string{"get", "a:1", "--read-key", "k"}, exitFailed, "does not accept this read key; check --read-key"},
+		{"version in no language", nil, []string{"version", "--lang", "fr"}, exitUsage, "zh or en"},
+		{"demo in the open", nil, []string{"demo", "--http", "0.0.0.0:0"}, exitUsage, "dossier demo: "},
 		{"catching up", refuse(connect.CodeUnavailable, "partition 1 is catching up: 3 of 9"), []string{"timeline", "a:1"}, exitFailed, "catching up: 3 of 9"},
 		{"wall clock", refuse(connect.CodeFailedPrecondition, `this deployment runs on clock "wall"`), []string{"tick", "--to", "2024-01-01"}, exitFailed, `clock "wall"`},
 		{"other service", refuse(connect.CodeUnimplemented, "404 Not Found"), []string{"get", "a:1"}, exitFailed, "is not a Dossier that has this query"},
@@ -282,5 +361,8 @@ func TestVersion(t *testing.T) {
 	}
 	if status, out, _ := dossier(t, nil, "version", "--json"); status != exitDone || !strings.Contains(out, `"record": 1`) {
 		t.Errorf("got status %d, %q; want JSON with the record format", status, out)
+	}
+	if status, out, _ := dossier(t, nil, "version", "--lang", "zh"); status != exitDone || !strings.Contains(out, "记录格式  1\n") {
+		t.Errorf("got status %d, %q; want the record format in Chinese", status, out)
 	}
 }

@@ -7,11 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
@@ -41,6 +44,9 @@ func demo(ctx context.Context, std stdio, args []string) error {
 	if shop.Customers < 1 || shop.Customers > 9999 {
 		return wrongUsage("--customers %d: 1 to 9,999 wanted", shop.Customers)
 	}
+	if err := d.claim(ctx); err != nil {
+		return err
+	}
 	return d.run(ctx, shop)
 }
 
@@ -49,6 +55,30 @@ type demoRun struct {
 	std     stdio
 	data    string
 	address string
+}
+
+// claim makes sure that nobody listens on the address, and settles on one if
+// the port is 0. Were it left to the server to find it taken, the sample might
+// meanwhile be posted to whoever took it.
+func (d *demoRun) claim(ctx context.Context) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", d.address)
+	if err != nil {
+		return d.explain(fmt.Errorf("--http %s: %w", d.address, err))
+	}
+	if host, port, _ := net.SplitHostPort(d.address); port == "0" {
+		_, port, err = net.SplitHostPort(l.Addr().String())
+		d.address = net.JoinHostPort(host, port)
+	}
+	return errors.Join(err, l.Close())
+}
+
+// explain says how to choose another address where this one is taken.
+func (d demoRun) explain(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf(words[d.client().lang].addressTaken, d.address)
+	}
+	return err
 }
 
 func (d demoRun) run(ctx context.Context, shop sampleShop) (err error) {
@@ -60,25 +90,25 @@ func (d demoRun) run(ctx context.Context, shop sampleShop) (err error) {
 	}
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
-	ended := make(chan int, 1)
+	// Only the HTTP side is shown; a NATS listener might meet another's port.
+	s, err := parseSettings(d.std, []string{"--data", d.data, "--http", d.address, "--nats-listen", "off", "--log-level", "warn"})
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
 	go func() {
-		// Only the HTTP side is shown; a NATS listener might meet another's port.
-		ended <- serve(serving, d.std, []string{"--data", d.data, "--http", d.address, "--nats-listen", "off", "--log-level", "warn"})
+		ended <- runServer(serving, s, slog.New(slog.NewTextHandler(d.std.err, &slog.HandlerOptions{Level: s.logLevel})))
 		stop()
 	}()
 	shown := d.show(serving, shop)
 	if shown != nil {
 		stop()
 	}
-	status := <-ended
-	switch {
-	case shown != nil && !errors.Is(shown, context.Canceled):
+	served := <-ended
+	if shown != nil && !errors.Is(shown, context.Canceled) {
 		return shown
-	case status != exitDone:
-		return errExit{status}
-	default:
-		return nil
 	}
+	return d.explain(served)
 }
 
 // show loads the sample and prints what to look at.

@@ -3,7 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
@@ -37,17 +38,29 @@ func (a *announcement) String() string {
 	return a.out.String()
 }
 
+// A demo does not post to whoever has its port.
+func TestDemoOnATakenPort(t *testing.T) {
+	t.Parallel()
+	stranger := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("the demo asked a stranger for %s", r.URL)
+	}))
+	defer stranger.Close()
+	address := stranger.Listener.Addr().String()
+	for lang, want := range map[string]string{
+		"C":     "dossier demo: address " + address + " is taken, perhaps by another Dossier; stop that one or choose another with --http (",
+		"zh_CN": "dossier demo: 地址 " + address + " 已被占用",
+	} {
+		status, out, stderr := dossier(t, map[string]string{"LANG": lang}, "demo", "--http", address)
+		if status != exitFailed || out != "" || !strings.HasPrefix(stderr, want) {
+			t.Errorf("LANG=%s: got status %d, %q and %q; want %d and %q", lang, status, out, stderr, exitFailed, want)
+		}
+	}
+}
+
 // What the demo says to look at is there, and the demo leaves nothing behind.
 func TestDemo(t *testing.T) {
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
-
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	out := &announcement{text: "until interrupted", seen: make(chan struct{})}
@@ -55,7 +68,7 @@ func TestDemo(t *testing.T) {
 	status := make(chan int, 1)
 	go func() {
 		std := stdio{in: strings.NewReader(""), out: out, err: &stderr, getenv: func(string) string { return "" }}
-		status <- run(ctx, std, []string{"demo", "--http", address, "--customers", "40", "--seed", "3"})
+		status <- run(ctx, std, []string{"demo", "--http", "127.0.0.1:0", "--customers", "40", "--seed", "3"})
 	}()
 	select {
 	case <-out.seen:

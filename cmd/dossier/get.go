@@ -31,7 +31,8 @@ func get(ctx context.Context, std stdio, args []string) error {
 	if err != nil {
 		return err
 	}
-	resp, err := c.service().GetProfile(ctx, &queryv1.GetProfileRequest{Customer: refs[0], Receipt: *receipt, Sections: sections})
+	c.customer = refs[0]
+	resp, err := c.service().GetProfile(ctx, &queryv1.GetProfileRequest{Customer: c.customer, Receipt: *receipt, Sections: sections})
 	if err != nil {
 		return c.explain(err)
 	}
@@ -162,11 +163,10 @@ func (p printer) revenueLines(o *queryv1.Orders) []string {
 	if len(sums) == 0 {
 		return nil
 	}
-	line := strings.Join(sums, p.list)
 	if m := o.GetRevenue12M(); m != nil {
-		line += " (" + p.months12 + p.colon + p.money(m) + ")"
+		sums[0] += " (" + p.months12 + p.colon + p.money(m) + ")"
 	}
-	return []string{line}
+	return p.bounded(sums)
 }
 
 func (p printer) productLines(products []*queryv1.ProductTotal) []string {

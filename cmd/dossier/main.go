@@ -80,8 +80,9 @@ usage: dossier <command> [flags] [arguments]
   version        build and format versions
 
 REF is <identifier type>:<value>, as email:ann@example.com or user_id:42, or a
-customer id. Client commands take --server URL (env DOSSIER_SERVER), --read-key
-KEY (env DOSSIER_READ_KEY), --json and --lang zh|en (default from LANG).
+customer id. get, timeline and tick take --server URL (env DOSSIER_SERVER) and
+--read-key KEY (env DOSSIER_READ_KEY); they and version take --json and --lang
+zh|en (default from LANG).
 ` + "`dossier <command> -h`" + ` tells the flags of one command.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check found a difference.
@@ -105,22 +106,12 @@ func wrongUsage(format string, args ...any) error {
 	return usageError{fmt.Sprintf(format, args...)}
 }
 
-// errExit ends a command whose output is complete, with a status of its own.
-type errExit struct{ status int }
-
-func (e errExit) Error() string { return fmt.Sprintf("exit status %d", e.status) }
-
 // exit prints how a command ended and returns the status for it.
 func exit(std stdio, command string, err error) int {
-	var (
-		wrong  usageError
-		status errExit
-	)
+	var wrong usageError
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitDone
-	case errors.As(err, &status):
-		return status.status
 	case errors.As(err, &wrong):
 		fmt.Fprintf(std.err, "dossier %s: %s\n", command, wrong.text)
 		return exitUsage

@@ -27,6 +27,13 @@ func languageOf(getenv func(string) string) string {
 	return langEN
 }
 
+func checkLanguage(lang string) error {
+	if lang != langEN && lang != langZH {
+		return wrongUsage("--lang %q: zh or en wanted", lang)
+	}
+	return nil
+}
+
 // vocabulary is what tables say in one language. Fields that end in Format
 // take the values that the English text shows.
 type vocabulary struct {
@@ -41,8 +48,13 @@ type vocabulary struct {
 	list, colon                                                string // separators
 	causes                                                     map[string]string
 	stages                                                     map[string]string
+	types, fields                                              map[string]string // nil: as they are stored
+	values                                                     map[string]string // by "field=value"
 
-	noServer, notFoundRemedy, readKeyRemedy, notDossier string
+	eventID, noTypeFormat, customTypeFormat, alreadyFormat string
+	revision, modified, committed, recordFormat            string
+	noServer, notFoundFormat, idNotFoundFormat, notDossier string
+	readKeyRemedy, readKeyRefused, addressTaken            string
 }
 
 var words = map[string]vocabulary{
@@ -59,14 +71,20 @@ var words = map[string]vocabulary{
 		timesFormat: "%s ×, last %s", boughtFormat: "units: %s",
 		currentFormat: "%s, all records folded", behindFormat: "%s, records behind: %s",
 		when: "WHEN (UTC)", typ: "TYPE", source: "SOURCE", what: "WHAT", position: "POSITION",
-		noEvents: "no events in that span", settledFormat: "settled at %s",
+		noEvents: "no events in that span", settledFormat: "settled at %s", alreadyFormat: "already at %s; time does not go back to %s",
+		eventID: "id", noTypeFormat: "no events of type %s in that span; there are others (leave out --type to see them)",
+		customTypeFormat: "%s is no type of Dossier's own, so custom events of exactly that name were looked for",
+		revision:         "revision", modified: " and changes not committed", committed: "committed", recordFormat: "record format",
 		list: ", ", colon: ": ",
 		causes: map[string]string{"event": "event", "time": "time", "rules": "rules", "manual": "hand", "merge": "merge"},
 
-		noServer:       "no server answers at %s (%v); start one with `dossier serve`, or name another with --server or DOSSIER_SERVER",
-		notFoundRemedy: "; nothing accepted so far names this customer: check the spelling and the type (user_id, email, phone, anonymous_id)",
-		readKeyRemedy:  "the server at %s wants a read key; give it with --read-key or DOSSIER_READ_KEY",
-		notDossier:     "what answers at %s is not a Dossier that has this query (%s); check --server, or update one of the two",
+		noServer:         "no server answers at %s (%v); start one with `dossier serve`, or name another with --server or DOSSIER_SERVER",
+		notFoundFormat:   "no customer %s; nothing accepted so far names this customer: check the spelling and the type (user_id, email, phone, anonymous_id)",
+		idNotFoundFormat: "no customer %s; nobody here has this customer id: check that it was copied whole and that --server names the deployment it is from, or ask by an identifier (user_id:42)",
+		readKeyRemedy:    "the server at %s wants a read key; give it with --read-key or DOSSIER_READ_KEY",
+		readKeyRefused:   "the server at %s does not accept this read key; check --read-key or DOSSIER_READ_KEY",
+		addressTaken:     "address %s is taken, perhaps by another Dossier; stop that one or choose another with --http (--http 127.0.0.1:0 takes a free port)",
+		notDossier:       "what answers at %s is not a Dossier that has this query (%s); check --server, or update one of the two",
 	},
 	langZH: {
 		stage: "阶段", because: "原因", before: "此前", since: "自", seen: "活动",
@@ -81,18 +99,26 @@ var words = map[string]vocabulary{
 		timesFormat: "%s次，最近%s", boughtFormat: "共%s件",
 		currentFormat: "%s，已处理全部记录", behindFormat: "%s，落后%s条记录",
 		when: "时间（UTC）", typ: "类型", source: "来源", what: "内容", position: "位置",
-		noEvents: "该时段没有事件", settledFormat: "已推进至 %s",
-		list: "，", colon: "：",
+		noEvents: "该时段没有事件", settledFormat: "已推进至 %s", alreadyFormat: "时间已在 %s，不会退回 %s",
+		eventID: "事件编号", noTypeFormat: "该时段没有类型为 %s 的事件，但有其他事件（去掉 --type 即可查看）",
+		customTypeFormat: "%s 不是内置类型，因此按同名的自定义事件查找",
+		revision:         "修订版本", modified: "（含未提交的改动）", committed: "提交时间", recordFormat: "记录格式",
+		types: chineseTypes, fields: chineseFields,
+		values: map[string]string{"granted=yes": "是", "granted=no": "否"},
+		list:   "，", colon: "：",
 		causes: map[string]string{"event": "事件", "time": "时间", "rules": "规则", "manual": "人工", "merge": "合并"},
 		stages: map[string]string{
 			"lost": "流失客户", "dormant": "沉睡客户", "won_back": "已挽回客户", "repeat": "复购客户", "user": "用户",
 			"customer": "订单客户", "opportunity": "销售机会客户", "potential": "潜在客户", "unidentified": "待识别客户",
 		},
 
-		noServer:       "%s 没有服务响应（%v）；请用 `dossier serve` 启动，或用 --server 或 DOSSIER_SERVER 指定地址",
-		notFoundRemedy: "；已接收的事件都没有提到该客户：请检查拼写和标识类型（user_id、email、phone、anonymous_id）",
-		readKeyRemedy:  "%s 需要读取密钥；请用 --read-key 或 DOSSIER_READ_KEY 提供",
-		notDossier:     "%s 上的服务不支持该查询（%s）；请检查 --server 或更新其中一方",
+		noServer:         "%s 没有服务响应（%v）；请用 `dossier serve` 启动，或用 --server 或 DOSSIER_SERVER 指定地址",
+		notFoundFormat:   "没有客户 %s；已接收的事件都没有提到该客户：请检查拼写和标识类型（user_id、email、phone、anonymous_id）",
+		idNotFoundFormat: "没有客户 %s；此处没有该客户编号：请检查编号是否完整、--server 是否指向其所属的部署，或改用标识查询（user_id:42）",
+		readKeyRemedy:    "%s 需要读取密钥；请用 --read-key 或 DOSSIER_READ_KEY 提供",
+		readKeyRefused:   "%s 不接受该读取密钥；请检查 --read-key 或 DOSSIER_READ_KEY",
+		addressTaken:     "地址 %s 已被占用，可能是另一个 Dossier；请停止它，或用 --http 另选地址（--http 127.0.0.1:0 自动选用空闲端口）",
+		notDossier:       "%s 上的服务不支持该查询（%s）；请检查 --server 或更新其中一方",
 	},
 }
 

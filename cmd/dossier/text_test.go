@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -58,12 +59,32 @@ func TestColumns(t *testing.T) {
 		{"龙井茶", 6, 4, "龙…"},
 		{"e\u0301", 1, 1, "e\u0301"},
 		{"，", 2, 2, "，"},
+		{"ＣＮＹ", 6, 4, "Ｃ…"},
+		{"US\u200bD", 3, 3, "US\u200bD"},
 	} {
 		if got := columns(tc.s); got != tc.n {
 			t.Errorf("columns of %q: got %d, want %d", tc.s, got, tc.n)
 		}
 		if got := cut(tc.s, tc.cut); got != tc.short {
 			t.Errorf("%q cut to %d: got %q, want %q", tc.s, tc.cut, got, tc.short)
+		}
+	}
+}
+
+func TestTableAligns(t *testing.T) {
+	t.Parallel()
+	table := &table{}
+	for _, cell := range []string{"", "CNY", "ＣＮＹ", "人民币", "us\u200bd", "e\u0301", "₩", "😀"} {
+		table.add(cell, "|")
+	}
+	var out strings.Builder
+	if err := table.write(&out); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		before, _, _ := strings.Cut(line, "|")
+		if got, want := columns(before), columns("人民币")+2; got != want {
+			t.Errorf("%q: the second cell begins at column %d, want %d", line, got, want)
 		}
 	}
 }

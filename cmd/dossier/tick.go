@@ -32,6 +32,10 @@ func tick(ctx context.Context, std stdio, args []string) error {
 		return printJSON(std.out, resp)
 	}
 	p := printerFor(c.lang)
+	if resp.GetSettled().AsTime().After(at) {
+		_, err = fmt.Fprintf(std.out, p.alreadyFormat+"\n", p.instant(resp.GetSettled()), p.instant(timestamppb.New(at)))
+		return err
+	}
 	_, err = fmt.Fprintf(std.out, p.settledFormat+"\n", p.instant(resp.GetSettled()))
 	return err
 }

@@ -6,10 +6,13 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/dossier360/dossier/events"
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 )
 
@@ -34,21 +37,53 @@ func timeline(ctx context.Context, std stdio, args []string) error {
 	if err != nil {
 		return err
 	}
+	c.customer = refs[0]
 	if *limit < 0 {
 		return wrongUsage("--limit %d: a number of events, or 0 for all, wanted", *limit)
 	}
-	req := &queryv1.GetTimelineRequest{Customer: refs[0], Types: types}
+	req := &queryv1.GetTimelineRequest{Customer: c.customer, Types: types}
 	if req.From, err = optionalInstant("from", *from); err != nil {
 		return err
 	}
 	if req.To, err = optionalInstant("to", *to); err != nil {
 		return err
 	}
-	show := c.timelineTable(*full)
-	if c.json {
-		show = entryLines
+	entries, err := c.entries(ctx, req, *limit)
+	switch {
+	case err != nil:
+		return err
+	case c.json:
+		return entryLines(std.out, entries)
+	case len(entries) == 0:
+		return c.noEntries(ctx, req)
+	default:
+		return c.timelineTable(entries, *full)
 	}
-	return c.pages(ctx, req, *limit, show)
+}
+
+// noEntries says that nothing was found, and what kept it out if that was the
+// filter by type rather than the span.
+func (c *client) noEntries(ctx context.Context, req *queryv1.GetTimelineRequest) error {
+	w := words[c.lang]
+	if len(req.GetTypes()) == 0 {
+		_, err := fmt.Fprintln(c.std.out, w.noEvents)
+		return err
+	}
+	others, err := c.entries(ctx, &queryv1.GetTimelineRequest{Customer: req.GetCustomer(), From: req.GetFrom(), To: req.GetTo()}, 1)
+	if err != nil {
+		return err
+	}
+	if len(others) == 0 {
+		_, err := fmt.Fprintln(c.std.out, w.noEvents)
+		return err
+	}
+	_, err = fmt.Fprintf(c.std.out, w.noTypeFormat+"\n", plain(strings.Join(req.GetTypes(), w.list)))
+	for _, name := range req.GetTypes() {
+		if err == nil && events.TypeByName(name) == eventsv1.Type_TYPE_CUSTOM {
+			_, err = fmt.Fprintf(c.std.out, w.customTypeFormat+"\n", plain(name))
+		}
+	}
+	return err
 }
 
 func optionalInstant(flagName, s string) (*timestamppb.Timestamp, error) {
@@ -62,8 +97,8 @@ func optionalInstant(flagName, s string) (*timestamppb.Timestamp, error) {
 	return timestamppb.New(t), nil
 }
 
-// pages asks for page after page and shows them as one list.
-func (c *client) pages(ctx context.Context, req *queryv1.GetTimelineRequest, limit int, show func(io.Writer, []*queryv1.Entry) error) error {
+// entries asks for page after page, up to limit entries; 0 means all.
+func (c *client) entries(ctx context.Context, req *queryv1.GetTimelineRequest, limit int) ([]*queryv1.Entry, error) {
 	service := c.service()
 	var entries []*queryv1.Entry
 	for {
@@ -73,12 +108,12 @@ func (c *client) pages(ctx context.Context, req *queryv1.GetTimelineRequest, lim
 		}
 		resp, err := service.GetTimeline(ctx, req)
 		if err != nil {
-			return c.explain(err)
+			return nil, c.explain(err)
 		}
 		entries = append(entries, resp.GetEntries()...)
 		req.PageToken = resp.GetNextPageToken()
 		if req.PageToken == "" || limit > 0 && len(entries) >= limit {
-			return show(c.std.out, entries)
+			return entries, nil
 		}
 	}
 }
@@ -97,31 +132,25 @@ func entryLines(w io.Writer, entries []*queryv1.Entry) error {
 	return nil
 }
 
-func (c *client) timelineTable(full bool) func(io.Writer, []*queryv1.Entry) error {
+func (c *client) timelineTable(entries []*queryv1.Entry, full bool) error {
 	p := printerFor(c.lang)
-	return func(w io.Writer, entries []*queryv1.Entry) error {
-		if len(entries) == 0 {
-			_, err := fmt.Fprintln(w, p.noEvents)
-			return err
-		}
-		t := &table{}
-		if full {
-			t.add(p.when, p.typ, p.source, p.position, p.what)
-		} else {
-			t.add(p.when, p.typ, p.source, p.what)
-		}
-		for _, e := range entries {
-			when, typ, source := e.GetOccurredAt().AsTime().UTC().Format(time.DateTime), plain(e.GetType()), plain(e.GetSource())
-			if !full {
-				t.add(when, typ, source, cut(plain(e.GetTitle()), maxTitleColumns))
-				continue
-			}
-			t.add(when, typ, source, e.GetPosition(), plain(e.GetTitle()))
-			t.add("", "", "", "", "id = "+plain(e.GetEventId()))
-			for _, name := range slices.Sorted(maps.Keys(e.GetFields())) {
-				t.add("", "", "", "", plain(name)+" = "+plain(e.GetFields()[name]))
-			}
-		}
-		return t.write(w)
+	t := &table{}
+	if full {
+		t.add(p.when, p.typ, p.source, p.position, p.what)
+	} else {
+		t.add(p.when, p.typ, p.source, p.what)
 	}
+	for _, e := range entries {
+		when, typ, source := e.GetOccurredAt().AsTime().UTC().Format(time.DateTime), plain(e.GetType()), plain(e.GetSource())
+		if !full {
+			t.add(when, typ, source, cut(p.title(e), maxTitleColumns))
+			continue
+		}
+		t.add(when, typ, source, e.GetPosition(), p.title(e))
+		t.add("", "", "", "", p.eventID+" = "+plain(e.GetEventId()))
+		for _, name := range slices.Sorted(maps.Keys(e.GetFields())) {
+			t.add("", "", "", "", p.field(e.GetType(), name, e.GetFields()[name]))
+		}
+	}
+	return t.write(c.std.out)
 }

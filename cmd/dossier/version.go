@@ -22,29 +22,36 @@ type versions struct {
 
 // version prints build information and format versions.
 func version(std stdio, args []string) error {
-	fs := newFlags(std, "version", "version [--json]", "Prints build information and the versions of the stored formats.")
-	asJSON := fs.Bool("json", false, "print JSON for programs")
+	fs := newFlags(std, "version", "version [flags]", "Prints build information and the versions of the stored formats.")
+	var (
+		lang   string
+		asJSON bool
+	)
+	fs.form(std, &lang, &asJSON)
 	if _, err := fs.parse(args); err != nil {
 		return err
 	}
+	if err := checkLanguage(lang); err != nil {
+		return err
+	}
 	v := readVersions()
-	if *asJSON {
+	if asJSON {
 		out := json.NewEncoder(std.out)
 		out.SetIndent("", "  ")
 		return out.Encode(v)
 	}
-	t := &table{}
+	w, t := words[lang], &table{}
 	t.add("dossier", v.Version)
 	if v.Revision != "" {
 		revision := v.Revision
 		if v.Modified {
-			revision += " and changes not committed"
+			revision += w.modified
 		}
-		t.add("revision", revision)
-		t.add("committed", v.Time)
+		t.add(w.revision, revision)
+		t.add(w.committed, v.Time)
 	}
 	t.add("go", v.Go)
-	t.add("record format", fmt.Sprint(v.Formats.Record))
+	t.add(w.recordFormat, fmt.Sprint(v.Formats.Record))
 	return t.write(std.out)
 }
 
