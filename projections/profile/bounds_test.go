@@ -110,6 +110,17 @@ func worstOrders(n int, currencies []string, quantity, price int64) (list []prof
 				continue // dropped anyway
 			}
 			list = append(list, placed(day*daySeconds+k, fmt.Sprint("day ", day, " ", k), code, price))
+			if code == "CNY" { // of the order that told no currency
+				refund := refunded(day*daySeconds+k, fmt.Sprint("day ", day, " ", 0), quantity)
+				refund.Body.GetOrder().Currency = code
+				list = append(list, refund)
+			}
+		}
+	}
+	// Times, all that are kept.
+	for day := profile.MaxDaySums + 20 - profile.MaxTimedDays; day < profile.MaxDaySums+20; day++ {
+		for i := len(currencies); i < profile.MaxDayTimes; i++ {
+			list = append(list, placed(day*daySeconds+i, fmt.Sprint("time ", day, " ", i), "", price))
 		}
 	}
 	// Products, with revenue in every currency.
@@ -141,11 +152,11 @@ func worstOrders(n int, currencies []string, quantity, price int64) (list []prof
 // and are the same in another order.
 func TestWorstCustomer(t *testing.T) {
 	t.Parallel()
-	many := []string{"CNY"}
-	for i := range profile.MaxCurrencies {
+	many := []string{"", "CNY"}
+	for i := range profile.MaxCurrencies - len(many) {
 		many = append(many, longText(i, profile.MaxCurrencyBytes))
 	}
-	for name, currencies := range map[string][]string{"one currency": {"CNY"}, "most currencies": many} {
+	for name, currencies := range map[string][]string{"one currency": {""}, "most currencies": many} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env := newEnv(t)
@@ -204,10 +215,14 @@ func checkFull(t *testing.T, f *statev1.Facts, currencies int) {
 		"sums":         {len(f.Orders.Net), currencies},
 		"cart":         {len(f.Cart.Entries), profile.MaxCartEntries},
 		"custom names": {len(f.Custom.Events), profile.MaxKeys},
+		"times":        {len(f.Orders.Days[len(f.Orders.Days)-profile.MaxTimedDays].Times), profile.MaxDayTimes},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %d, want %d", name, c.got, c.want)
 		}
+	}
+	if (f.Orders.BaseCorrection != nil) != (currencies > 1) {
+		t.Errorf("correction %v of %d currencies", f.Orders.BaseCorrection, currencies)
 	}
 	if f.StrongEnd == nil || f.WeakEnd == nil || !f.Orders.Approximate || f.Cart.Dropped == nil {
 		t.Errorf("not every bound was passed")
@@ -244,7 +259,7 @@ func TestRandomBeyondBounds(t *testing.T) {
 	if facts.StrongEnd == nil || facts.WeakEnd == nil || !facts.TraitsApproximate || !isApproximate(p) {
 		t.Errorf("not every bound was passed")
 	}
-	if n := len(facts.Orders.Currencies); n != profile.MaxCurrencies || len(facts.Orders.Days) != profile.MaxDaySums/(1+n) {
+	if n := len(facts.Orders.Currencies); n != profile.MaxCurrencies || len(facts.Orders.Days) != profile.MaxDaySums/n {
 		t.Errorf("%d currencies and %d days, want them at their bounds", n, len(facts.Orders.Days))
 	}
 }
@@ -386,7 +401,8 @@ func TestRefunds(t *testing.T) {
 	}
 }
 
-// TestCurrencies: the deployment's own and the least of the others stay exact.
+// TestCurrencies: the least stay exact. The deployment's own, told or not, has
+// no privilege; told not, it is the least.
 func TestCurrencies(t *testing.T) {
 	t.Parallel()
 	sums := func(p *queryv1.Profile) (codes []string) {
@@ -397,7 +413,7 @@ func TestCurrencies(t *testing.T) {
 	}
 	var history []profile.Event
 	want := []string{}
-	for i := range profile.MaxCurrencies {
+	for i := range profile.MaxCurrencies - 1 {
 		code := fmt.Sprint("B0", i)
 		history = append(history, placed(2*i, fmt.Sprint(i), code, 1), placed(2*i+1, fmt.Sprint("again", i), code, 1))
 		want = append(want, code+" 2")
@@ -409,17 +425,23 @@ func TestCurrencies(t *testing.T) {
 		t.Errorf("at the bound: %v, want %v; approximate %t", got, want, isApproximate(p))
 	}
 	_, p = inOrders(t, append(history, placed(101, "more", "AAA", 7)))
-	want[profile.MaxCurrencies-1] = want[profile.MaxCurrencies] // the greatest goes
-	want = slices.Insert(want[:profile.MaxCurrencies], 0, "AAA 7")
+	want = slices.Delete(want, profile.MaxCurrencies-2, profile.MaxCurrencies-1) // the greatest goes
+	want = slices.Insert(want, 0, "AAA 7")
 	if got := sums(p); !slices.Equal(got, want) || !isApproximate(p) || p.Orders.Count != uint32(len(history)+1) {
 		t.Errorf("one beyond: %v, want %v; approximate %t, %d orders", got, want, isApproximate(p), p.Orders.Count)
+	}
+	_, p = inOrders(t, append(history, placed(101, "told", "CNY", 7), refunded(102, "own", 1)))
+	// What was told in the deployment's goes, what was told in none stays.
+	want = []string{"B00 2", "B01 2", "B02 2", "B03 2", "B04 2", "B05 2", "B06 2", "B07 2", "CNY 4"}
+	if got := sums(p); !slices.Equal(got, want) || !isApproximate(p) {
+		t.Errorf("the deployment's own beyond: %v, want %v; approximate %t", got, want, isApproximate(p))
 	}
 }
 
 // TestDays: the newest days stay, and fewer of them with more currencies.
 func TestDays(t *testing.T) {
 	t.Parallel()
-	for _, currencies := range []int{1, 1 + profile.MaxCurrencies} {
+	for _, currencies := range []int{1, profile.MaxCurrencies} {
 		bound := profile.MaxDaySums / currencies
 		var history []profile.Event
 		for k := range currencies - 1 {

@@ -67,7 +67,7 @@ func cartEntry(a *application) *statev1.CartEntry {
 	line := orderLine(product.GetLine())
 	e.ProductId, e.QuantityMicros, e.PriceMicros = line.Product, line.QuantityMicros, line.PriceMicros
 	if e.PriceMicros != nil {
-		e.Currency = currencyOr(cut(product.GetCurrency(), maxCurrencyBytes), a.env.BaseCurrency)
+		e.Currency = cut(product.GetCurrency(), maxCurrencyBytes)
 	}
 	return e
 }
@@ -163,7 +163,7 @@ func (c *cart) takeOut(e *statev1.CartEntry) {
 func (i cartItem) key() string { return i.product }
 
 // encodeCart, if a cart is open: approximate; unless so, since, updated,
-// checkout, list of (product, quantity, price or none, its currency).
+// checkout, list of (product, quantity, price or none, its currency as told).
 func encodeCart(e *encoder, f *statev1.Facts) {
 	if f.Cart.GetDropped() != nil {
 		e.bool(true)
@@ -197,7 +197,7 @@ func renderCart(f *statev1.Facts, r *rendering) {
 	for _, item := range c.items {
 		into := &queryv1.CartItem{ProductId: item.product, Quantity: wideOf(item.quantity).decimal()}
 		if item.price != nil {
-			into.Price = &queryv1.Money{CurrencyCode: item.currency, Micros: *item.price}
+			into.Price = &queryv1.Money{CurrencyCode: currencyOr(item.currency, r.env.BaseCurrency), Micros: *item.price}
 		}
 		shown.Items = append(shown.Items, into)
 	}

@@ -47,14 +47,30 @@ func noteDay(o *statev1.OrdersFacts, a *application) {
 	day := a.env.Zone.Day(a.stamp.OccurredAt)
 	if i, found := findDay(o, day); !found {
 		o.Days = slices.Insert(o.Days, i, &statev1.OrderDay{Day: day})
+		if n := len(o.Days) - maxTimedDays; n > 0 {
+			o.Days[n-1].Times = nil
+		}
 		boundDays(o)
 	}
+	if d := keptDay(o, day); d != nil && a.Header.GetType() == eventsv1.Type_TYPE_ORDER_PLACED {
+		if d.Placings++; d.Placings > maxDayTimes {
+			d.Times = nil
+		}
+	}
+}
+
+// timed reports whether a day keeps the time of each of its orders. Days are
+// only added, and so are the events of one: a day that ceased to be timed never
+// is again, so nothing has to be looked up, and whether it is depends on the
+// set of events alone.
+func timed(o *statev1.OrdersFacts, i int) bool {
+	return i >= len(o.Days)-maxTimedDays && o.Days[i].Placings <= maxDayTimes
 }
 
 // boundDays drops the oldest days. Every day may have a sum of every currency,
 // so fewer fit of a customer with more of those.
 func boundDays(o *statev1.OrdersFacts) {
-	if n := len(o.Days) - maxDaySums/(1+len(o.Currencies)); n > 0 {
+	if n := len(o.Days) - maxDaySums/max(1, len(o.Currencies)); n > 0 {
 		o.Days = slices.Delete(o.Days, 0, n)
 		o.Approximate = true
 		measureGaps(o)
@@ -87,19 +103,30 @@ func moveDay(o *statev1.OrdersFacts, before, after *contribution, a *application
 		return nil
 	}
 	purchaseDays := false // whether a day became or ceased to be one
-	if d := keptDay(o, before.day); before.counted && d != nil {
+	if i, found := findDay(o, before.day); before.counted && found {
+		d := o.Days[i]
 		d.Orders--
 		d.Delivered -= one(before.delivered)
+		if at, found := slices.BinarySearch(d.Times, before.at); found {
+			d.Times = slices.Delete(d.Times, at, at+1)
+		}
 		switch {
 		case d.Orders == 0:
 			d.FirstAt, d.LastAt, purchaseDays = 0, 0, true
+		case timed(o, i):
+			d.FirstAt, d.LastAt = d.Times[0], d.Times[len(d.Times)-1]
 		case losesExtreme(d, before, after):
 			if err := scanDay(d, a); err != nil {
 				return err
 			}
 		}
 	}
-	if d := keptDay(o, after.day); after.counted && d != nil {
+	if i, found := findDay(o, after.day); after.counted && found {
+		d := o.Days[i]
+		if timed(o, i) {
+			at, _ := slices.BinarySearch(d.Times, after.at)
+			d.Times = slices.Insert(d.Times, at, after.at)
+		}
 		if d.Orders == 0 {
 			d.FirstAt, d.LastAt, purchaseDays = after.at, after.at, true
 		}
@@ -124,9 +151,10 @@ func losesExtreme(d *statev1.OrderDay, before, after *contribution) bool {
 }
 
 // scanDay finds the first and last order of a day among the customer's rows.
-// It is the only place that reads them all, and rarely reached: when the first
-// or last of several orders of a day is cancelled or turns out to be of
-// another time.
+// It is the only place that reads them all, some 80 ms of a customer with
+// 20,000 orders, and rarely reached: when the first or last of several orders
+// of a day is cancelled or turns out to be of another time, and the day is not
+// timed: it is older than 31 others, or 65 orders or more were told of it.
 func scanDay(d *statev1.OrderDay, a *application) error {
 	d.FirstAt, d.LastAt = 0, 0
 	return a.rows.Scan(RowOrder, func(_, value []byte) error {

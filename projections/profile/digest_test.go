@@ -9,6 +9,7 @@ import (
 	"github.com/dossier360/dossier/projections/profile"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 )
 
 // digestHistory has something of every section.
@@ -24,6 +25,13 @@ func digestHistory() []profile.Event {
 		at(6, eventsv1.Type_TYPE_TRAITS_SET, &eventsv1.Event{Payload: &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Unset: []string{"city"}}}}),
 	}
 	history[0].Body.Identifiers = []*eventsv1.Identifier{{Type: "email", Value: "ann@example.com"}}
+	return history
+}
+
+// toldHistory is the same with a currency for every amount.
+func toldHistory() []profile.Event {
+	history := digestHistory()
+	history[2].Body.GetOrder().Currency = "CNY"
 	return history
 }
 
@@ -44,7 +52,8 @@ func TestDigestGolden(t *testing.T) {
 		want    string
 	}{
 		{"nothing", nil, "74ddf5f3fcb9ee71190823f4e1eb5d8b90de77465ec0b9818dac88eed72b3658"},
-		{"something of every section", digestHistory(), "55faa0cc8eaed9cbb4ecdf8764060e49752c97556f1eca49d075c017b9223f41"},
+		{"something of every section", digestHistory(), "e23b962276aa1dcb21db8a6e133dd37c15288f1ee3b1204b36e136142432d9ba"},
+		{"all currencies told", toldHistory(), "55faa0cc8eaed9cbb4ecdf8764060e49752c97556f1eca49d075c017b9223f41"},
 	} {
 		if got := digestOf(t, c.history); got != c.want {
 			t.Errorf("%s: digest %s, want %s", c.name, got, c.want)
@@ -72,6 +81,40 @@ func TestDigestLeavesOut(t *testing.T) {
 		}
 		if got := digestOf(t, history); got != want {
 			t.Errorf("the digest changes with %s", name)
+		}
+	}
+}
+
+// TestDigestOfAnotherBase: the deployment's currency leaves no mark, not even
+// on which of too many currencies are kept.
+func TestDigestOfAnotherBase(t *testing.T) {
+	t.Parallel()
+	few := []profile.Event{
+		placed(1, "A", "", 5), placed(2, "B", "USD", 7), refunded(3, "A", 2), refunded(4, "unknown", 1),
+		order(5, eventsv1.Type_TYPE_ORDER_REFUNDED, &eventsv1.Order{OrderId: "A", Currency: "USD", TotalMicros: proto.Int64(4)}),
+		added(6, "desk"),
+	}
+	few[5].Body.GetProduct().Line.PriceMicros = proto.Int64(9)
+	var most, more []profile.Event
+	for i, code := range []string{"", "AAA", "BBB", "CCC", "DDD", "EEE", "FFF", "USD", "ZZZ"} {
+		most = append(most, placed(10+i, "M"+code, code, 1))
+	}
+	more = append(append(more, most...), placed(30, "more", "GGG", 1))
+	for name, history := range map[string][]profile.Event{"few": few, "most": most, "more": more} {
+		digests := map[[32]byte]bool{}
+		for _, base := range []string{"CNY", "USD", "ZZZ", "AAA"} {
+			env := newEnv(t)
+			env.BaseCurrency = base
+			facts, _ := fold(t, env, history, nil)
+			digests[profile.Digest(facts)] = true
+			p := &queryv1.Profile{}
+			profile.Render(facts, epoch.UnixMicro(), env, p)
+			if got := isApproximate(p); got != (name == "more") {
+				t.Errorf("%s currencies, %s: approximate %t", name, base, got)
+			}
+		}
+		if len(digests) != 1 {
+			t.Errorf("%s currencies: %d digests in deployments of four currencies, want 1", name, len(digests))
 		}
 	}
 }

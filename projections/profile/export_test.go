@@ -25,6 +25,8 @@ const (
 	IdentifierOverhead  = identifierOverhead
 	MaxCurrencies       = maxCurrencies
 	MaxDaySums          = maxDaySums
+	MaxTimedDays        = maxTimedDays
+	MaxDayTimes         = maxDayTimes
 	MaxRefunds          = maxRefunds
 	MaxRefundBytes      = maxRefundBytes
 

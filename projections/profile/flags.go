@@ -15,13 +15,13 @@ const (
 	FlagClampedTime     Flag = 1 << iota // a time lay more than 24 h ahead
 	FlagCorrectedTime                    // a time was shifted by the client's clock error
 	FlagUnknownCurrency                  // a currency is not of ISO 4217
-	FlagNoValue                          // an order without any amount
 )
 
 // flagNames by bit.
-var flagNames = [...]string{"clamped_time", "corrected_time", "unknown_currency", "no_value"}
+var flagNames = [...]string{"clamped_time", "corrected_time", "unknown_currency"}
 
-// flagsOf are the flags that an event's header brings.
+// flagsOf are the flags that an event's header brings. An event without an
+// amount is not flagged by itself: another may tell its order's.
 func flagsOf(h *logv1.Header) Flag {
 	var flags Flag
 	if h.GetClamped() {
@@ -31,29 +31,28 @@ func flagsOf(h *logv1.Header) Flag {
 		flags |= FlagCorrectedTime
 	}
 	for _, flag := range h.GetFlags() {
-		switch flag {
-		case logv1.Flag_FLAG_UNKNOWN_CURRENCY:
+		if flag == logv1.Flag_FLAG_UNKNOWN_CURRENCY {
 			flags |= FlagUnknownCurrency
-		case logv1.Flag_FLAG_NO_VALUE:
-			flags |= FlagNoValue
 		}
 	}
 	return flags
 }
 
-// appendFlags adds the names of flags to names and sorts them. Approximate and
-// overflow are no facts of their own: they follow from what is shown.
-func appendFlags(names []string, flags Flag, approximate, overflow bool) []string {
+// appendFlags adds the names of flags to names and sorts them. The others are
+// no facts of their own: they follow from what is shown.
+func appendFlags(names []string, flags Flag, r *rendering) []string {
 	for bit, name := range flagNames {
 		if flags&(1<<bit) != 0 {
 			names = append(names, name)
 		}
 	}
-	if approximate {
-		names = append(names, "approximate")
-	}
-	if overflow {
-		names = append(names, "overflow")
+	for _, shown := range [...]struct {
+		name string
+		set  bool
+	}{{"approximate", r.approximate}, {"overflow", r.overflow}, {"no_value", r.noValue}} {
+		if shown.set {
+			names = append(names, shown.name)
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

@@ -53,8 +53,26 @@ func checkLaw(t *rapid.T, env profile.Env, history []profile.Event) {
 	if diff := gocmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Fatalf("profile (-want +got):\n%s", diff)
 	}
+	checkOtherBase(t, env, history, at, digest)
 	if diff := gocmp.Diff(facts, again, protocmp.Transform()); diff != "" {
 		t.Fatalf("showing a profile changed its facts:\n%s", diff)
+	}
+}
+
+// checkOtherBase: a deployment of another currency shows other sums, and the
+// same digest.
+func checkOtherBase(t *rapid.T, env profile.Env, history []profile.Event, at int64, digest [32]byte) {
+	env.BaseCurrency = "USD"
+	facts, _ := fold(t, env, history, nil)
+	if other := profile.Digest(facts); digest != other {
+		t.Fatalf("digest %x, in a deployment of another currency %x", digest, other)
+	}
+	got := &queryv1.Profile{}
+	profile.Render(facts, at, env, got)
+	want := expected(history, at, env.BaseCurrency)
+	want.Digest = got.Digest
+	if diff := gocmp.Diff(want, got, protocmp.Transform()); diff != "" {
+		t.Fatalf("profile in a deployment of another currency (-want +got):\n%s", diff)
 	}
 }
 

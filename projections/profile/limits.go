@@ -13,7 +13,7 @@ const (
 	//	traits       1,141  500 of 2 KiB and a stamp
 	//	identifiers    258  128 of each kind, and where they end
 	//	engagement     135  256 pages, the last one, 35 days, one chunk
-	//	orders         594  256 products, 4,096 sums of days
+	//	orders         622  256 products, 4,096 sums of days, 32 days of 64 times
 	//	cart           209  256 steps
 	//	custom         137  256 names
 	MaxFactsBytes = 2_560 << 10
@@ -61,13 +61,18 @@ const (
 	// maxCartEntries bounds the steps of a cart. The newest stay.
 	maxCartEntries = 256
 
-	// maxCurrencies bounds the currencies of a customer's orders beside the
-	// deployment's own, which is always kept. The least codes stay.
-	maxCurrencies = 8
+	// maxCurrencies bounds the currencies of a customer's orders, none told as
+	// one of them. The least codes stay: the deployment's own has no privilege,
+	// else what is in the digest would depend on it.
+	maxCurrencies = 9
 	// maxDaySums bounds days × currencies: of a customer who pays in one
 	// currency, 4,096 days on which he ordered, 11 years without a day's rest.
 	// The newest days stay.
 	maxDaySums = 4_096
+	// maxTimedDays and maxDayTimes bound the times of single orders kept: of the
+	// newest days, each while that many order.placed were told of it.
+	maxTimedDays = 32
+	maxDayTimes  = 64
 	// maxRefunds and maxRefundBytes bound the refunds of one order. The
 	// earliest stay.
 	maxRefunds     = 100

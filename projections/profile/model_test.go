@@ -207,8 +207,13 @@ func (m *model) engagement(p *queryv1.Profile) {
 	})
 }
 
-// modelOrder is all that was told of one order, in order.
-type modelOrder struct{ placed, told, state, refunds []profile.Event }
+// modelOrder is all that was told of one order, in order: of those that told
+// some, the values and the lines.
+type modelOrder struct {
+	placed, state, refunds []profile.Event
+	told                   bool // by a placed or an updated
+	values, lines          []*eventsv1.Order
+}
 
 type entry struct {
 	date     time.Time
@@ -254,9 +259,7 @@ func (m *model) orders(p *queryv1.Profile) {
 		row := byID[id]
 		switch kind {
 		case eventsv1.Type_TYPE_ORDER_PLACED:
-			row.placed, row.told, row.state = append(row.placed, ev), append(row.told, ev), append(row.state, ev)
-		case eventsv1.Type_TYPE_ORDER_UPDATED:
-			row.told = append(row.told, ev)
+			row.placed, row.state = append(row.placed, ev), append(row.state, ev)
 		case eventsv1.Type_TYPE_ORDER_CANCELLED:
 			row.state = append(row.state, ev)
 		case eventsv1.Type_TYPE_ORDER_DELIVERED:
@@ -266,8 +269,12 @@ func (m *model) orders(p *queryv1.Profile) {
 			p.Orders.Refunds++
 		}
 		if kind == eventsv1.Type_TYPE_ORDER_PLACED || kind == eventsv1.Type_TYPE_ORDER_UPDATED {
-			if modelValue(o) == nil {
-				m.flags["no_value"] = true
+			row.told = true
+			if modelValue(o) != nil {
+				row.values = append(row.values, o)
+			}
+			if len(o.Lines) > 0 {
+				row.lines = append(row.lines, o)
 			}
 		}
 		if kind != eventsv1.Type_TYPE_ORDER_CANCELLED && kind != eventsv1.Type_TYPE_ORDER_DELIVERED {
@@ -282,6 +289,9 @@ func (m *model) orders(p *queryv1.Profile) {
 		return
 	}
 	for id, row := range byID {
+		if row.told && len(row.values) == 0 {
+			m.flags["no_value"] = true
+		}
 		t.order(row, delivered[id])
 	}
 	t.show(p.Orders)
@@ -343,6 +353,13 @@ func modelRefund(o *eventsv1.Order) *int64 {
 
 func (t *tally) order(row *modelOrder, delivered bool) {
 	latest := func(list []profile.Event) profile.Event { return list[len(list)-1] }
+	valued, itemised := &eventsv1.Order{}, &eventsv1.Order{}
+	if n := len(row.values); n > 0 {
+		valued = row.values[n-1]
+	}
+	if n := len(row.lines); n > 0 {
+		itemised = row.lines[n-1]
+	}
 	if len(row.placed) == 0 {
 		for _, r := range row.refunds {
 			o := r.Body.GetOrder()
@@ -350,7 +367,7 @@ func (t *tally) order(row *modelOrder, delivered bool) {
 			if a := modelRefund(o); a != nil {
 				t.enter(r.Header.OccurredAt, currency, new(big.Int).Neg(big.NewInt(*a)))
 			}
-			t.lines(o.Lines, nil, currency, -1)
+			t.lines(o.Lines, &eventsv1.Order{}, currency, -1)
 		}
 		return
 	}
@@ -359,11 +376,11 @@ func (t *tally) order(row *modelOrder, delivered bool) {
 		return
 	}
 	t.count++
-	at, told := latest(row.placed).Header.OccurredAt, latest(row.told).Body.GetOrder()
+	at := latest(row.placed).Header.OccurredAt
 	t.times = append(t.times, at)
 	t.delivered[t.m.date(at)] = t.delivered[t.m.date(at)] || delivered
-	currency := cmp.Or(told.Currency, t.m.base)
-	value := modelValue(told)
+	currency := cmp.Or(valued.Currency, t.m.base)
+	value := modelValue(valued)
 	left := new(big.Int)
 	if value != nil {
 		left.Set(value)
@@ -371,7 +388,7 @@ func (t *tally) order(row *modelOrder, delivered bool) {
 	for _, r := range row.refunds {
 		o := r.Body.GetOrder()
 		own, amount := cmp.Or(o.Currency, currency), modelRefund(o)
-		t.lines(o.Lines, told.Lines, own, -1)
+		t.lines(o.Lines, itemised, own, -1)
 		if amount != nil && own != currency {
 			t.enter(at, own, new(big.Int).Neg(big.NewInt(*amount)))
 			continue
@@ -382,7 +399,7 @@ func (t *tally) order(row *modelOrder, delivered bool) {
 		off := new(big.Int).Set(left)
 		if amount != nil {
 			part := big.NewInt(*amount)
-			if total := told.GetTotalMicros(); total > 0 {
+			if total := valued.GetTotalMicros(); total > 0 {
 				part = halfEven(new(big.Int).Mul(part, value), big.NewInt(total))
 			}
 			if part.Cmp(left) < 0 {
@@ -394,14 +411,16 @@ func (t *tally) order(row *modelOrder, delivered bool) {
 	if value != nil {
 		t.enter(at, currency, left)
 	}
-	t.lines(told.Lines, nil, currency, 1)
+	t.lines(itemised.Lines, &eventsv1.Order{}, cmp.Or(itemised.Currency, t.m.base), 1)
 }
 
 func (t *tally) enter(at int64, currency string, amount *big.Int) {
 	t.entries = append(t.entries, entry{t.m.date(at), currency, amount})
 }
 
-func (t *tally) lines(lines, ordered []*eventsv1.Line, currency string, sign int64) {
+// lines counts lines in their currency. Those without a price have that of the
+// order, if it has one, in its currency.
+func (t *tally) lines(lines []*eventsv1.Line, ordered *eventsv1.Order, told string, sign int64) {
 	for _, l := range lines {
 		units := big.NewInt(sign * quantity(l))
 		t.units.Add(t.units, units)
@@ -409,10 +428,10 @@ func (t *tally) lines(lines, ordered []*eventsv1.Line, currency string, sign int
 		if key == "" {
 			continue
 		}
-		price := l.PriceMicros
-		for _, o := range ordered {
-			if price == nil && modelKey(o) == key {
-				price = o.PriceMicros
+		price, currency := l.PriceMicros, told
+		for _, o := range ordered.Lines {
+			if price == nil && o.PriceMicros != nil && modelKey(o) == key {
+				price, currency = o.PriceMicros, cmp.Or(ordered.Currency, t.m.base)
 			}
 		}
 		p := t.product(key)

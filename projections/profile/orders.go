@@ -21,7 +21,9 @@ import (
 // refund may name it by that). The row keeps who won which part of it:
 //
 //	placed     latest order.placed                  when it was bought
-//	told       latest order.placed or .updated      amounts, currency, lines
+//	valued     latest of .placed, .updated that     value, total, currency
+//	           told an amount
+//	itemised   latest of those that told lines      lines, and their currency
 //	state      latest order.placed or .cancelled    whether it is cancelled
 //	delivered  any order.delivered
 //	refunds    every order.refunded
@@ -33,6 +35,11 @@ import (
 // Currencies, days and products are noted by every event that tells one, be it
 // outdone or not, and bounded as noted: what stands changes on the way, what
 // was told only grows.
+//
+// Money is kept in the currency that was told, "" where none was. The
+// deployment's own stands in for that only when the section is shown
+// ([shownNet]), so that the digest does not depend on it. A value never counts
+// in the currency of another event than told it.
 
 func foldOrders(f *statev1.Facts, a *application) error {
 	kind := a.Header.GetType()
@@ -49,9 +56,7 @@ func foldOrders(f *statev1.Facts, a *application) error {
 	}
 	before := contributionOf(row, a.env)
 	row.OrderId = id
-	if !tellOrder(row, a) {
-		f.Flags |= uint32(FlagNoValue)
-	}
+	tellOrder(row, a)
 	after := contributionOf(row, a.env)
 	if err := putRow(a.rows, RowOrder, rowID(id), row); err != nil {
 		return fmt.Errorf("store order %q: %w", id, err)
@@ -65,7 +70,7 @@ func foldOrders(f *statev1.Facts, a *application) error {
 	noteCurrency(o, a)
 	noteDay(o, a)
 	noteProducts(o, a)
-	moveTotals(o, &before, &after, a.env.BaseCurrency)
+	moveTotals(o, &before, &after)
 	if err := moveDay(o, &before, &after, a); err != nil {
 		return fmt.Errorf("scan orders for the times of a day: %w", err)
 	}
@@ -99,9 +104,8 @@ func rowID(orderID string) []byte {
 	return []byte(orderID)
 }
 
-// tellOrder takes an event into its order's row. It reports whether an event
-// that should tell an amount did.
-func tellOrder(row *statev1.OrderRow, a *application) (valued bool) {
+// tellOrder takes an event into its order's row.
+func tellOrder(row *statev1.OrderRow, a *application) {
 	switch told := a.Body.GetOrder(); a.Header.GetType() {
 	case eventsv1.Type_TYPE_ORDER_PLACED:
 		if outranks(a.stamp, row.Placed) {
@@ -110,9 +114,9 @@ func tellOrder(row *statev1.OrderRow, a *application) (valued bool) {
 		if outranks(a.stamp, row.State) {
 			row.State, row.Cancelled = a.stamp, false
 		}
-		return tellAmounts(row, told, a.stamp)
+		tellAmounts(row, told, a.stamp)
 	case eventsv1.Type_TYPE_ORDER_UPDATED:
-		return tellAmounts(row, told, a.stamp)
+		tellAmounts(row, told, a.stamp)
 	case eventsv1.Type_TYPE_ORDER_CANCELLED:
 		if outranks(a.stamp, row.State) {
 			row.State, row.Cancelled = a.stamp, true
@@ -123,7 +127,6 @@ func tellOrder(row *statev1.OrderRow, a *application) (valued bool) {
 		r := &statev1.Refund{Stamp: a.stamp, AmountMicros: refundAmount(told), Currency: currencyTold(told), Lines: orderLines(told)}
 		keepRefund(row, r)
 	}
-	return true
 }
 
 // keepRefund keeps the earliest refunds that fit. The least that did not is
@@ -144,15 +147,18 @@ func keepRefund(row *statev1.OrderRow, r *statev1.Refund) {
 // currencyTold is the currency that an event tells, cut to its bound.
 func currencyTold(o *eventsv1.Order) string { return cut(o.GetCurrency(), maxCurrencyBytes) }
 
-func tellAmounts(row *statev1.OrderRow, told *eventsv1.Order, stamp *statev1.Stamp) (valued bool) {
-	value, valued := orderValue(told)
-	if outranks(stamp, row.Told) {
-		row.Told = stamp
-		row.HasValue, row.Value = valued, value.message()
-		row.TotalMicros = copied(told.GetTotalMicros(), told != nil && told.TotalMicros != nil)
-		row.Currency, row.Lines = currencyTold(told), orderLines(told)
+// tellAmounts takes in what an event tells of value and lines. What it is
+// silent about stays as another told it: a change of the address does not make
+// an order worthless. Value, total and currency go together, lines and theirs.
+func tellAmounts(row *statev1.OrderRow, told *eventsv1.Order, stamp *statev1.Stamp) {
+	row.Told = true
+	if value, valued := orderValue(told); valued && outranks(stamp, row.Valued) {
+		row.Valued, row.Value, row.Currency = stamp, value.message(), currencyTold(told)
+		row.TotalMicros = copied(told.GetTotalMicros(), told.TotalMicros != nil)
 	}
-	return valued
+	if lines := orderLines(told); len(lines) > 0 && outranks(stamp, row.Itemised) {
+		row.Itemised, row.Lines, row.LinesCurrency = stamp, lines, currencyTold(told)
+	}
 }
 
 // orderValue is revenue, else total − tax − shipping, else value, else the sum
@@ -246,14 +252,19 @@ type contribution struct {
 	counted   bool // placed, not cancelled
 	cancelled bool // placed, cancelled
 	delivered bool // counted and delivered
+	valueless bool // placed or updated without any amount
 	at        int64
 	day       int32
 	units     wide
 	amounts   []amount
 	products  []productShare
+	// What amounts, and how many of them, are more or fewer once "" is read as
+	// the deployment's currency.
+	correction wide
+	corrected  int
 }
 
-// amount is money on a day of the deployment's zone.
+// amount is money on a day of the deployment's zone, in a currency as told.
 type amount struct {
 	day      int32
 	currency string
@@ -274,9 +285,11 @@ type productShare struct {
 // An order that was placed and not cancelled counts its value less what was
 // refunded, on its own day. One that is cancelled counts nothing, its refunds
 // neither. Refunds of an order that was never placed are taken off on their
-// own days, in their own currency, and one without an amount takes nothing.
+// own days, in their own currency, and one without an amount takes nothing:
+// what only updates told of an order is not looked at until it is placed.
 func contributionOf(row *statev1.OrderRow, env Env) contribution {
 	var c contribution
+	c.valueless = row.Told && row.Valued == nil
 	placed := row.Placed != nil
 	switch {
 	case placed && row.Cancelled:
@@ -284,31 +297,61 @@ func contributionOf(row *statev1.OrderRow, env Env) contribution {
 	case placed:
 		c.counted, c.delivered = true, row.Delivered
 		c.at, c.day = row.Placed.OccurredAt, env.Zone.Day(row.Placed.OccurredAt)
-		c.countOrder(row, currencyOr(row.Currency, env.BaseCurrency))
+		c.countOrder(row, env.BaseCurrency)
 	default:
 		for _, r := range row.Refunds {
-			currency := currencyOr(r.Currency, env.BaseCurrency)
 			if r.AmountMicros != nil {
-				c.add(env.Zone.Day(r.Stamp.OccurredAt), currency, wideOf(paidBack(r)).negate())
+				c.amounts = append(c.amounts, amount{env.Zone.Day(r.Stamp.OccurredAt), r.Currency, wideOf(paidBack(r)).negate()})
 			}
-			c.takeBack(r, nil, currency)
+			c.takeBack(r, &statev1.OrderRow{}, nil)
 		}
 	}
 	return c
 }
 
-func (c *contribution) add(day int32, currency string, micros wide) {
-	c.amounts = append(c.amounts, amount{day, currency, micros})
+func (c *contribution) countOrder(row *statev1.OrderRow, base string) {
+	c.amounts = netAmounts(row, c.day, row.Currency)
+	c.correct(row, base)
+	for _, line := range row.Lines {
+		c.countLine(line, line.PriceMicros, row.LinesCurrency, 1)
+	}
+	prices := firstPrices(row)
+	for _, r := range row.Refunds {
+		c.takeBack(r, row, prices)
+	}
 }
 
-func (c *contribution) countOrder(row *statev1.OrderRow, currency string) {
+// correct works out what is to be added where an order told no currency and
+// its refund the deployment's. These are one currency when shown, so the refund
+// takes off its part of what is left; as told they are two, and it stands beside
+// the order. The digest holds the latter, which no deployment has a say in.
+func (c *contribution) correct(row *statev1.OrderRow, base string) {
+	inBase := func(r *statev1.Refund) bool { return r.Currency == base && r.AmountMicros != nil }
+	if row.Currency != "" || !slices.ContainsFunc(row.Refunds, inBase) {
+		return
+	}
+	for _, m := range netAmounts(row, c.day, base) {
+		if m.currency == base {
+			c.correction, c.corrected = c.correction.add(m.micros), c.corrected+1
+		}
+	}
+	for _, m := range c.amounts {
+		if m.currency == "" || m.currency == base {
+			c.correction, c.corrected = c.correction.sub(m.micros), c.corrected-1
+		}
+	}
+}
+
+// netAmounts is the value of an order in a currency less its refunds, and the
+// refunds in others.
+func netAmounts(row *statev1.OrderRow, day int32, currency string) (amounts []amount) {
 	value := wideSum(row.Value)
 	taken := wide{}
 	for _, r := range row.Refunds {
 		if own := currencyOr(r.Currency, currency); own != currency && r.AmountMicros != nil {
 			// No rate is known here, so this cannot be compared with what is
 			// left; it stands beside the order in its own currency.
-			c.add(c.day, own, wideOf(paidBack(r)).negate())
+			amounts = append(amounts, amount{day, own, wideOf(paidBack(r)).negate()})
 			continue
 		}
 		taken = taken.add(takenOff(r, row, value))
@@ -320,16 +363,10 @@ func (c *contribution) countOrder(row *statev1.OrderRow, currency string) {
 	} else if taken.compare(left) > 0 {
 		taken = left
 	}
-	if row.HasValue {
-		c.add(c.day, currency, value.sub(taken))
+	if row.Valued != nil {
+		amounts = append(amounts, amount{day, currency, value.sub(taken)})
 	}
-	for _, line := range row.Lines {
-		c.countLine(line, line.PriceMicros, currency, 1)
-	}
-	prices := firstPrices(row)
-	for _, r := range row.Refunds {
-		c.takeBack(r, prices, currencyOr(r.Currency, currency))
-	}
+	return amounts
 }
 
 // firstPrices is the first price of each product in the order, as its refunds
@@ -365,12 +402,12 @@ func takenOff(r *statev1.Refund, row *statev1.OrderRow, value wide) wide {
 }
 
 // takeBack counts the lines of a refund. A line without a price takes the
-// price of the same product in the order.
-func (c *contribution) takeBack(r *statev1.Refund, prices map[string]*int64, currency string) {
+// price of the same product in the order, in the currency of that.
+func (c *contribution) takeBack(r *statev1.Refund, row *statev1.OrderRow, prices map[string]*int64) {
 	for _, line := range r.Lines {
-		price := line.PriceMicros
+		price, currency := line.PriceMicros, currencyOr(r.Currency, row.Currency)
 		if price == nil {
-			price = prices[line.Product]
+			price, currency = prices[line.Product], row.LinesCurrency
 		}
 		c.countLine(line, price, currency, -1)
 	}
@@ -395,34 +432,58 @@ func (c *contribution) countLine(line *statev1.OrderLine, price *int64, currency
 // moveTotals moves every sum but the times of days from one contribution to
 // another. What is new is added first, so that an entry which stays is not
 // dropped in between.
-func moveTotals(o *statev1.OrdersFacts, before, after *contribution, base string) {
+func moveTotals(o *statev1.OrdersFacts, before, after *contribution) {
 	o.Count += one(after.counted) - one(before.counted)
+	o.Valueless += one(after.valueless) - one(before.valueless)
 	o.Cancelled += one(after.cancelled) - one(before.cancelled)
 	o.Units = wideSum(o.Units).add(after.units).sub(before.units).message()
 	for _, m := range after.amounts {
-		addAmount(o, m, 1, base)
+		addAmount(o, m, 1)
 	}
 	for _, s := range after.products {
-		addShare(o, s, 1, base)
+		addShare(o, s, 1)
 	}
+	addCorrection(o, after.day, after.correction, after.corrected)
 	for _, m := range before.amounts {
 		m.micros = m.micros.negate()
-		addAmount(o, m, -1, base)
+		addAmount(o, m, -1)
 	}
 	for _, s := range before.products {
-		addShare(o, s, -1, base)
+		addShare(o, s, -1)
 	}
+	addCorrection(o, before.day, before.correction.negate(), -before.corrected)
 }
 
 // addAmount adds to the sums of an amount's currency, if that is kept, and to
 // its day, if that is.
-func addAmount(o *statev1.OrdersFacts, m amount, amounts int, base string) {
-	if !keepsCurrency(o, m.currency, base) {
+func addAmount(o *statev1.OrdersFacts, m amount, amounts int) {
+	if !keepsCurrency(o, m.currency) {
 		return
 	}
 	o.Net = addMoney(o.Net, m.currency, m.micros, amounts)
 	if d := keptDay(o, m.day); d != nil {
 		d.Net = addMoney(d.Net, m.currency, m.micros, amounts)
+	}
+}
+
+// addCorrection adds to the corrections of all and of a day. One of nothing is
+// none.
+func addCorrection(o *statev1.OrdersFacts, day int32, micros wide, amounts int) {
+	if micros.isZero() && amounts == 0 {
+		return
+	}
+	all := &statev1.CurrencySum{
+		Sum:     wideSum(o.BaseCorrection.GetSum()).add(micros).message(),
+		Amounts: o.BaseCorrection.GetAmounts() + uint32(amounts),
+	}
+	if o.BaseCorrection = all; wideSum(all.Sum).isZero() && all.Amounts == 0 {
+		o.BaseCorrection = nil
+	}
+	if d := keptDay(o, day); d != nil {
+		sum := wideSum(d.BaseCorrection).add(micros)
+		if d.BaseCorrection = sum.message(); sum.isZero() {
+			d.BaseCorrection = nil
+		}
 	}
 }
 
@@ -449,15 +510,17 @@ func addMoney(sums []*statev1.CurrencySum, currency string, micros wide, amounts
 	return sums
 }
 
-// noteCurrency remembers the currency that an event tells. Of too many the
-// greatest is forgotten, and all sums in it.
+// noteCurrency remembers the currency that an event tells, "" as one of them.
+// Of too many the greatest is forgotten, and all sums in it, be it the
+// deployment's: which are kept is a function of the set of events alone, as
+// what is approximate is not in the digest.
 func noteCurrency(o *statev1.OrdersFacts, a *application) {
 	if k := a.Header.GetType(); k == eventsv1.Type_TYPE_ORDER_CANCELLED || k == eventsv1.Type_TYPE_ORDER_DELIVERED {
 		return
 	}
 	code := currencyTold(a.Body.GetOrder())
 	i, found := slices.BinarySearch(o.Currencies, code)
-	if found || code == "" || code == a.env.BaseCurrency {
+	if found {
 		return
 	}
 	o.Currencies = slices.Insert(o.Currencies, i, code)
@@ -480,10 +543,7 @@ func forgetCurrency(o *statev1.OrdersFacts, code string) {
 	}
 }
 
-func keepsCurrency(o *statev1.OrdersFacts, code, base string) bool {
-	if code == base {
-		return true
-	}
+func keepsCurrency(o *statev1.OrdersFacts, code string) bool {
 	_, found := slices.BinarySearch(o.Currencies, code)
 	return found
 }
@@ -514,7 +574,7 @@ func noteProducts(o *statev1.OrdersFacts, a *application) {
 	}
 }
 
-func addShare(o *statev1.OrdersFacts, s productShare, sign int, base string) {
+func addShare(o *statev1.OrdersFacts, s productShare, sign int) {
 	if o.ProductsApproximate {
 		return
 	}
@@ -528,15 +588,16 @@ func addShare(o *statev1.OrdersFacts, s productShare, sign int, base string) {
 	}
 	p.Lines += uint32(sign)
 	p.Units = wideSum(p.Units).add(units).message()
-	if s.priced && keepsCurrency(o, s.currency, base) {
+	if s.priced && keepsCurrency(o, s.currency) {
 		p.Revenue = addMoney(p.Revenue, s.currency, revenue, sign)
 	}
 }
 
-// encodeOrders: count, cancelled, refunds; and unless approximate, units; list of (currency, amounts,
-// sum); list of (day, orders, first and last instant, delivered, list of
-// (currency, amounts, sum)); approximate products; unless so, list of
-// (product, name, units, list of (currency, amounts, sum)) of those that count.
+// encodeOrders: count, cancelled, refunds; and unless approximate, units; list
+// of (currency, amounts, sum); list of (day, orders, first and last instant,
+// delivered, list of (currency, amounts, sum)); approximate products; unless so,
+// list of (product, name, units, list of (currency, amounts, sum)) of those that
+// count. A currency is as told, "" if none was.
 func encodeOrders(e *encoder, f *statev1.Facts) {
 	o := f.Orders
 	if o == nil {
@@ -591,6 +652,7 @@ func renderOrders(f *statev1.Facts, r *rendering) {
 		return
 	}
 	r.approximate = r.approximate || o.Approximate || o.ProductsApproximate
+	r.noValue = o.Valueless > 0
 	into := &queryv1.Orders{
 		Count:        o.Count,
 		Cancelled:    o.Cancelled,
@@ -608,7 +670,7 @@ func renderOrders(f *statev1.Facts, r *rendering) {
 		total := &queryv1.ProductTotal{
 			ProductId:         p.ProductId,
 			Units:             wideSum(p.Units).decimal(),
-			RevenueByCurrency: r.moneys(p.Revenue),
+			RevenueByCurrency: r.moneys(shownMoney(p.Revenue, r.env.BaseCurrency)),
 		}
 		if p.Name != "" {
 			total.Name = &p.Name
@@ -646,30 +708,59 @@ func halved(median2 uint32) *float64 {
 // renderRevenue shows money. There are no rates yet, so the value in base
 // currency is what was told in it, and the rest is unconverted.
 func renderRevenue(o *statev1.OrdersFacts, r *rendering, into *queryv1.Orders) {
-	into.NetRevenueByCurrency = r.moneys(o.Net)
-	if len(o.Net) == 1 {
-		into.NetRevenue = r.money(o.Net[0].Currency, wideSum(o.Net[0].Sum))
-	}
 	base := r.env.BaseCurrency
-	for _, s := range o.Net {
+	net := shownNet(o, base)
+	into.NetRevenueByCurrency = r.moneys(net)
+	if len(net) == 1 {
+		into.NetRevenue = r.money(net[0].Currency, wideSum(net[0].Sum))
+	}
+	for _, s := range net {
 		if s.Currency == base {
 			into.NetRevenueBase = r.money(base, wideSum(s.Sum))
-			into.Revenue12M = r.money(base, sumWindow(o.Days, base, r.env.Zone.Day(r.at)))
+			into.Revenue12M = r.money(base, sumWindow(o, base, r.env.Zone.Day(r.at)))
 			continue
 		}
 		into.Unconverted = append(into.Unconverted, r.money(s.Currency, wideSum(s.Sum)))
 	}
 }
 
-// sumWindow sums one currency over today and the days before it.
-func sumWindow(days []*statev1.OrderDay, currency string, today int32) wide {
+// shownMoney are sums with the deployment's currency where none was told. It
+// copies: what is shown never changes facts.
+func shownMoney(told []*statev1.CurrencySum, base string) []*statev1.CurrencySum {
+	var shown []*statev1.CurrencySum
+	for _, s := range told {
+		shown = addMoney(shown, currencyOr(s.Currency, base), wideSum(s.Sum), int(s.Amounts))
+	}
+	return shown
+}
+
+// shownNet is shownMoney of the net sums, corrected.
+func shownNet(o *statev1.OrdersFacts, base string) []*statev1.CurrencySum {
+	shown := shownMoney(o.Net, base)
+	if c := o.BaseCorrection; c != nil && corrects(o, base) {
+		shown = addMoney(shown, base, wideSum(c.Sum), int(c.Amounts))
+	}
+	return shown
+}
+
+// corrects reports whether corrections apply: not once the deployment's
+// currency had to be forgotten, for they count on its sums.
+func corrects(o *statev1.OrdersFacts, base string) bool { return keepsCurrency(o, base) }
+
+// sumWindow sums the deployment's currency over today and the days before it.
+func sumWindow(o *statev1.OrdersFacts, base string, today int32) wide {
 	var sum wide
-	for _, d := range days {
+	for _, d := range o.Days {
 		if d.Day <= today-revenueWindowDays || d.Day > today {
 			continue
 		}
-		if i, found := find(d.Net, currency, (*statev1.CurrencySum).GetCurrency); found {
-			sum = sum.add(wideSum(d.Net[i].Sum))
+		for _, s := range d.Net {
+			if s.Currency == "" || s.Currency == base {
+				sum = sum.add(wideSum(s.Sum))
+			}
+		}
+		if corrects(o, base) {
+			sum = sum.add(wideSum(d.BaseCorrection))
 		}
 	}
 	return sum

@@ -96,6 +96,7 @@ type rendering struct {
 	into        *queryv1.Profile
 	approximate bool
 	overflow    bool
+	noValue     bool // an order has no amount
 }
 
 // Apply folds one event that is new into the facts. Events of other roles than
@@ -155,7 +156,7 @@ func Render(f *statev1.Facts, at int64, env Env, into *queryv1.Profile) {
 	if name := Name(f); name != "" {
 		into.Name = &name
 	}
-	into.Flags = appendFlags(into.Flags, Flag(f.Flags), r.approximate, r.overflow)
+	into.Flags = appendFlags(into.Flags, Flag(f.Flags), &r)
 	into.Digest = digestText(Digest(f))
 }
 

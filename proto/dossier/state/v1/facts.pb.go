@@ -132,7 +132,7 @@ type Facts struct {
 	FirstSeenAt int64                  `protobuf:"varint,1,opt,name=first_seen_at,json=firstSeenAt,proto3" json:"first_seen_at,omitempty"` // microseconds
 	LastSeenAt  int64                  `protobuf:"varint,2,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
 	// What was odd about single events, as a bit set (profile.Flag). Flags that
-	// follow from a section (approximate, overflow) are found when it is shown.
+	// follow from a section (approximate, no_value, overflow) are found when it is shown.
 	Flags       uint32            `protobuf:"varint,3,opt,name=flags,proto3" json:"flags,omitempty"`
 	Identifiers []*IdentifierFact `protobuf:"bytes,4,rep,name=identifiers,proto3" json:"identifiers,omitempty"` // by (type, value)
 	// The least identifier that did not fit, of those that name somebody and of
@@ -711,19 +711,25 @@ type OrdersFacts struct {
 	Refunds             uint32                 `protobuf:"varint,3,opt,name=refunds,proto3" json:"refunds,omitempty"`                                                    // events
 	Units               *Sum                   `protobuf:"bytes,4,opt,name=units,proto3" json:"units,omitempty"`                                                         // fixed point
 	Net                 []*CurrencySum         `protobuf:"bytes,5,rep,name=net,proto3" json:"net,omitempty"`                                                             // by currency
-	Days                []*OrderDay            `protobuf:"bytes,6,rep,name=days,proto3" json:"days,omitempty"`                                                           // by day; the newest 4,096 / (1 + currencies)
+	Days                []*OrderDay            `protobuf:"bytes,6,rep,name=days,proto3" json:"days,omitempty"`                                                           // by day; the newest 4,096 / currencies
 	Products            []*ProductFact         `protobuf:"bytes,7,rep,name=products,proto3" json:"products,omitempty"`                                                   // by product_id; <= 256
 	ProductsApproximate bool                   `protobuf:"varint,8,opt,name=products_approximate,json=productsApproximate,proto3" json:"products_approximate,omitempty"` // more than 256 were told; products is empty
 	// Derived from days, kept so that an evaluation reads no list.
 	PurchaseDays    uint32 `protobuf:"varint,9,opt,name=purchase_days,json=purchaseDays,proto3" json:"purchase_days,omitempty"`           // days with orders
 	Median2         uint32 `protobuf:"varint,10,opt,name=median2,proto3" json:"median2,omitempty"`                                        // twice the median gap of purchase days, in days; 0 below 2
 	PreviousMedian2 uint32 `protobuf:"varint,11,opt,name=previous_median2,json=previousMedian2,proto3" json:"previous_median2,omitempty"` // the same without the last purchase day
-	// Currencies that any event told, whether or not it stands, by code; the 8
-	// least. Sums of others are kept only where they are of the base currency.
-	Currencies    []string `protobuf:"bytes,12,rep,name=currencies,proto3" json:"currencies,omitempty"`
-	Approximate   bool     `protobuf:"varint,13,opt,name=approximate,proto3" json:"approximate,omitempty"` // a currency, a day, or a refund did not fit
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Currencies that any event told, whether or not it stands, by code; the 9
+	// least. Empty is a currency of its own: none was told, and the deployment's
+	// is shown. Sums of others are not kept.
+	Currencies  []string `protobuf:"bytes,12,rep,name=currencies,proto3" json:"currencies,omitempty"`
+	Approximate bool     `protobuf:"varint,13,opt,name=approximate,proto3" json:"approximate,omitempty"` // a currency, a day, or a refund did not fit
+	// What is to be added to the sums of no currency and of the deployment's,
+	// once they are shown as one: see OrderDay.base_correction. Amounts count
+	// modulo 2^32. The only thing here that depends on the deployment's currency.
+	BaseCorrection *CurrencySum `protobuf:"bytes,14,opt,name=base_correction,json=baseCorrection,proto3" json:"base_correction,omitempty"`
+	Valueless      uint32       `protobuf:"varint,15,opt,name=valueless,proto3" json:"valueless,omitempty"` // orders placed or updated, that nobody gave an amount
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *OrdersFacts) Reset() {
@@ -847,6 +853,20 @@ func (x *OrdersFacts) GetApproximate() bool {
 	return false
 }
 
+func (x *OrdersFacts) GetBaseCorrection() *CurrencySum {
+	if x != nil {
+		return x.BaseCorrection
+	}
+	return nil
+}
+
+func (x *OrdersFacts) GetValueless() uint32 {
+	if x != nil {
+		return x.Valueless
+	}
+	return 0
+}
+
 // Sum is a sum kept in 128 bits, two's complement.
 type Sum struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -900,7 +920,7 @@ func (x *Sum) GetLow() uint64 {
 	return 0
 }
 
-// CurrencySum is a sum of money. It is there while amounts > 0, so that a sum
+// CurrencySum is a sum of money in a currency as told, so empty if none was. It is there while amounts > 0, so that a sum
 // of zero and no amount at all stay apart.
 type CurrencySum struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -965,13 +985,21 @@ func (x *CurrencySum) GetAmounts() uint32 {
 // OrderDay is what happened on one day of the deployment's zone. It is there
 // once an order was placed or refunded on it, even if nothing of that stands.
 type OrderDay struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Day           int32                  `protobuf:"varint,1,opt,name=day,proto3" json:"day,omitempty"`                        // days since 1970-01-01
-	Orders        uint32                 `protobuf:"varint,2,opt,name=orders,proto3" json:"orders,omitempty"`                  // placed that day and not cancelled
-	FirstAt       int64                  `protobuf:"varint,3,opt,name=first_at,json=firstAt,proto3" json:"first_at,omitempty"` // microseconds, of those orders
-	LastAt        int64                  `protobuf:"varint,4,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`
-	Delivered     uint32                 `protobuf:"varint,5,opt,name=delivered,proto3" json:"delivered,omitempty"` // of those orders
-	Net           []*CurrencySum         `protobuf:"bytes,6,rep,name=net,proto3" json:"net,omitempty"`              // by currency
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Day       int32                  `protobuf:"varint,1,opt,name=day,proto3" json:"day,omitempty"`                        // days since 1970-01-01
+	Orders    uint32                 `protobuf:"varint,2,opt,name=orders,proto3" json:"orders,omitempty"`                  // placed that day and not cancelled
+	FirstAt   int64                  `protobuf:"varint,3,opt,name=first_at,json=firstAt,proto3" json:"first_at,omitempty"` // microseconds, of those orders
+	LastAt    int64                  `protobuf:"varint,4,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`
+	Delivered uint32                 `protobuf:"varint,5,opt,name=delivered,proto3" json:"delivered,omitempty"` // of those orders
+	Net       []*CurrencySum         `protobuf:"bytes,6,rep,name=net,proto3" json:"net,omitempty"`              // by currency
+	// Micros. A refund in the deployment's currency of an order without one takes
+	// off a part of what is left, as shown; as told, it stands beside the order.
+	// This is the difference.
+	BaseCorrection *Sum   `protobuf:"bytes,7,opt,name=base_correction,json=baseCorrection,proto3" json:"base_correction,omitempty"`
+	Placings       uint32 `protobuf:"varint,8,opt,name=placings,proto3" json:"placings,omitempty"` // events order.placed of that day, whether or not they stand
+	// The times of those orders, sorted, microseconds: of the newest 32 days,
+	// each while it has at most 64 placings.
+	Times         []int64 `protobuf:"fixed64,9,rep,packed,name=times,proto3" json:"times,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1044,6 +1072,27 @@ func (x *OrderDay) GetDelivered() uint32 {
 func (x *OrderDay) GetNet() []*CurrencySum {
 	if x != nil {
 		return x.Net
+	}
+	return nil
+}
+
+func (x *OrderDay) GetBaseCorrection() *Sum {
+	if x != nil {
+		return x.BaseCorrection
+	}
+	return nil
+}
+
+func (x *OrderDay) GetPlacings() uint32 {
+	if x != nil {
+		return x.Placings
+	}
+	return 0
+}
+
+func (x *OrderDay) GetTimes() []int64 {
+	if x != nil {
+		return x.Times
 	}
 	return nil
 }
@@ -1214,7 +1263,7 @@ type CartEntry struct {
 	ProductId      string                 `protobuf:"bytes,3,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`
 	QuantityMicros int64                  `protobuf:"varint,4,opt,name=quantity_micros,json=quantityMicros,proto3" json:"quantity_micros,omitempty"`
 	PriceMicros    *int64                 `protobuf:"varint,5,opt,name=price_micros,json=priceMicros,proto3,oneof" json:"price_micros,omitempty"`
-	Currency       string                 `protobuf:"bytes,6,opt,name=currency,proto3" json:"currency,omitempty"`
+	Currency       string                 `protobuf:"bytes,6,opt,name=currency,proto3" json:"currency,omitempty"` // empty: none was told
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1293,20 +1342,24 @@ func (x *CartEntry) GetCurrency() string {
 
 // OrderRow is a row: one order, and the refunds told of it, known or not.
 type OrderRow struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	OrderId       string                 `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
-	Placed        *Stamp                 `protobuf:"bytes,2,opt,name=placed,proto3" json:"placed,omitempty"`                      // winner of order.placed: when
-	Told          *Stamp                 `protobuf:"bytes,3,opt,name=told,proto3" json:"told,omitempty"`                          // winner of order.placed and order.updated: how much
-	HasValue      bool                   `protobuf:"varint,4,opt,name=has_value,json=hasValue,proto3" json:"has_value,omitempty"` // some amount was told
-	Value         *Sum                   `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`                        // micros
-	TotalMicros   *int64                 `protobuf:"varint,6,opt,name=total_micros,json=totalMicros,proto3,oneof" json:"total_micros,omitempty"`
-	Currency      string                 `protobuf:"bytes,7,opt,name=currency,proto3" json:"currency,omitempty"` // empty: the deployment's
-	Lines         []*OrderLine           `protobuf:"bytes,8,rep,name=lines,proto3" json:"lines,omitempty"`
-	State         *Stamp                 `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"` // winner of order.placed and order.cancelled
-	Cancelled     bool                   `protobuf:"varint,10,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
-	Delivered     bool                   `protobuf:"varint,11,opt,name=delivered,proto3" json:"delivered,omitempty"`
-	Refunds       []*Refund              `protobuf:"bytes,12,rep,name=refunds,proto3" json:"refunds,omitempty"`                         // by stamp; the least that fit
-	RefundsEnd    *Stamp                 `protobuf:"bytes,13,opt,name=refunds_end,json=refundsEnd,proto3" json:"refunds_end,omitempty"` // the least that did not; from it on none is kept
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	OrderId string                 `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	Placed  *Stamp                 `protobuf:"bytes,2,opt,name=placed,proto3" json:"placed,omitempty"` // winner of order.placed: when
+	Told    bool                   `protobuf:"varint,3,opt,name=told,proto3" json:"told,omitempty"`    // there was an order.placed or order.updated
+	// Winner of those that told an amount: how much. Its currency goes with it.
+	Valued      *Stamp `protobuf:"bytes,4,opt,name=valued,proto3" json:"valued,omitempty"`
+	Value       *Sum   `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"` // micros
+	TotalMicros *int64 `protobuf:"varint,6,opt,name=total_micros,json=totalMicros,proto3,oneof" json:"total_micros,omitempty"`
+	Currency    string `protobuf:"bytes,7,opt,name=currency,proto3" json:"currency,omitempty"` // empty: none was told
+	// Winner of those that told lines, and the currency of their prices.
+	Itemised      *Stamp       `protobuf:"bytes,14,opt,name=itemised,proto3" json:"itemised,omitempty"`
+	LinesCurrency string       `protobuf:"bytes,15,opt,name=lines_currency,json=linesCurrency,proto3" json:"lines_currency,omitempty"`
+	Lines         []*OrderLine `protobuf:"bytes,8,rep,name=lines,proto3" json:"lines,omitempty"`
+	State         *Stamp       `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"` // winner of order.placed and order.cancelled
+	Cancelled     bool         `protobuf:"varint,10,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
+	Delivered     bool         `protobuf:"varint,11,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	Refunds       []*Refund    `protobuf:"bytes,12,rep,name=refunds,proto3" json:"refunds,omitempty"`                         // by stamp; the least that fit
+	RefundsEnd    *Stamp       `protobuf:"bytes,13,opt,name=refunds_end,json=refundsEnd,proto3" json:"refunds_end,omitempty"` // the least that did not; from it on none is kept
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1355,18 +1408,18 @@ func (x *OrderRow) GetPlaced() *Stamp {
 	return nil
 }
 
-func (x *OrderRow) GetTold() *Stamp {
+func (x *OrderRow) GetTold() bool {
 	if x != nil {
 		return x.Told
 	}
-	return nil
+	return false
 }
 
-func (x *OrderRow) GetHasValue() bool {
+func (x *OrderRow) GetValued() *Stamp {
 	if x != nil {
-		return x.HasValue
+		return x.Valued
 	}
-	return false
+	return nil
 }
 
 func (x *OrderRow) GetValue() *Sum {
@@ -1386,6 +1439,20 @@ func (x *OrderRow) GetTotalMicros() int64 {
 func (x *OrderRow) GetCurrency() string {
 	if x != nil {
 		return x.Currency
+	}
+	return ""
+}
+
+func (x *OrderRow) GetItemised() *Stamp {
+	if x != nil {
+		return x.Itemised
+	}
+	return nil
+}
+
+func (x *OrderRow) GetLinesCurrency() string {
+	if x != nil {
+		return x.LinesCurrency
 	}
 	return ""
 }
@@ -1746,7 +1813,7 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04bits\x18\x02 \x01(\x06R\x04bits\"=\n" +
 	"\tSlotChunk\x120\n" +
-	"\x05words\x18\x01 \x03(\v2\x1a.dossier.state.v1.SlotWordR\x05words\"\x83\x04\n" +
+	"\x05words\x18\x01 \x03(\v2\x1a.dossier.state.v1.SlotWordR\x05words\"\xe9\x04\n" +
 	"\vOrdersFacts\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x12\x1c\n" +
 	"\tcancelled\x18\x02 \x01(\rR\tcancelled\x12\x18\n" +
@@ -1763,21 +1830,26 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\n" +
 	"currencies\x18\f \x03(\tR\n" +
 	"currencies\x12 \n" +
-	"\vapproximate\x18\r \x01(\bR\vapproximate\"+\n" +
+	"\vapproximate\x18\r \x01(\bR\vapproximate\x12F\n" +
+	"\x0fbase_correction\x18\x0e \x01(\v2\x1d.dossier.state.v1.CurrencySumR\x0ebaseCorrection\x12\x1c\n" +
+	"\tvalueless\x18\x0f \x01(\rR\tvalueless\"+\n" +
 	"\x03Sum\x12\x12\n" +
 	"\x04high\x18\x01 \x01(\x03R\x04high\x12\x10\n" +
 	"\x03low\x18\x02 \x01(\x06R\x03low\"l\n" +
 	"\vCurrencySum\x12\x1a\n" +
 	"\bcurrency\x18\x01 \x01(\tR\bcurrency\x12'\n" +
 	"\x03sum\x18\x02 \x01(\v2\x15.dossier.state.v1.SumR\x03sum\x12\x18\n" +
-	"\aamounts\x18\x03 \x01(\rR\aamounts\"\xb7\x01\n" +
+	"\aamounts\x18\x03 \x01(\rR\aamounts\"\xa9\x02\n" +
 	"\bOrderDay\x12\x10\n" +
 	"\x03day\x18\x01 \x01(\x05R\x03day\x12\x16\n" +
 	"\x06orders\x18\x02 \x01(\rR\x06orders\x12\x19\n" +
 	"\bfirst_at\x18\x03 \x01(\x03R\afirstAt\x12\x17\n" +
 	"\alast_at\x18\x04 \x01(\x03R\x06lastAt\x12\x1c\n" +
 	"\tdelivered\x18\x05 \x01(\rR\tdelivered\x12/\n" +
-	"\x03net\x18\x06 \x03(\v2\x1d.dossier.state.v1.CurrencySumR\x03net\"\xeb\x01\n" +
+	"\x03net\x18\x06 \x03(\v2\x1d.dossier.state.v1.CurrencySumR\x03net\x12>\n" +
+	"\x0fbase_correction\x18\a \x01(\v2\x15.dossier.state.v1.SumR\x0ebaseCorrection\x12\x1a\n" +
+	"\bplacings\x18\b \x01(\rR\bplacings\x12\x14\n" +
+	"\x05times\x18\t \x03(\x10R\x05times\"\xeb\x01\n" +
 	"\vProductFact\x12\x1d\n" +
 	"\n" +
 	"product_id\x18\x01 \x01(\tR\tproductId\x12\x12\n" +
@@ -1801,15 +1873,17 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x0fquantity_micros\x18\x04 \x01(\x03R\x0equantityMicros\x12&\n" +
 	"\fprice_micros\x18\x05 \x01(\x03H\x00R\vpriceMicros\x88\x01\x01\x12\x1a\n" +
 	"\bcurrency\x18\x06 \x01(\tR\bcurrencyB\x0f\n" +
-	"\r_price_micros\"\xae\x04\n" +
+	"\r_price_micros\"\x85\x05\n" +
 	"\bOrderRow\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12/\n" +
-	"\x06placed\x18\x02 \x01(\v2\x17.dossier.state.v1.StampR\x06placed\x12+\n" +
-	"\x04told\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x04told\x12\x1b\n" +
-	"\thas_value\x18\x04 \x01(\bR\bhasValue\x12+\n" +
+	"\x06placed\x18\x02 \x01(\v2\x17.dossier.state.v1.StampR\x06placed\x12\x12\n" +
+	"\x04told\x18\x03 \x01(\bR\x04told\x12/\n" +
+	"\x06valued\x18\x04 \x01(\v2\x17.dossier.state.v1.StampR\x06valued\x12+\n" +
 	"\x05value\x18\x05 \x01(\v2\x15.dossier.state.v1.SumR\x05value\x12&\n" +
 	"\ftotal_micros\x18\x06 \x01(\x03H\x00R\vtotalMicros\x88\x01\x01\x12\x1a\n" +
-	"\bcurrency\x18\a \x01(\tR\bcurrency\x121\n" +
+	"\bcurrency\x18\a \x01(\tR\bcurrency\x123\n" +
+	"\bitemised\x18\x0e \x01(\v2\x17.dossier.state.v1.StampR\bitemised\x12%\n" +
+	"\x0elines_currency\x18\x0f \x01(\tR\rlinesCurrency\x121\n" +
 	"\x05lines\x18\b \x03(\v2\x1b.dossier.state.v1.OrderLineR\x05lines\x12-\n" +
 	"\x05state\x18\t \x01(\v2\x17.dossier.state.v1.StampR\x05state\x12\x1c\n" +
 	"\tcancelled\x18\n" +
@@ -1901,31 +1975,34 @@ var file_dossier_state_v1_facts_proto_depIdxs = []int32{
 	11, // 18: dossier.state.v1.OrdersFacts.net:type_name -> dossier.state.v1.CurrencySum
 	12, // 19: dossier.state.v1.OrdersFacts.days:type_name -> dossier.state.v1.OrderDay
 	13, // 20: dossier.state.v1.OrdersFacts.products:type_name -> dossier.state.v1.ProductFact
-	10, // 21: dossier.state.v1.CurrencySum.sum:type_name -> dossier.state.v1.Sum
-	11, // 22: dossier.state.v1.OrderDay.net:type_name -> dossier.state.v1.CurrencySum
-	0,  // 23: dossier.state.v1.ProductFact.named:type_name -> dossier.state.v1.Stamp
-	10, // 24: dossier.state.v1.ProductFact.units:type_name -> dossier.state.v1.Sum
-	11, // 25: dossier.state.v1.ProductFact.revenue:type_name -> dossier.state.v1.CurrencySum
-	0,  // 26: dossier.state.v1.CartFacts.last_placed:type_name -> dossier.state.v1.Stamp
-	15, // 27: dossier.state.v1.CartFacts.entries:type_name -> dossier.state.v1.CartEntry
-	0,  // 28: dossier.state.v1.CartFacts.dropped:type_name -> dossier.state.v1.Stamp
-	0,  // 29: dossier.state.v1.CartEntry.stamp:type_name -> dossier.state.v1.Stamp
-	22, // 30: dossier.state.v1.CartEntry.type:type_name -> dossier.events.v1.Type
-	0,  // 31: dossier.state.v1.OrderRow.placed:type_name -> dossier.state.v1.Stamp
-	0,  // 32: dossier.state.v1.OrderRow.told:type_name -> dossier.state.v1.Stamp
-	10, // 33: dossier.state.v1.OrderRow.value:type_name -> dossier.state.v1.Sum
-	17, // 34: dossier.state.v1.OrderRow.lines:type_name -> dossier.state.v1.OrderLine
-	0,  // 35: dossier.state.v1.OrderRow.state:type_name -> dossier.state.v1.Stamp
-	18, // 36: dossier.state.v1.OrderRow.refunds:type_name -> dossier.state.v1.Refund
-	0,  // 37: dossier.state.v1.OrderRow.refunds_end:type_name -> dossier.state.v1.Stamp
-	0,  // 38: dossier.state.v1.Refund.stamp:type_name -> dossier.state.v1.Stamp
-	17, // 39: dossier.state.v1.Refund.lines:type_name -> dossier.state.v1.OrderLine
-	20, // 40: dossier.state.v1.CustomFacts.events:type_name -> dossier.state.v1.CustomFact
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	11, // 21: dossier.state.v1.OrdersFacts.base_correction:type_name -> dossier.state.v1.CurrencySum
+	10, // 22: dossier.state.v1.CurrencySum.sum:type_name -> dossier.state.v1.Sum
+	11, // 23: dossier.state.v1.OrderDay.net:type_name -> dossier.state.v1.CurrencySum
+	10, // 24: dossier.state.v1.OrderDay.base_correction:type_name -> dossier.state.v1.Sum
+	0,  // 25: dossier.state.v1.ProductFact.named:type_name -> dossier.state.v1.Stamp
+	10, // 26: dossier.state.v1.ProductFact.units:type_name -> dossier.state.v1.Sum
+	11, // 27: dossier.state.v1.ProductFact.revenue:type_name -> dossier.state.v1.CurrencySum
+	0,  // 28: dossier.state.v1.CartFacts.last_placed:type_name -> dossier.state.v1.Stamp
+	15, // 29: dossier.state.v1.CartFacts.entries:type_name -> dossier.state.v1.CartEntry
+	0,  // 30: dossier.state.v1.CartFacts.dropped:type_name -> dossier.state.v1.Stamp
+	0,  // 31: dossier.state.v1.CartEntry.stamp:type_name -> dossier.state.v1.Stamp
+	22, // 32: dossier.state.v1.CartEntry.type:type_name -> dossier.events.v1.Type
+	0,  // 33: dossier.state.v1.OrderRow.placed:type_name -> dossier.state.v1.Stamp
+	0,  // 34: dossier.state.v1.OrderRow.valued:type_name -> dossier.state.v1.Stamp
+	10, // 35: dossier.state.v1.OrderRow.value:type_name -> dossier.state.v1.Sum
+	0,  // 36: dossier.state.v1.OrderRow.itemised:type_name -> dossier.state.v1.Stamp
+	17, // 37: dossier.state.v1.OrderRow.lines:type_name -> dossier.state.v1.OrderLine
+	0,  // 38: dossier.state.v1.OrderRow.state:type_name -> dossier.state.v1.Stamp
+	18, // 39: dossier.state.v1.OrderRow.refunds:type_name -> dossier.state.v1.Refund
+	0,  // 40: dossier.state.v1.OrderRow.refunds_end:type_name -> dossier.state.v1.Stamp
+	0,  // 41: dossier.state.v1.Refund.stamp:type_name -> dossier.state.v1.Stamp
+	17, // 42: dossier.state.v1.Refund.lines:type_name -> dossier.state.v1.OrderLine
+	20, // 43: dossier.state.v1.CustomFacts.events:type_name -> dossier.state.v1.CustomFact
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_dossier_state_v1_facts_proto_init() }
