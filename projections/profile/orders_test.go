@@ -90,6 +90,34 @@ func TestRefundBeforeOrder(t *testing.T) {
 	}
 }
 
+// TestRefundInBase: an order that told no currency is of the deployment's, when
+// shown: so is its refund told in that, which takes off its part of the total
+// and no more than is left. A line without a price has the order's, in its
+// currency.
+func TestRefundInBase(t *testing.T) {
+	t.Parallel()
+	lamp := &eventsv1.Line{ProductId: "lamp", PriceMicros: proto.Int64(30)}
+	history := []profile.Event{
+		order(0, eventsv1.Type_TYPE_ORDER_PLACED, &eventsv1.Order{
+			OrderId: "A", TotalMicros: proto.Int64(200), TaxMicros: proto.Int64(100), Lines: []*eventsv1.Line{lamp, lamp},
+		}),
+	}
+	for i, want := range []struct{ currency, net, window, product string }{
+		{"CNY", "CNY 60", "CNY 60", "CNY 30"}, {"USD", "CNY 60, USD -80", "CNY 60", "CNY 0"}, {"CNY", "CNY 20, USD -80", "CNY 20", "CNY -30"},
+		{"CNY", "CNY 0, USD -80", "CNY 0", "CNY -60"},
+	} {
+		refund := refunded(i+1, "A", 80, &eventsv1.Line{ProductId: "lamp"})
+		refund.Body.GetOrder().Currency = want.currency
+		history = append(history, refund)
+		_, p := inOrders(t, history)
+		net, window := moneyText(p.Orders.NetRevenueByCurrency), moneyText([]*queryv1.Money{p.Orders.Revenue12M})
+		product := moneyText(p.Orders.TopProducts[0].RevenueByCurrency)
+		if net != want.net || window != want.window || product != want.product {
+			t.Errorf("%d refunds: net %q, 12 months %q, product %q; want %q, %q, %q", i+1, net, window, product, want.net, want.window, want.product)
+		}
+	}
+}
+
 func moneyText(list []*queryv1.Money) string {
 	var texts []string
 	for _, m := range list {
