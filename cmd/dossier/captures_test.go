@@ -96,6 +96,9 @@ func TestCaptures(t *testing.T) {
 			t.Error("the identifier x1, which names another customer, stands with u1")
 		}
 	}
+	if !slices.Contains(u1.Flags, "conflict") || slices.Contains(x1.Flags, "conflict") {
+		t.Errorf("flags: %v of u1, %v of x1; the event went to u1 and named x1 too", u1.Flags, x1.Flags)
+	}
 	if byMail := p.profile("email:A@B.C", ""); byMail.CustomerId != u1.CustomerId {
 		t.Error("u1 is not found by e-mail")
 	}

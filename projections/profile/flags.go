@@ -15,10 +15,11 @@ const (
 	FlagClampedTime     Flag = 1 << iota // a time lay more than 24 h ahead
 	FlagCorrectedTime                    // a time was shifted by the client's clock error
 	FlagUnknownCurrency                  // a currency is not of ISO 4217
+	FlagConflict                         // an event named another customer too
 )
 
 // flagNames by bit.
-var flagNames = [...]string{"clamped_time", "corrected_time", "unknown_currency"}
+var flagNames = [...]string{"clamped_time", "corrected_time", "unknown_currency", "conflict"}
 
 // flagsOf are the flags that an event's header brings. An event without an
 // amount is not flagged by itself: another may tell its order's.
@@ -33,6 +34,11 @@ func flagsOf(h *logv1.Header) Flag {
 	for _, flag := range h.GetFlags() {
 		if flag == logv1.Flag_FLAG_UNKNOWN_CURRENCY {
 			flags |= FlagUnknownCurrency
+		}
+	}
+	for _, id := range h.GetIdentifiers() {
+		if id.GetOther() {
+			flags |= FlagConflict
 		}
 	}
 	return flags
