@@ -151,17 +151,18 @@ func (m *message) decodeIDs() *ingest.Rejection {
 // refuseNobody says why the event names nobody: clients that send an id of the
 // wrong kind believe to have given one.
 func (m *message) refuseNobody() *ingest.Rejection {
-	message := "neither userId nor anonymousId is given"
+	var message strings.Builder
+	message.WriteString("neither userId nor anonymousId is given")
 	for _, told := range [...]struct {
 		field string
 		value jsontree.Value
 	}{{"userId", m.told.userID}, {"anonymousId", m.told.anonymousID}} {
 		switch kind := told.value.Kind(); kind {
 		case jsontree.Bool, jsontree.Array, jsontree.Object:
-			message += "; " + told.field + " is " + kind.String() + ", a string or a number wanted"
+			message.WriteString("; " + told.field + " is " + kind.String() + ", a string or a number wanted")
 		}
 	}
-	return ingest.Refuse(ingest.CodeMissingID, "userId", "userId or anonymousId, not empty", message)
+	return ingest.Refuse(ingest.CodeMissingID, "userId", "userId or anonymousId, not empty", message.String())
 }
 
 // identify adds an identifier once, up to the limit. It reports whether the
