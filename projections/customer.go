@@ -24,6 +24,9 @@ type customer struct {
 	dirty bool
 	// encoded is how many bytes the head took when it was last read or written.
 	encoded int
+	// measured is how many bytes his facts took when they were last measured, at
+	// most encoded.
+	measured int
 	// held is what the cache counts him as.
 	held int
 	// storedTimer is the due instant of his timer key in the last commit; 0:
@@ -108,7 +111,9 @@ func (c *customer) touch() {
 		return
 	}
 	c.dirty = true
+	c.measured = c.encoded
 	c.o.dirty = append(c.o.dirty, c)
+	c.o.largest = max(c.o.largest, c.encoded)
 	c.o.grow(c.encoded+64, 3)
 }
 

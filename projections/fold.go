@@ -135,7 +135,7 @@ type touched struct {
 // begin takes the next message; it resumes inside it where the last commit
 // fell there. An error stops the partition: the log is corrupt.
 func (f *fold) begin(m *message) error {
-	m.place = &statev1.Place{}
+	m.place = &statev1.Place{LogTimeBefore: f.cp.LogTime}
 	switch {
 	case f.cp.Place != nil && f.cp.Seq == m.seq:
 		m.place = f.cp.Place
@@ -226,7 +226,7 @@ const bigHeadBytes = 512 << 10
 // room returns errCommitFirst where a customer must not join the commit that
 // is gathering.
 func (f *fold) room(c *customer) error {
-	if !c.dirty && c.encoded >= bigHeadBytes && f.bytes > 0 {
+	if !c.dirty && c.encoded >= bigHeadBytes && f.bytes > 0 && f.bytes+c.encoded > commitBytes {
 		return errCommitFirst
 	}
 	return nil
@@ -522,15 +522,39 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 		f.cp.Customers++
 	}
 	c.touch()
-	c.o.grow(len(e.Body), 0)
 	c.head.Kind = h.CustomerKind
 	entry := f.entry(i, e, body)
 	if body != nil && !c.head.Stale { // else the refold applies it
 		if err := profile.Apply(c.head.Facts, profile.Event{Header: h, RecordedAt: entry.RecordedAt, Body: body}, c, f.env); err != nil {
 			return false, fmt.Errorf("apply message %d event %d: %w", f.m.seq, i, err)
 		}
+		c.grown(h, body, len(e.Body))
 	}
 	return true, c.record(entry, h)
+}
+
+// Facts grow by more than an event's bytes where a stamp is kept with each of
+// many small things; then they are measured instead of estimated.
+const (
+	plainIdentifiers = 2
+	plainBodyBytes   = 512
+)
+
+// grown adds to the estimate of the next commit what an event made of the
+// facts.
+func (c *customer) grown(h *logv1.Header, body *eventsv1.Event, bodyBytes int) {
+	if h.Type != eventsv1.Type_TYPE_TRAITS_SET && len(body.Identifiers) <= plainIdentifiers && bodyBytes <= plainBodyBytes {
+		c.o.grow(2*bodyBytes, 0)
+		return
+	}
+	c.measure()
+}
+
+// measure counts what the facts have grown since they were measured last.
+func (c *customer) measure() {
+	size := proto.Size(c.head.Facts)
+	c.o.grow(max(0, size-c.measured), 0)
+	c.measured = size
 }
 
 // record adds an entry to the history, and its refusal key if it needs one.

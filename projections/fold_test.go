@@ -115,7 +115,7 @@ func (s *stream) foldAll(t rapid.TB, m *store.Memory, cut, restart func() bool) 
 			if more, err = f.step(context.Background()); err != nil && !errors.Is(err, errCommitFirst) {
 				t.Fatalf("step in message %d: %v", seq, err)
 			}
-			if full := err != nil || f.bytes >= commitBytes || f.keys >= commitKeys; !full && !cut() {
+			if full := err != nil || f.full(commitBytes); !full && !cut() {
 				continue
 			}
 			if err := f.flush(m); err != nil {
@@ -164,7 +164,7 @@ func dump(t rapid.TB, m *store.Memory) map[string]string {
 // viewOf opens a view of a store without a worker.
 func viewOf(t rapid.TB, m *store.Memory) *View {
 	t.Helper()
-	p := &Partition{store: m, changed: make(chan struct{})}
+	p := newPartition(Options{})
 	if err := p.publishOpened(m); err != nil {
 		t.Fatalf("open view: %v", err)
 	}
@@ -676,7 +676,7 @@ func TestCacheIsBounded(t *testing.T) {
 			if more, err = f.step(t.Context()); err != nil && !errors.Is(err, errCommitFirst) {
 				t.Fatal(err)
 			}
-			if err != nil || f.bytes >= commitBytes {
+			if err != nil || f.full(commitBytes) {
 				if err := f.flush(m); err != nil {
 					t.Fatal(err)
 				}

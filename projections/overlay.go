@@ -30,8 +30,8 @@ type overlay struct {
 	parked  []*statev1.Parked
 	timers  timers
 	sweep   sweepQueue
-	// Estimates of the next commit.
-	bytes, keys int
+	// Estimates of the next commit, and the largest head in it as last written.
+	bytes, keys, largest int
 }
 
 type pendingChange struct {
@@ -169,7 +169,7 @@ func (o *overlay) committed() {
 		c.dropPages()
 	}
 	o.dirty, o.paged, o.changes, o.parked, o.sweep = nil, nil, nil, nil, sweepQueue{}
-	o.bytes, o.keys = 0, 0
+	o.bytes, o.keys, o.largest = 0, 0, 0
 	if o.youngBytes > o.cacheBytes/2 {
 		o.old, o.young, o.youngBytes = o.young, nil, 0
 	}
@@ -230,10 +230,24 @@ func (o *overlay) leastFresh(cursor []byte) *customer {
 	return least
 }
 
+// full reports whether what is uncommitted should be committed now, by a limit
+// of commitBytes or less. A head that is larger gets company all the same, or
+// every event of his would write it once.
+func (o *overlay) full(limit int) bool {
+	if limit == commitBytes {
+		limit = max(limit, o.largest+bigHeadBytes)
+	}
+	return o.bytes >= limit || o.keys >= commitKeys
+}
+
 // settled is the settled time given the earliest timer: log time if nothing is
 // pending, else the instant before the earliest pending.
 func settled(cp *statev1.Checkpoint, earliest int64) int64 {
 	at := cp.LogTime
+	if cp.Place != nil {
+		// Inside a message events are applied whose customers are not evaluated.
+		at = cp.Place.LogTimeBefore
+	}
 	if earliest != 0 && earliest <= at {
 		at = earliest - 1
 	}

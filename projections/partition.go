@@ -54,16 +54,18 @@ type Partition struct {
 	o      Options
 	stream events.Stream
 
-	// mu guards store: views hold it for reading while they are open, the
-	// worker holds it for writing while it opens or closes the store.
-	mu    sync.RWMutex
+	// Of Open, then of the worker alone.
 	store store.Store
+	limit int // of a commit, in bytes as estimated
 
-	stateMu  sync.Mutex
-	target   uint64 // what must be folded for the partition to be ready
+	stateMu  sync.Mutex // guards what follows
+	target   uint64     // what must be folded for the partition to be ready
+	end      uint64     // of the log when the store was verified last
 	state    state
-	snapshot *snapshot     // of the last commit; nil while the store is closed
 	changed  chan struct{} // closed and replaced when state changes
+	snapshot *snapshot     // of the last commit; nil while the store is closed
+	views    int           // open, of any snapshot
+	viewless *sync.Cond    // signalled when views falls to 0
 }
 
 // state is what the last commit left, for whoever waits on the partition.
@@ -101,7 +103,7 @@ func Open(ctx context.Context, o Options) (*Partition, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Logger = o.Logger.With("partition", o.ID)
-	p := &Partition{o: o, stream: events.PartitionStream(o.ID), changed: make(chan struct{})}
+	p := newPartition(o)
 	info, err := o.Log.Info(ctx, p.stream)
 	if err != nil {
 		return nil, fmt.Errorf("open partition %d: %w", o.ID, err)
@@ -111,6 +113,12 @@ func Open(ctx context.Context, o Options) (*Partition, error) {
 		return nil, fmt.Errorf("open partition %d: %w", o.ID, err)
 	}
 	return p, nil
+}
+
+func newPartition(o Options) *Partition {
+	p := &Partition{o: o, stream: events.PartitionStream(o.ID), limit: commitBytes, changed: make(chan struct{})}
+	p.viewless = sync.NewCond(&p.stateMu)
+	return p
 }
 
 // openStore opens and verifies the store, at most once setting it aside.
@@ -123,10 +131,10 @@ func (p *Partition) openStore(ctx context.Context) error {
 				err = p.verify(ctx, cp)
 			}
 			if err == nil {
-				p.mu.Lock()
-				p.store = s
-				p.mu.Unlock()
-				return p.publishOpened(s)
+				err = p.publishOpened(s)
+			}
+			if err == nil {
+				return nil
 			}
 			if closeErr := s.Close(); closeErr != nil {
 				p.o.Logger.Warn("close store", "error", closeErr)
@@ -185,6 +193,9 @@ func (p *Partition) verify(ctx context.Context, cp *statev1.Checkpoint) error {
 	if info.First > 1 {
 		return fmt.Errorf("stream %s begins at %d, not at 1: %w", p.stream, info.First, events.ErrCorrupt)
 	}
+	p.stateMu.Lock()
+	p.end = info.Last
+	p.stateMu.Unlock()
 	if cp.Seq == 0 {
 		return nil
 	}
@@ -214,6 +225,7 @@ func (p *Partition) publishOpened(s store.Store) error {
 	if err != nil {
 		return err
 	}
+	p.store = s
 	p.publish(f)
 	return nil
 }
@@ -227,23 +239,37 @@ func (p *Partition) publish(f *fold) {
 	snap := &snapshot{view: p.store.View(), cp: proto.CloneOf(f.cp), env: f.env, earliest: f.timers.earliest}
 	snap.refs.Add(1) // the partition's own
 	p.stateMu.Lock()
+	defer p.stateMu.Unlock()
 	old := p.snapshot
 	p.snapshot = snap
-	p.stateMu.Unlock()
 	old.release()
-	p.setState(state{
+	s := state{
 		applied: applied, logTime: f.cp.LogTime, settled: settled(f.cp, f.timers.earliest),
 		earliest: f.timers.earliest, sweeping: f.cp.Sweep != nil, ruleSeq: f.cp.RuleSeq,
 		parked: f.cp.Parked, count: f.cp.Customers,
-	})
+	}
+	if applied == p.state.applied {
+		s.err = p.state.err // it has got no further yet
+	}
+	p.setStateLocked(s)
 }
 
-func (p *Partition) setState(s state) {
-	p.stateMu.Lock()
-	defer p.stateMu.Unlock()
+func (p *Partition) setStateLocked(s state) {
 	p.state = s
 	close(p.changed)
 	p.changed = make(chan struct{})
+}
+
+// setErr says why the partition stands still; nil: it does not.
+func (p *Partition) setErr(err error) {
+	p.stateMu.Lock()
+	defer p.stateMu.Unlock()
+	if p.state.err == nil && err == nil {
+		return
+	}
+	s := p.state
+	s.err = err
+	p.setStateLocked(s)
 }
 
 // watch returns the state and a channel that closes when it changes.
@@ -266,36 +292,38 @@ func (p *Partition) Run(ctx context.Context) error {
 func (p *Partition) runFold(ctx context.Context) error {
 	delay, stuck := firstDelay, uint64(0)
 	for {
+		began := time.Now()
 		err := p.foldFromCheckpoint(ctx)
 		p.closeStore()
 		if ctx.Err() != nil {
 			return nil
 		}
-		s, _ := p.watch()
-		if s.applied != stuck { // it had got further
+		if s, _ := p.watch(); s.applied != stuck || time.Since(began) > steady {
 			delay, stuck = firstDelay, s.applied
 		} else {
-			s.err = err // and says so as long as it stands there
-			p.setState(s)
+			p.setErr(err) // the second time at this place
 		}
-		if errors.Is(err, events.ErrCorrupt) {
-			s.err = err
-			p.setState(s)
-			p.o.Logger.Error("partition stopped: the log is corrupt", "error", err)
-			return fmt.Errorf("partition %d: %w", p.o.ID, err)
+		if errors.Is(err, store.ErrBatchTooBig) {
+			// The estimate was wrong. Where commits fall changes nothing, so
+			// smaller ones are as good.
+			p.limit = max(p.limit/4, 1)
 		}
-		p.o.Logger.Warn("fold interrupted, going on from the last commit", "error", err, "after", delay)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(delay):
-		}
-		delay = min(2*delay, lastDelay)
-		if err := p.openStore(ctx); err != nil {
-			p.o.Logger.Warn("open store", "error", err)
-			s, _ := p.watch()
-			s.err = err
-			p.setState(s)
+		for err != nil {
+			if errors.Is(err, events.ErrCorrupt) {
+				p.setErr(err)
+				p.o.Logger.Error("partition stopped: the log is corrupt", "error", err)
+				return fmt.Errorf("partition %d: %w", p.o.ID, err)
+			}
+			p.o.Logger.Warn("fold interrupted, going on from the last commit", "error", err, "after", delay)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(delay):
+			}
+			delay = min(2*delay, lastDelay)
+			if err = p.openStore(ctx); err != nil {
+				p.setErr(err)
+			}
 		}
 	}
 }
@@ -304,26 +332,28 @@ func (p *Partition) runFold(ctx context.Context) error {
 const (
 	firstDelay = 100 * time.Millisecond
 	lastDelay  = 10 * time.Second
+	// steady is how long a fold has run that was not interrupted at once.
+	steady = time.Minute
 )
 
 // closeStore waits for the views under way. Views opened meanwhile find no
 // store, and do not wait.
 func (p *Partition) closeStore() {
-	p.mu.Lock()
-	s := p.store
-	p.store = nil
 	p.stateMu.Lock()
 	last := p.snapshot
 	p.snapshot = nil
+	for p.views > 0 {
+		p.viewless.Wait()
+	}
 	p.stateMu.Unlock()
 	last.release()
-	p.mu.Unlock()
-	if s == nil {
+	if p.store == nil {
 		return
 	}
-	if err := s.Close(); err != nil && !errors.Is(err, store.ErrClosed) {
+	if err := p.store.Close(); err != nil && !errors.Is(err, store.ErrClosed) {
 		p.o.Logger.Warn("close store", "error", err)
 	}
+	p.store = nil
 }
 
 // foldFromCheckpoint folds from where the store stands until an error or the
@@ -451,6 +481,8 @@ func (w *worker) next(ctx context.Context, messages <-chan read) (read, bool) {
 		t := time.NewTimer(commitIdle)
 		defer t.Stop()
 		idle = t.C
+	} else {
+		w.p.caughtUp(w.f.cp.Seq)
 	}
 	select {
 	case r := <-messages:
@@ -476,7 +508,7 @@ func (w *worker) fold(ctx context.Context, m *message) error {
 		if err != nil && !first {
 			return err
 		}
-		if first || w.f.bytes >= commitBytes || w.f.keys >= commitKeys {
+		if first || w.f.full(w.p.limit) {
 			if err := w.commit(); err != nil {
 				return err
 			}
@@ -485,6 +517,17 @@ func (w *worker) fold(ctx context.Context, m *message) error {
 		if !more {
 			return nil
 		}
+	}
+}
+
+// caughtUp takes back why the partition stood still, once all that the log
+// held is folded.
+func (p *Partition) caughtUp(seq uint64) {
+	p.stateMu.Lock()
+	there := seq >= p.end
+	p.stateMu.Unlock()
+	if there {
+		p.setErr(nil)
 	}
 }
 

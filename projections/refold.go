@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -41,6 +42,11 @@ func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *lo
 		return false, err
 	}
 	if bytes.Equal(logged.Body, e.Body) && logged.Header.OccurredAt == h.OccurredAt {
+		if recordedAt < old.entry.RecordedAt {
+			// The facts stay; but this is the copy that a third one is held
+			// against.
+			c.moveArrival(old, f.m.seq, uint32(i), recordedAt, f.m.record.At+h.AtDelta)
+		}
 		return false, nil
 	}
 	if recordedAt == old.entry.RecordedAt && bytes.Compare(contentHash(e), contentHash(logged)) >= 0 {
@@ -76,6 +82,17 @@ func contentHash(e *logv1.LoggedEvent) []byte {
 	return sum.Sum(nil)
 }
 
+// moveArrival makes another copy of the same content the one of an entry.
+func (c *customer) moveArrival(f *found, seq uint64, index uint32, recordedAt int64, at uint64) {
+	c.touch()
+	f.entry.Seq, f.entry.Index, f.entry.RecordedAt, f.entry.At = seq, index, recordedAt, at
+	if f.lead != "" {
+		c.putPage(f.lead, c.pages[f.lead])
+	}
+}
+
+var errLong = errors.New("long")
+
 // refoldable reports whether a customer is short enough to be folded again
 // inline.
 func (c *customer) refoldable() (bool, error) {
@@ -83,9 +100,15 @@ func (c *customer) refoldable() (bool, error) {
 	err := c.everyEntry(func(e *statev1.Entry) error {
 		n++
 		size += int(e.BodyBytes)
+		if n > maxRefoldEntries || size > maxRefoldBytes {
+			return errLong
+		}
 		return nil
 	})
-	return n <= maxRefoldEntries && size <= maxRefoldBytes, err
+	if errors.Is(err, errLong) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // refold makes a customer's facts anew from his history and this partition's
@@ -121,8 +144,8 @@ func (f *fold) refold(ctx context.Context, c *customer) error {
 		if err := profile.Apply(c.head.Facts, ev, c, f.env); err != nil {
 			return err
 		}
-		c.o.grow(len(logged.Body), 0)
 	}
+	c.measure()
 	return nil
 }
 

@@ -49,24 +49,29 @@ type View struct {
 // recovering stands for a partition without a store.
 var recovering = snapshot{cp: &statev1.Checkpoint{}}
 
-// View opens a snapshot of the last commit.
+// View opens a snapshot of the last commit. It never waits.
 func (p *Partition) View() *View {
-	p.mu.RLock()
 	p.stateMu.Lock()
 	defer p.stateMu.Unlock()
 	if p.snapshot == nil {
 		return &View{&recovering, p}
 	}
 	p.snapshot.refs.Add(1)
+	p.views++
 	return &View{p.snapshot, p}
 }
 
 // Close ends the snapshot. It must be called once.
 func (v *View) Close() {
-	if v.snapshot != &recovering {
-		v.release()
+	if v.snapshot == &recovering {
+		return
 	}
-	v.p.mu.RUnlock()
+	v.release()
+	v.p.stateMu.Lock()
+	defer v.p.stateMu.Unlock()
+	if v.p.views--; v.p.views == 0 {
+		v.p.viewless.Broadcast()
+	}
 }
 
 // Checkpoint is the checkpoint of this snapshot. Not to be changed.

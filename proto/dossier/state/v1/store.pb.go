@@ -656,10 +656,11 @@ type Place struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Round         uint32                 `protobuf:"varint,1,opt,name=round,proto3" json:"round,omitempty"` // clock events: the event; clock wall: 0
 	Step          uint32                 `protobuf:"varint,2,opt,name=step,proto3" json:"step,omitempty"`
-	Index         uint32                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`             // in the step
-	K             uint32                 `protobuf:"varint,4,opt,name=k,proto3" json:"k,omitempty"`                     // events applied and evaluations made so far
-	Evaluations   uint32                 `protobuf:"varint,5,opt,name=evaluations,proto3" json:"evaluations,omitempty"` // of the 1,024 that timers may take
-	Applied       []byte                 `protobuf:"bytes,6,opt,name=applied,proto3" json:"applied,omitempty"`          // bit i: event i was new and counted
+	Index         uint32                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`                                        // in the step
+	K             uint32                 `protobuf:"varint,4,opt,name=k,proto3" json:"k,omitempty"`                                                // events applied and evaluations made so far
+	Evaluations   uint32                 `protobuf:"varint,5,opt,name=evaluations,proto3" json:"evaluations,omitempty"`                            // of the 1,024 that timers may take
+	Applied       []byte                 `protobuf:"bytes,6,opt,name=applied,proto3" json:"applied,omitempty"`                                     // bit i: event i was new and counted
+	LogTimeBefore int64                  `protobuf:"varint,7,opt,name=log_time_before,json=logTimeBefore,proto3" json:"log_time_before,omitempty"` // microseconds: log time before this message
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -734,6 +735,13 @@ func (x *Place) GetApplied() []byte {
 		return x.Applied
 	}
 	return nil
+}
+
+func (x *Place) GetLogTimeBefore() int64 {
+	if x != nil {
+		return x.LogTimeBefore
+	}
+	return 0
 }
 
 // Sweep is a running evaluation of all customers.
@@ -1078,14 +1086,15 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	" \x01(\x04R\tcustomers\x12\x16\n" +
 	"\x06parked\x18\v \x01(\x04R\x06parked\x12\x14\n" +
 	"\x05epoch\x18\f \x01(\rR\x05epoch\x121\n" +
-	"\agenesis\x18\r \x01(\v2\x17.dossier.log.v1.GenesisR\agenesis\"\x91\x01\n" +
+	"\agenesis\x18\r \x01(\v2\x17.dossier.log.v1.GenesisR\agenesis\"\xb9\x01\n" +
 	"\x05Place\x12\x14\n" +
 	"\x05round\x18\x01 \x01(\rR\x05round\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\rR\x04step\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\rR\x05index\x12\f\n" +
 	"\x01k\x18\x04 \x01(\rR\x01k\x12 \n" +
 	"\vevaluations\x18\x05 \x01(\rR\vevaluations\x12\x18\n" +
-	"\aapplied\x18\x06 \x01(\fR\aapplied\"P\n" +
+	"\aapplied\x18\x06 \x01(\fR\aapplied\x12&\n" +
+	"\x0flog_time_before\x18\a \x01(\x03R\rlogTimeBefore\"P\n" +
 	"\x05Sweep\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\fR\x06cursor\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\x03R\x05since\x12\x19\n" +
