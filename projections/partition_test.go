@@ -39,6 +39,8 @@ type lab struct {
 	log   *memlog.Log
 	store *store.Memory
 	aside []error // why stores were set aside
+	// openStore, if set, says whether the store can be opened.
+	openStore func() error
 
 	partition *projections.Partition
 	end       context.CancelFunc
@@ -82,7 +84,15 @@ func (l *lab) open() error {
 	l.store.Reopen()
 	l.partition, err = projections.Open(l.t.Context(), projections.Options{
 		Log: l.log, Genesis: genesis, ID: 0, Rules: rules, Evaluate: playbook.BuiltinStages,
-		OpenStore: func() (store.Store, error) { l.store.Reopen(); return l.store, nil },
+		OpenStore: func() (store.Store, error) {
+			if l.openStore != nil {
+				if err := l.openStore(); err != nil {
+					return nil, err
+				}
+			}
+			l.store.Reopen()
+			return l.store, nil
+		},
 		SetAside: func(why error) error {
 			l.aside = append(l.aside, why)
 			l.store = store.OpenMemory()
@@ -429,4 +439,44 @@ func TestFailedCommitIsRepeated(t *testing.T) {
 			t.Errorf("set aside: %v", l.aside)
 		}
 	})
+}
+
+// What stops a partition is told as it is: why its store cannot be opened, and
+// that the log is corrupt.
+func TestReopeningSaysWhy(t *testing.T) {
+	for _, cause := range []error{errors.New("open: permission denied"), fmt.Errorf("begins at 5: %w", events.ErrCorrupt)} {
+		t.Run(cause.Error(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t, events.ClockWall)
+				var broken atomic.Bool
+				l.store.Fault = func(int) (bool, error) {
+					if broken.Load() {
+						return false, errors.New("commit fails")
+					}
+					return true, nil
+				}
+				l.openStore = func() error {
+					if broken.Load() {
+						return cause
+					}
+					return nil
+				}
+				l.start()
+				l.order(1, "a", time.Now())
+				broken.Store(true)
+				time.Sleep(3 * time.Hour) // a tick comes, and its commit fails
+				for range 100 {
+					time.Sleep(97 * time.Millisecond)
+					synctest.Wait()
+					if s := l.status(); s.Err == nil || s.Err.Error() != cause.Error() || s.Ready() {
+						t.Fatalf("status %+v, want not ready because of %q", s, cause)
+					}
+				}
+				l.stop()
+				if corrupt := errors.Is(cause, events.ErrCorrupt); errors.Is(l.runErr, events.ErrCorrupt) != corrupt {
+					t.Errorf("run ended with %v", l.runErr)
+				}
+			})
+		})
+	}
 }
