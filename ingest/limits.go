@@ -22,8 +22,6 @@ const (
 	MaxAmountUnits = 1_000_000_000_000
 	// MaxIdentifiers bounds the identifiers told by one event.
 	MaxIdentifiers = 16
-	// EarliestTime is the least event time taken; older ones are a client that
-	// sent seconds for milliseconds, or an unset clock.
 	// MaxAhead is how far a time may lie ahead of the gateway's clock before
 	// it is clamped and flagged.
 	MaxAhead = 24 * time.Hour

@@ -16,16 +16,12 @@ import (
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 )
 
-func customerNumber(n int) events.CustomerID {
-	return events.CustomerID{0: 1, 13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)}
-}
-
 func traitsTold(n int, id, value string, traits int) *logv1.LoggedEvent {
 	set := map[string]*structpb.Value{}
 	for i := range traits {
 		set[fmt.Sprintf("attribute_%d", i)] = structpb.NewStringValue(value)
 	}
-	return told(customerNumber(n), id, eventsv1.Type_TYPE_TRAITS_SET, day0,
+	return told(customerNo(n), id, eventsv1.Type_TYPE_TRAITS_SET, day0,
 		&eventsv1.Event{Payload: &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Set: &structpb.Struct{Fields: set}}}})
 }
 
@@ -46,7 +42,7 @@ func TestImportsFitTheirCommits(t *testing.T) {
 			for i := range 16 {
 				ids = append(ids, &eventsv1.Identifier{Type: "x", Value: fmt.Sprint(i)})
 			}
-			e := told(customerNumber(n), fmt.Sprint("e", n), eventsv1.Type_TYPE_PAGE_VIEWED, day0, &eventsv1.Event{Identifiers: ids})
+			e := told(customerNo(n), fmt.Sprint("e", n), eventsv1.Type_TYPE_PAGE_VIEWED, day0, &eventsv1.Event{Identifiers: ids})
 			e.Header.Source = strings.Repeat("s", 40)
 			return e
 		},
@@ -55,7 +51,7 @@ func TestImportsFitTheirCommits(t *testing.T) {
 			for i := range lines {
 				lines[i] = &eventsv1.Line{ProductId: fmt.Sprint(i)}
 			}
-			return told(customerNumber(n), fmt.Sprintf("%0200d", n), eventsv1.Type_TYPE_ORDER_PLACED, day0,
+			return told(customerNo(n), fmt.Sprintf("%0200d", n), eventsv1.Type_TYPE_ORDER_PLACED, day0,
 				&eventsv1.Event{Payload: &eventsv1.Event_Order{Order: &eventsv1.Order{OrderId: "o", Lines: lines}}})
 		},
 	}
@@ -96,7 +92,7 @@ func TestLargeCustomersTakeTurns(t *testing.T) {
 			for name, value := range body.GetTraits().Set.Fields {
 				fields[fmt.Sprint(n, name)] = value
 			}
-			s.record(day0, told(customerNumber(c), fmt.Sprint("e", n), eventsv1.Type_TYPE_TRAITS_SET, day0,
+			s.record(day0, told(customerNo(c), fmt.Sprint("e", n), eventsv1.Type_TYPE_TRAITS_SET, day0,
 				&eventsv1.Event{Payload: &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Set: &structpb.Struct{Fields: fields}}}}))
 		}
 	}
@@ -105,7 +101,7 @@ func TestLargeCustomersTakeTurns(t *testing.T) {
 	before := m.Commits()
 	var turns []*logv1.LoggedEvent
 	for n := range 200 {
-		turns = append(turns, told(customerNumber(n%2), fmt.Sprint("v", n), eventsv1.Type_TYPE_PAGE_VIEWED, day0, nil))
+		turns = append(turns, told(customerNo(n%2), fmt.Sprint("v", n), eventsv1.Type_TYPE_PAGE_VIEWED, day0, nil))
 	}
 	s.record(day0, turns...)
 	s.foldAll(t, m, never, never)

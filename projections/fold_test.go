@@ -88,7 +88,7 @@ func told(c events.CustomerID, id string, kind eventsv1.Type, occurred time.Time
 }
 
 func customerNo(n int) events.CustomerID {
-	return events.CustomerID{0: 1, 14: byte(n >> 8), 15: byte(n)}
+	return events.CustomerID{0: 1, 13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)}
 }
 
 func (s *stream) options() foldOptions {
@@ -410,8 +410,7 @@ func TestManyTimersAtOneInstant(t *testing.T) {
 	for n := 0; n < customers; {
 		var list []*logv1.LoggedEvent
 		for ; len(list) < 1000 && n < customers; n++ {
-			id := events.CustomerID{0: 1, 13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)}
-			list = append(list, told(id, "order", eventsv1.Type_TYPE_ORDER_PLACED, day0, body))
+			list = append(list, told(customerNo(n), "order", eventsv1.Type_TYPE_ORDER_PLACED, day0, body))
 		}
 		s.record(day0, list...)
 	}

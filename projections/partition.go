@@ -289,6 +289,8 @@ func (p *Partition) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// runFold folds, and after an error goes on from the last commit: a crash or a
+// failure anywhere leaves what that commit holds, and the log has the rest.
 func (p *Partition) runFold(ctx context.Context) error {
 	delay, stuck := firstDelay, uint64(0)
 	for {

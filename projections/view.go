@@ -181,23 +181,6 @@ func (v *View) Customers() iter.Seq2[events.CustomerID, error] {
 	}
 }
 
-// LastChange is the id of the newest change in the outbox, "" if there is none.
-func (v *View) LastChange() (string, error) {
-	if v.view == nil {
-		return "", ErrCatchingUp
-	}
-	change := &statev1.Change{}
-	var bad error
-	err := v.view.Scan([]byte{keyChange}, []byte{keyChange + 1}, true, func(_, value []byte) bool {
-		bad = proto.Unmarshal(value, change)
-		return false
-	})
-	if err == nil {
-		err = bad
-	}
-	return change.Id, err
-}
-
 // scan yields what parse makes of every key with the prefix.
 func scan[T any](v store.View, prefix []byte, parse func(key, value []byte) (T, error), yield func(T, error) bool) {
 	var none T
