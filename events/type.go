@@ -82,6 +82,9 @@ var wireNames = map[string]eventsv1.Type{
 	"cartshared":            eventsv1.Type_TYPE_CONTENT_SHARED,
 	"interactionlogged":     eventsv1.Type_TYPE_INTERACTION_LOGGED,
 	"consentchanged":        eventsv1.Type_TYPE_CONSENT_CHANGED,
+	"groupjoined":           eventsv1.Type_TYPE_GROUP_JOINED,
+	"groupleft":             eventsv1.Type_TYPE_GROUP_LEFT,
+	"eventvoided":           eventsv1.Type_TYPE_EVENT_VOIDED,
 }
 
 // TypeByName finds the type of a name as a publisher sends it: canonical

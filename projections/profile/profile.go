@@ -44,8 +44,11 @@ type RowKind byte
 
 // The kinds of rows; part of the store's keys.
 const (
-	RowOrder RowKind = 'o' // by order id: OrderRow
-	RowSlots RowKind = 's' // by chunk number, big endian: SlotChunk
+	RowOrder    RowKind = 'o' // by order id: OrderRow
+	RowSlots    RowKind = 's' // by chunk number, big endian: SlotChunk
+	RowCampaign RowKind = 'c' // by day and hash of source, medium, campaign: one byte
+	RowTicket   RowKind = 't' // by ticket id: TicketRow
+	RowMember   RowKind = 'm' // of a company, by the person's customer id: MemberRow
 )
 
 // Rows gives a section the entity rows of the customer being folded, the
@@ -69,16 +72,25 @@ type section struct {
 	encode func(e *encoder, f *statev1.Facts)
 	// render shows the section.
 	render func(f *statev1.Facts, r *rendering)
+	// parties says that it takes the roles of referrer and referee too, not only
+	// those that count.
+	parties bool
 }
 
 // sections in the order in which they are folded, shown and encoded.
 var sections = [...]section{
-	{"identifiers", foldIdentifiers, encodeIdentifiers, renderIdentifiers},
-	{"traits", foldTraits, encodeTraits, renderTraits},
-	{"engagement", foldEngagement, encodeEngagement, renderEngagement},
-	{"orders", foldOrders, encodeOrders, renderOrders},
-	{"cart", foldCart, encodeCart, renderCart},
-	{"custom", foldCustom, encodeCustom, renderCustom},
+	{"identifiers", foldIdentifiers, encodeIdentifiers, renderIdentifiers, true},
+	{"traits", foldTraits, encodeTraits, renderTraits, false},
+	{"acquisition", foldAcquisition, encodeAcquisition, renderAcquisition, false},
+	{"engagement", foldEngagement, encodeEngagement, renderEngagement, false},
+	{"orders", foldOrders, encodeOrders, renderOrders, false},
+	{"cart", foldCart, encodeCart, renderCart, false},
+	{"service", foldService, encodeService, renderService, false},
+	{"referrals", foldReferrals, encodeReferrals, renderReferrals, true},
+	{"interactions", foldInteractions, encodeInteractions, renderInteractions, false},
+	{"memberships", foldMemberships, encodeMemberships, renderMemberships, false},
+	{"members", foldMembers, encodeMembers, renderMembers, false},
+	{"custom", foldCustom, encodeCustom, renderCustom, false},
 }
 
 // application is one event being applied.
@@ -99,16 +111,23 @@ type rendering struct {
 	noValue     bool // an order has no amount
 }
 
-// Apply folds one event that is new into the facts. Events of other roles than
-// subject and company, and voids, are history but not counted. An error is an
-// error of the rows; facts and rows are then half-way and must be dropped.
+// Apply folds one event that is new and stands into the facts. What is voided
+// or corrected is not applied; a void itself, and a copy that only takes back,
+// is history and nothing here. An error is an error of the rows; facts and rows
+// are then half-way and must be dropped.
 func Apply(f *statev1.Facts, ev Event, rows Rows, env Env) error {
-	if !counted(ev.Header) {
+	if ev.Header.GetType() == eventsv1.Type_TYPE_EVENT_VOIDED || ev.Header.GetWithdraws() {
 		return nil
 	}
-	foldSeen(f, ev.Header)
+	counts := counted(ev.Header)
+	if counts {
+		foldSeen(f, ev.Header)
+	}
 	a := application{Event: ev, stamp: StampOf(ev), rows: rows, env: env}
 	for i := range sections {
+		if !counts && !sections[i].parties {
+			continue
+		}
 		if err := sections[i].fold(f, &a); err != nil {
 			return err
 		}
@@ -117,13 +136,9 @@ func Apply(f *statev1.Facts, ev Event, rows Rows, env Env) error {
 }
 
 // counted reports whether an event is one of the customer's own: counters take
-// the subject and company roles only. A void speaks about another event.
+// the subject and company roles only.
 func counted(h *logv1.Header) bool {
-	switch h.GetRole() {
-	case logv1.Role_ROLE_SUBJECT, logv1.Role_ROLE_COMPANY:
-		return h.GetType() != eventsv1.Type_TYPE_EVENT_VOIDED
-	}
-	return false
+	return h.GetRole() == logv1.Role_ROLE_SUBJECT || h.GetRole() == logv1.Role_ROLE_COMPANY
 }
 
 // foldSeen keeps when the customer was first and last seen, and what was odd.

@@ -77,6 +77,7 @@ const (
 	Type_TYPE_GROUP_JOINED             Type = 81
 	Type_TYPE_IDENTITY_ALIASED         Type = 82
 	Type_TYPE_CONSENT_CHANGED          Type = 83
+	Type_TYPE_GROUP_LEFT               Type = 84
 	Type_TYPE_EVENT_VOIDED             Type = 90
 )
 
@@ -120,6 +121,7 @@ var (
 		81: "TYPE_GROUP_JOINED",
 		82: "TYPE_IDENTITY_ALIASED",
 		83: "TYPE_CONSENT_CHANGED",
+		84: "TYPE_GROUP_LEFT",
 		90: "TYPE_EVENT_VOIDED",
 	}
 	Type_value = map[string]int32{
@@ -160,6 +162,7 @@ var (
 		"TYPE_GROUP_JOINED":             81,
 		"TYPE_IDENTITY_ALIASED":         82,
 		"TYPE_CONSENT_CHANGED":          83,
+		"TYPE_GROUP_LEFT":               84,
 		"TYPE_EVENT_VOIDED":             90,
 	}
 )
@@ -276,9 +279,9 @@ type Event struct {
 	// The same for publishers that write JSON by hand; the gateway turns it
 	// into typed fields where the type has them, the rest into properties_json.
 	Properties *structpb.Struct `protobuf:"bytes,7,opt,name=properties,proto3" json:"properties,omitempty"`
-	// The event of the same source that this one corrects: its payload stands
-	// in place of that event's. Of several corrections the one with the
-	// greatest (issued_at, id) stands.
+	// The event of the same source that this one corrects: this one stands in
+	// its place. It names the first telling, not another correction. Of several
+	// corrections the one with the greatest (issued_at, id) stands.
 	Corrects string `protobuf:"bytes,8,opt,name=corrects,proto3" json:"corrects,omitempty"`
 	// When the correction was issued; absent: time.
 	IssuedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
@@ -588,7 +591,7 @@ type Event_Traits struct {
 }
 
 type Event_Group struct {
-	Group *Group `protobuf:"bytes,31,opt,name=group,proto3,oneof"` // group.joined
+	Group *Group `protobuf:"bytes,31,opt,name=group,proto3,oneof"` // group.joined, group.left
 }
 
 type Event_Alias struct {
@@ -1757,15 +1760,17 @@ func (x *Rating) GetComment() string {
 	return ""
 }
 
-// Referral is a customer bringing another.
+// Referral is a customer bringing another. It names the other party: the
+// referee where the subject is the referrer, or the referrer where the subject
+// is the referee. If it names both, the subject is the referrer.
 type Referral struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The other party: the referee where the subject is the referrer.
-	Referee       *Identifier `protobuf:"bytes,1,opt,name=referee,proto3" json:"referee,omitempty"`
-	Medium        string      `protobuf:"bytes,2,opt,name=medium,proto3" json:"medium,omitempty"`
-	OrderId       string      `protobuf:"bytes,3,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
-	RevenueMicros *int64      `protobuf:"varint,4,opt,name=revenue_micros,json=revenueMicros,proto3,oneof" json:"revenue_micros,omitempty"`
-	Currency      string      `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Referee       *Identifier            `protobuf:"bytes,1,opt,name=referee,proto3" json:"referee,omitempty"`
+	Medium        string                 `protobuf:"bytes,2,opt,name=medium,proto3" json:"medium,omitempty"`
+	OrderId       string                 `protobuf:"bytes,3,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	RevenueMicros *int64                 `protobuf:"varint,4,opt,name=revenue_micros,json=revenueMicros,proto3,oneof" json:"revenue_micros,omitempty"`
+	Currency      string                 `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`
+	Referrer      *Identifier            `protobuf:"bytes,6,opt,name=referrer,proto3" json:"referrer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1833,6 +1838,13 @@ func (x *Referral) GetCurrency() string {
 		return x.Currency
 	}
 	return ""
+}
+
+func (x *Referral) GetReferrer() *Identifier {
+	if x != nil {
+		return x.Referrer
+	}
+	return nil
 }
 
 // Share is content passed on by the customer.
@@ -2001,7 +2013,13 @@ type Traits struct {
 	// Names to forget.
 	Unset []string `protobuf:"bytes,2,rep,name=unset,proto3" json:"unset,omitempty"`
 	// Told by a person by hand: outranks imports until released.
-	Manual        bool `protobuf:"varint,3,opt,name=manual,proto3" json:"manual,omitempty"`
+	Manual bool `protobuf:"varint,3,opt,name=manual,proto3" json:"manual,omitempty"`
+	// Names whose fact told by hand is withdrawn, so that imports show again.
+	// Wants manual.
+	Release []string `protobuf:"bytes,4,rep,name=release,proto3" json:"release,omitempty"`
+	// Why, and who said so; of facts told by hand.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2057,10 +2075,33 @@ func (x *Traits) GetManual() bool {
 	return false
 }
 
-// Group says that the person belongs to a company.
+func (x *Traits) GetRelease() []string {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
+func (x *Traits) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Traits) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+// Group says that the person belongs to a company, or left it. A person belongs
+// to one company at a time: joining another ends the membership before.
 type Group struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	GroupId string                 `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The company: an identifier of type company_id.
+	GroupId string `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
 	// Facts about the company.
 	Traits        *structpb.Struct `protobuf:"bytes,2,opt,name=traits,proto3" json:"traits,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2218,7 +2259,9 @@ func (x *Consent) GetEvidence() string {
 	return ""
 }
 
-// Void takes back an event of the same source.
+// Void takes back an event of the same source: as if it had never been told.
+// It may come first. A void itself cannot be taken back; tell the event again
+// under another id.
 type Void struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	EventId string                 `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
@@ -2452,13 +2495,14 @@ const file_dossier_events_v1_events_proto_rawDesc = "" +
 	"\acomment\x18\a \x01(\tR\acommentB\x0f\n" +
 	"\r_score_microsB\r\n" +
 	"\v_min_microsB\r\n" +
-	"\v_max_micros\"\xd1\x01\n" +
+	"\v_max_micros\"\x8c\x02\n" +
 	"\bReferral\x127\n" +
 	"\areferee\x18\x01 \x01(\v2\x1d.dossier.events.v1.IdentifierR\areferee\x12\x16\n" +
 	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x19\n" +
 	"\border_id\x18\x03 \x01(\tR\aorderId\x12*\n" +
 	"\x0erevenue_micros\x18\x04 \x01(\x03H\x00R\rrevenueMicros\x88\x01\x01\x12\x1a\n" +
-	"\bcurrency\x18\x05 \x01(\tR\bcurrencyB\x11\n" +
+	"\bcurrency\x18\x05 \x01(\tR\bcurrency\x129\n" +
+	"\breferrer\x18\x06 \x01(\v2\x1d.dossier.events.v1.IdentifierR\breferrerB\x11\n" +
 	"\x0f_revenue_micros\"M\n" +
 	"\x05Share\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x10\n" +
@@ -2472,11 +2516,14 @@ const file_dossier_events_v1_events_proto_rawDesc = "" +
 	"\fparticipants\x18\x05 \x03(\tR\fparticipants\x12\x1e\n" +
 	"\vin_reply_to\x18\x06 \x01(\tR\tinReplyTo\x12,\n" +
 	"\x0fduration_micros\x18\a \x01(\x03H\x00R\x0edurationMicros\x88\x01\x01B\x12\n" +
-	"\x10_duration_micros\"a\n" +
+	"\x10_duration_micros\"\xa9\x01\n" +
 	"\x06Traits\x12)\n" +
 	"\x03set\x18\x01 \x01(\v2\x17.google.protobuf.StructR\x03set\x12\x14\n" +
 	"\x05unset\x18\x02 \x03(\tR\x05unset\x12\x16\n" +
-	"\x06manual\x18\x03 \x01(\bR\x06manual\"S\n" +
+	"\x06manual\x18\x03 \x01(\bR\x06manual\x12\x18\n" +
+	"\arelease\x18\x04 \x03(\tR\arelease\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x06 \x01(\tR\x05actor\"S\n" +
 	"\x05Group\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12/\n" +
 	"\x06traits\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x06traits\"B\n" +
@@ -2490,7 +2537,7 @@ const file_dossier_events_v1_events_proto_rawDesc = "" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05actor\x18\x04 \x01(\tR\x05actor*\xbc\a\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor*\xd1\a\n" +
 	"\x04Type\x12\x0f\n" +
 	"\vTYPE_CUSTOM\x10\x00\x12\x12\n" +
 	"\x0eTYPE_AD_VIEWED\x10\x01\x12\x13\n" +
@@ -2529,7 +2576,8 @@ const file_dossier_events_v1_events_proto_rawDesc = "" +
 	"\x0fTYPE_TRAITS_SET\x10P\x12\x15\n" +
 	"\x11TYPE_GROUP_JOINED\x10Q\x12\x19\n" +
 	"\x15TYPE_IDENTITY_ALIASED\x10R\x12\x18\n" +
-	"\x14TYPE_CONSENT_CHANGED\x10S\x12\x15\n" +
+	"\x14TYPE_CONSENT_CHANGED\x10S\x12\x13\n" +
+	"\x0fTYPE_GROUP_LEFT\x10T\x12\x15\n" +
 	"\x11TYPE_EVENT_VOIDED\x10ZB@Z>github.com/dossier360/dossier/proto/dossier/events/v1;eventsv1b\x06proto3"
 
 var (
@@ -2600,15 +2648,16 @@ var file_dossier_events_v1_events_proto_depIdxs = []int32{
 	9,  // 24: dossier.events.v1.Checkout.lines:type_name -> dossier.events.v1.Line
 	9,  // 25: dossier.events.v1.Order.lines:type_name -> dossier.events.v1.Line
 	3,  // 26: dossier.events.v1.Referral.referee:type_name -> dossier.events.v1.Identifier
-	23, // 27: dossier.events.v1.Traits.set:type_name -> google.protobuf.Struct
-	23, // 28: dossier.events.v1.Group.traits:type_name -> google.protobuf.Struct
-	3,  // 29: dossier.events.v1.Alias.previous:type_name -> dossier.events.v1.Identifier
-	22, // 30: dossier.events.v1.Void.time:type_name -> google.protobuf.Timestamp
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	3,  // 27: dossier.events.v1.Referral.referrer:type_name -> dossier.events.v1.Identifier
+	23, // 28: dossier.events.v1.Traits.set:type_name -> google.protobuf.Struct
+	23, // 29: dossier.events.v1.Group.traits:type_name -> google.protobuf.Struct
+	3,  // 30: dossier.events.v1.Alias.previous:type_name -> dossier.events.v1.Identifier
+	22, // 31: dossier.events.v1.Void.time:type_name -> google.protobuf.Timestamp
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_dossier_events_v1_events_proto_init() }

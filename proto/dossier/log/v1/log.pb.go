@@ -343,13 +343,29 @@ type Header struct {
 	Identifiers   []*HashedIdentifier    `protobuf:"bytes,12,rep,name=identifiers,proto3" json:"identifiers,omitempty"`
 	KeyId         uint32                 `protobuf:"varint,13,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	// occurred_at differs from claimed_at, or there was none.
-	Corrected     bool         `protobuf:"varint,14,opt,name=corrected,proto3" json:"corrected,omitempty"` // shifted by the client's clock error
-	Clamped       bool         `protobuf:"varint,15,opt,name=clamped,proto3" json:"clamped,omitempty"`     // was more than 24 h ahead
-	Assigned      bool         `protobuf:"varint,16,opt,name=assigned,proto3" json:"assigned,omitempty"`   // no client time: time of receipt
-	Corrects      string       `protobuf:"bytes,17,opt,name=corrects,proto3" json:"corrects,omitempty"`    // event id of the root this event corrects
-	IssuedAt      *int64       `protobuf:"varint,18,opt,name=issued_at,json=issuedAt,proto3,oneof" json:"issued_at,omitempty"`
-	Flags         []Flag       `protobuf:"varint,19,rep,packed,name=flags,proto3,enum=dossier.log.v1.Flag" json:"flags,omitempty"` // what was kept although odd
-	CustomerKind  CustomerKind `protobuf:"varint,20,opt,name=customer_kind,json=customerKind,proto3,enum=dossier.log.v1.CustomerKind" json:"customer_kind,omitempty"`
+	Corrected    bool         `protobuf:"varint,14,opt,name=corrected,proto3" json:"corrected,omitempty"` // shifted by the client's clock error
+	Clamped      bool         `protobuf:"varint,15,opt,name=clamped,proto3" json:"clamped,omitempty"`     // was more than 24 h ahead
+	Assigned     bool         `protobuf:"varint,16,opt,name=assigned,proto3" json:"assigned,omitempty"`   // no client time: time of receipt
+	Corrects     string       `protobuf:"bytes,17,opt,name=corrects,proto3" json:"corrects,omitempty"`    // event id of the root this event corrects
+	IssuedAt     *int64       `protobuf:"varint,18,opt,name=issued_at,json=issuedAt,proto3,oneof" json:"issued_at,omitempty"`
+	Flags        []Flag       `protobuf:"varint,19,rep,packed,name=flags,proto3,enum=dossier.log.v1.Flag" json:"flags,omitempty"` // what was kept although odd
+	CustomerKind CustomerKind `protobuf:"varint,20,opt,name=customer_kind,json=customerKind,proto3,enum=dossier.log.v1.CustomerKind" json:"customer_kind,omitempty"`
+	// Of an event of two customers: the other one, by the identifier that named
+	// it and as addressed. Role company: the person; referrer and referee: the
+	// subject; subject of group.*: the company; subject of referral.*: the other
+	// party. A reference is kept by the hash, and resolved when it is read.
+	Party         *HashedIdentifier `protobuf:"bytes,21,opt,name=party,proto3" json:"party,omitempty"`
+	PartyCustomer []byte            `protobuf:"bytes,22,opt,name=party_customer,json=partyCustomer,proto3" json:"party_customer,omitempty"`
+	// Role company of group.joined and group.left: by this the person leaves the
+	// company.
+	Leaves bool `protobuf:"varint,23,opt,name=leaves,proto3" json:"leaves,omitempty"`
+	// Role company of group.joined: when the person joined another company, as
+	// far as it was known when this was stamped; microseconds.
+	Until *int64 `protobuf:"varint,24,opt,name=until,proto3,oneof" json:"until,omitempty"`
+	// Here the event only takes back what it corrects: it counts elsewhere.
+	Withdraws bool `protobuf:"varint,25,opt,name=withdraws,proto3" json:"withdraws,omitempty"`
+	// Role subject: the other customers that hold a copy of the event.
+	Copies        []*Copy `protobuf:"bytes,26,rep,name=copies,proto3" json:"copies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -524,6 +540,101 @@ func (x *Header) GetCustomerKind() CustomerKind {
 	return CustomerKind_CUSTOMER_KIND_PERSON
 }
 
+func (x *Header) GetParty() *HashedIdentifier {
+	if x != nil {
+		return x.Party
+	}
+	return nil
+}
+
+func (x *Header) GetPartyCustomer() []byte {
+	if x != nil {
+		return x.PartyCustomer
+	}
+	return nil
+}
+
+func (x *Header) GetLeaves() bool {
+	if x != nil {
+		return x.Leaves
+	}
+	return false
+}
+
+func (x *Header) GetUntil() int64 {
+	if x != nil && x.Until != nil {
+		return *x.Until
+	}
+	return 0
+}
+
+func (x *Header) GetWithdraws() bool {
+	if x != nil {
+		return x.Withdraws
+	}
+	return false
+}
+
+func (x *Header) GetCopies() []*Copy {
+	if x != nil {
+		return x.Copies
+	}
+	return nil
+}
+
+// Copy says where an event was logged too.
+type Copy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Customer      []byte                 `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"`
+	Role          Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=dossier.log.v1.Role" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Copy) Reset() {
+	*x = Copy{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Copy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Copy) ProtoMessage() {}
+
+func (x *Copy) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Copy.ProtoReflect.Descriptor instead.
+func (*Copy) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Copy) GetCustomer() []byte {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
+func (x *Copy) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_SUBJECT
+}
+
 // HashedIdentifier is an identifier as the directory knows it.
 type HashedIdentifier struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -539,7 +650,7 @@ type HashedIdentifier struct {
 
 func (x *HashedIdentifier) Reset() {
 	*x = HashedIdentifier{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[3]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +662,7 @@ func (x *HashedIdentifier) String() string {
 func (*HashedIdentifier) ProtoMessage() {}
 
 func (x *HashedIdentifier) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[3]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +675,7 @@ func (x *HashedIdentifier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashedIdentifier.ProtoReflect.Descriptor instead.
 func (*HashedIdentifier) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{3}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *HashedIdentifier) GetType() string {
@@ -605,7 +716,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[4]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +728,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[4]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +741,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{4}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Identity) GetGateway() []byte {
@@ -717,7 +828,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[5]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +840,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[5]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +853,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{5}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Rule) GetRule() isRule_Rule {
@@ -810,7 +921,7 @@ type Genesis struct {
 
 func (x *Genesis) Reset() {
 	*x = Genesis{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[6]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +933,7 @@ func (x *Genesis) String() string {
 func (*Genesis) ProtoMessage() {}
 
 func (x *Genesis) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[6]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +946,7 @@ func (x *Genesis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Genesis.ProtoReflect.Descriptor instead.
 func (*Genesis) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{6}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Genesis) GetFormat() uint32 {
@@ -933,7 +1044,7 @@ type ZoneSpan struct {
 
 func (x *ZoneSpan) Reset() {
 	*x = ZoneSpan{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[7]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1056,7 @@ func (x *ZoneSpan) String() string {
 func (*ZoneSpan) ProtoMessage() {}
 
 func (x *ZoneSpan) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[7]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1069,7 @@ func (x *ZoneSpan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ZoneSpan.ProtoReflect.Descriptor instead.
 func (*ZoneSpan) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{7}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ZoneSpan) GetStart() int64 {
@@ -984,7 +1095,7 @@ type Ready struct {
 
 func (x *Ready) Reset() {
 	*x = Ready{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[8]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1107,7 @@ func (x *Ready) String() string {
 func (*Ready) ProtoMessage() {}
 
 func (x *Ready) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[8]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1120,7 @@ func (x *Ready) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ready.ProtoReflect.Descriptor instead.
 func (*Ready) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{8}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{9}
 }
 
 // Reevaluate asks every partition to evaluate all its customers again.
@@ -1023,7 +1134,7 @@ type Reevaluate struct {
 
 func (x *Reevaluate) Reset() {
 	*x = Reevaluate{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[9]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +1146,7 @@ func (x *Reevaluate) String() string {
 func (*Reevaluate) ProtoMessage() {}
 
 func (x *Reevaluate) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[9]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1048,7 +1159,7 @@ func (x *Reevaluate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reevaluate.ProtoReflect.Descriptor instead.
 func (*Reevaluate) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{9}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Reevaluate) GetReason() string {
@@ -1075,7 +1186,7 @@ type Bindings struct {
 
 func (x *Bindings) Reset() {
 	*x = Bindings{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[10]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1087,7 +1198,7 @@ func (x *Bindings) String() string {
 func (*Bindings) ProtoMessage() {}
 
 func (x *Bindings) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[10]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1100,7 +1211,7 @@ func (x *Bindings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bindings.ProtoReflect.Descriptor instead.
 func (*Bindings) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{10}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Bindings) GetDecisions() []*Decision {
@@ -1119,6 +1230,7 @@ type Decision struct {
 	//	*Decision_Linked
 	//	*Decision_Rebound
 	//	*Decision_Quarantined
+	//	*Decision_Joined
 	Decision      isDecision_Decision `protobuf_oneof:"decision"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1126,7 +1238,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[11]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1250,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[11]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1263,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{11}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Decision) GetDecision() isDecision_Decision {
@@ -1197,6 +1309,15 @@ func (x *Decision) GetQuarantined() *Quarantined {
 	return nil
 }
 
+func (x *Decision) GetJoined() *Joined {
+	if x != nil {
+		if x, ok := x.Decision.(*Decision_Joined); ok {
+			return x.Joined
+		}
+	}
+	return nil
+}
+
 type isDecision_Decision interface {
 	isDecision_Decision()
 }
@@ -1217,6 +1338,10 @@ type Decision_Quarantined struct {
 	Quarantined *Quarantined `protobuf:"bytes,4,opt,name=quarantined,proto3,oneof"`
 }
 
+type Decision_Joined struct {
+	Joined *Joined `protobuf:"bytes,5,opt,name=joined,proto3,oneof"`
+}
+
 func (*Decision_Created) isDecision_Decision() {}
 
 func (*Decision_Linked) isDecision_Decision() {}
@@ -1224,6 +1349,8 @@ func (*Decision_Linked) isDecision_Decision() {}
 func (*Decision_Rebound) isDecision_Decision() {}
 
 func (*Decision_Quarantined) isDecision_Decision() {}
+
+func (*Decision_Joined) isDecision_Decision() {}
 
 // Created: a new customer with its first identifiers.
 type Created struct {
@@ -1237,7 +1364,7 @@ type Created struct {
 
 func (x *Created) Reset() {
 	*x = Created{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[12]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1376,7 @@ func (x *Created) String() string {
 func (*Created) ProtoMessage() {}
 
 func (x *Created) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[12]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1389,7 @@ func (x *Created) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Created.ProtoReflect.Descriptor instead.
 func (*Created) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{12}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Created) GetCustomer() []byte {
@@ -1298,7 +1425,7 @@ type Linked struct {
 
 func (x *Linked) Reset() {
 	*x = Linked{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[13]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1437,7 @@ func (x *Linked) String() string {
 func (*Linked) ProtoMessage() {}
 
 func (x *Linked) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[13]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1450,7 @@ func (x *Linked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Linked.ProtoReflect.Descriptor instead.
 func (*Linked) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{13}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Linked) GetCustomer() []byte {
@@ -1360,7 +1487,7 @@ type Rebound struct {
 
 func (x *Rebound) Reset() {
 	*x = Rebound{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[14]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1499,7 @@ func (x *Rebound) String() string {
 func (*Rebound) ProtoMessage() {}
 
 func (x *Rebound) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[14]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1512,7 @@ func (x *Rebound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rebound.ProtoReflect.Descriptor instead.
 func (*Rebound) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Rebound) GetIdentifier() *HashedIdentifier {
@@ -1426,7 +1553,7 @@ type Quarantined struct {
 
 func (x *Quarantined) Reset() {
 	*x = Quarantined{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[15]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1565,7 @@ func (x *Quarantined) String() string {
 func (*Quarantined) ProtoMessage() {}
 
 func (x *Quarantined) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[15]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1578,7 @@ func (x *Quarantined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quarantined.ProtoReflect.Descriptor instead.
 func (*Quarantined) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Quarantined) GetStronger() []byte {
@@ -1503,6 +1630,68 @@ func (x *Quarantined) GetRule() string {
 	return ""
 }
 
+// Joined: from an instant on a person belongs to a company, or to none. Later
+// events of the person that name no company roll up to it.
+type Joined struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Person        []byte                 `protobuf:"bytes,1,opt,name=person,proto3" json:"person,omitempty"`
+	Company       []byte                 `protobuf:"bytes,2,opt,name=company,proto3" json:"company,omitempty"` // empty: to none
+	Since         int64                  `protobuf:"varint,3,opt,name=since,proto3" json:"since,omitempty"`    // occurred_at of the telling, microseconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Joined) Reset() {
+	*x = Joined{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Joined) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Joined) ProtoMessage() {}
+
+func (x *Joined) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Joined.ProtoReflect.Descriptor instead.
+func (*Joined) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Joined) GetPerson() []byte {
+	if x != nil {
+		return x.Person
+	}
+	return nil
+}
+
+func (x *Joined) GetCompany() []byte {
+	if x != nil {
+		return x.Company
+	}
+	return nil
+}
+
+func (x *Joined) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
 // Notice is one message on dossier.notices.<pp>.
 type Notice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1517,7 +1706,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[16]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1529,7 +1718,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[16]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1542,7 +1731,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Notice) GetNotice() isNotice_Notice {
@@ -1599,7 +1788,7 @@ type Relay struct {
 
 func (x *Relay) Reset() {
 	*x = Relay{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[17]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1800,7 @@ func (x *Relay) String() string {
 func (*Relay) ProtoMessage() {}
 
 func (x *Relay) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[17]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1813,7 @@ func (x *Relay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relay.ProtoReflect.Descriptor instead.
 func (*Relay) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Relay) GetSeq() uint64 {
@@ -1658,7 +1847,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[18]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +1859,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[18]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +1872,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Tick) GetTo() int64 {
@@ -1716,7 +1905,7 @@ type Reject struct {
 
 func (x *Reject) Reset() {
 	*x = Reject{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[19]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +1917,7 @@ func (x *Reject) String() string {
 func (*Reject) ProtoMessage() {}
 
 func (x *Reject) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[19]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +1930,7 @@ func (x *Reject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reject.ProtoReflect.Descriptor instead.
 func (*Reject) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Reject) GetSource() string {
@@ -1856,7 +2045,7 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x06events\x18\x05 \x03(\v2\x1b.dossier.log.v1.LoggedEventR\x06events\"Q\n" +
 	"\vLoggedEvent\x12.\n" +
 	"\x06header\x18\x01 \x01(\v2\x16.dossier.log.v1.HeaderR\x06header\x12\x12\n" +
-	"\x04body\x18\x02 \x01(\fR\x04body\"\xe1\x05\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\"\xc9\a\n" +
 	"\x06Header\x12\x1a\n" +
 	"\bcustomer\x18\x01 \x01(\fR\bcustomer\x12(\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x14.dossier.log.v1.RoleR\x04role\x12+\n" +
@@ -1880,10 +2069,20 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\bcorrects\x18\x11 \x01(\tR\bcorrects\x12 \n" +
 	"\tissued_at\x18\x12 \x01(\x03H\x01R\bissuedAt\x88\x01\x01\x12*\n" +
 	"\x05flags\x18\x13 \x03(\x0e2\x14.dossier.log.v1.FlagR\x05flags\x12A\n" +
-	"\rcustomer_kind\x18\x14 \x01(\x0e2\x1c.dossier.log.v1.CustomerKindR\fcustomerKindB\r\n" +
+	"\rcustomer_kind\x18\x14 \x01(\x0e2\x1c.dossier.log.v1.CustomerKindR\fcustomerKind\x126\n" +
+	"\x05party\x18\x15 \x01(\v2 .dossier.log.v1.HashedIdentifierR\x05party\x12%\n" +
+	"\x0eparty_customer\x18\x16 \x01(\fR\rpartyCustomer\x12\x16\n" +
+	"\x06leaves\x18\x17 \x01(\bR\x06leaves\x12\x19\n" +
+	"\x05until\x18\x18 \x01(\x03H\x02R\x05until\x88\x01\x01\x12\x1c\n" +
+	"\twithdraws\x18\x19 \x01(\bR\twithdraws\x12,\n" +
+	"\x06copies\x18\x1a \x03(\v2\x14.dossier.log.v1.CopyR\x06copiesB\r\n" +
 	"\v_claimed_atB\f\n" +
 	"\n" +
-	"_issued_at\"P\n" +
+	"_issued_atB\b\n" +
+	"\x06_until\"L\n" +
+	"\x04Copy\x12\x1a\n" +
+	"\bcustomer\x18\x01 \x01(\fR\bcustomer\x12(\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x14.dossier.log.v1.RoleR\x04role\"P\n" +
 	"\x10HashedIdentifier\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x14\n" +
@@ -1931,12 +2130,13 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\"B\n" +
 	"\bBindings\x126\n" +
-	"\tdecisions\x18\x01 \x03(\v2\x18.dossier.log.v1.DecisionR\tdecisions\"\xf3\x01\n" +
+	"\tdecisions\x18\x01 \x03(\v2\x18.dossier.log.v1.DecisionR\tdecisions\"\xa5\x02\n" +
 	"\bDecision\x123\n" +
 	"\acreated\x18\x01 \x01(\v2\x17.dossier.log.v1.CreatedH\x00R\acreated\x120\n" +
 	"\x06linked\x18\x02 \x01(\v2\x16.dossier.log.v1.LinkedH\x00R\x06linked\x123\n" +
 	"\arebound\x18\x03 \x01(\v2\x17.dossier.log.v1.ReboundH\x00R\arebound\x12?\n" +
-	"\vquarantined\x18\x04 \x01(\v2\x1b.dossier.log.v1.QuarantinedH\x00R\vquarantinedB\n" +
+	"\vquarantined\x18\x04 \x01(\v2\x1b.dossier.log.v1.QuarantinedH\x00R\vquarantined\x120\n" +
+	"\x06joined\x18\x05 \x01(\v2\x16.dossier.log.v1.JoinedH\x00R\x06joinedB\n" +
 	"\n" +
 	"\bdecision\"\x9b\x01\n" +
 	"\aCreated\x12\x1a\n" +
@@ -1960,7 +2160,11 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x11weaker_identifier\x18\x04 \x01(\v2 .dossier.log.v1.HashedIdentifierR\x10weakerIdentifier\x12\x16\n" +
 	"\x06source\x18\x05 \x01(\tR\x06source\x12\x19\n" +
 	"\bevent_id\x18\x06 \x01(\tR\aeventId\x12\x12\n" +
-	"\x04rule\x18\a \x01(\tR\x04rule\"m\n" +
+	"\x04rule\x18\a \x01(\tR\x04rule\"P\n" +
+	"\x06Joined\x12\x16\n" +
+	"\x06person\x18\x01 \x01(\fR\x06person\x12\x18\n" +
+	"\acompany\x18\x02 \x01(\fR\acompany\x12\x14\n" +
+	"\x05since\x18\x03 \x01(\x03R\x05since\"m\n" +
 	"\x06Notice\x12-\n" +
 	"\x05relay\x18\x01 \x01(\v2\x15.dossier.log.v1.RelayH\x00R\x05relay\x12*\n" +
 	"\x04tick\x18\x02 \x01(\v2\x14.dossier.log.v1.TickH\x00R\x04tickB\b\n" +
@@ -2019,7 +2223,7 @@ func file_dossier_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_dossier_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_dossier_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_dossier_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_dossier_log_v1_log_proto_goTypes = []any{
 	(Role)(0),                // 0: dossier.log.v1.Role
 	(CustomerKind)(0),        // 1: dossier.log.v1.CustomerKind
@@ -2027,59 +2231,65 @@ var file_dossier_log_v1_log_proto_goTypes = []any{
 	(*Record)(nil),           // 3: dossier.log.v1.Record
 	(*LoggedEvent)(nil),      // 4: dossier.log.v1.LoggedEvent
 	(*Header)(nil),           // 5: dossier.log.v1.Header
-	(*HashedIdentifier)(nil), // 6: dossier.log.v1.HashedIdentifier
-	(*Identity)(nil),         // 7: dossier.log.v1.Identity
-	(*Rule)(nil),             // 8: dossier.log.v1.Rule
-	(*Genesis)(nil),          // 9: dossier.log.v1.Genesis
-	(*ZoneSpan)(nil),         // 10: dossier.log.v1.ZoneSpan
-	(*Ready)(nil),            // 11: dossier.log.v1.Ready
-	(*Reevaluate)(nil),       // 12: dossier.log.v1.Reevaluate
-	(*Bindings)(nil),         // 13: dossier.log.v1.Bindings
-	(*Decision)(nil),         // 14: dossier.log.v1.Decision
-	(*Created)(nil),          // 15: dossier.log.v1.Created
-	(*Linked)(nil),           // 16: dossier.log.v1.Linked
-	(*Rebound)(nil),          // 17: dossier.log.v1.Rebound
-	(*Quarantined)(nil),      // 18: dossier.log.v1.Quarantined
-	(*Notice)(nil),           // 19: dossier.log.v1.Notice
-	(*Relay)(nil),            // 20: dossier.log.v1.Relay
-	(*Tick)(nil),             // 21: dossier.log.v1.Tick
-	(*Reject)(nil),           // 22: dossier.log.v1.Reject
-	(v1.Type)(0),             // 23: dossier.events.v1.Type
+	(*Copy)(nil),             // 6: dossier.log.v1.Copy
+	(*HashedIdentifier)(nil), // 7: dossier.log.v1.HashedIdentifier
+	(*Identity)(nil),         // 8: dossier.log.v1.Identity
+	(*Rule)(nil),             // 9: dossier.log.v1.Rule
+	(*Genesis)(nil),          // 10: dossier.log.v1.Genesis
+	(*ZoneSpan)(nil),         // 11: dossier.log.v1.ZoneSpan
+	(*Ready)(nil),            // 12: dossier.log.v1.Ready
+	(*Reevaluate)(nil),       // 13: dossier.log.v1.Reevaluate
+	(*Bindings)(nil),         // 14: dossier.log.v1.Bindings
+	(*Decision)(nil),         // 15: dossier.log.v1.Decision
+	(*Created)(nil),          // 16: dossier.log.v1.Created
+	(*Linked)(nil),           // 17: dossier.log.v1.Linked
+	(*Rebound)(nil),          // 18: dossier.log.v1.Rebound
+	(*Quarantined)(nil),      // 19: dossier.log.v1.Quarantined
+	(*Joined)(nil),           // 20: dossier.log.v1.Joined
+	(*Notice)(nil),           // 21: dossier.log.v1.Notice
+	(*Relay)(nil),            // 22: dossier.log.v1.Relay
+	(*Tick)(nil),             // 23: dossier.log.v1.Tick
+	(*Reject)(nil),           // 24: dossier.log.v1.Reject
+	(v1.Type)(0),             // 25: dossier.events.v1.Type
 }
 var file_dossier_log_v1_log_proto_depIdxs = []int32{
 	4,  // 0: dossier.log.v1.Record.events:type_name -> dossier.log.v1.LoggedEvent
 	5,  // 1: dossier.log.v1.LoggedEvent.header:type_name -> dossier.log.v1.Header
 	0,  // 2: dossier.log.v1.Header.role:type_name -> dossier.log.v1.Role
-	23, // 3: dossier.log.v1.Header.type:type_name -> dossier.events.v1.Type
-	6,  // 4: dossier.log.v1.Header.identifiers:type_name -> dossier.log.v1.HashedIdentifier
+	25, // 3: dossier.log.v1.Header.type:type_name -> dossier.events.v1.Type
+	7,  // 4: dossier.log.v1.Header.identifiers:type_name -> dossier.log.v1.HashedIdentifier
 	2,  // 5: dossier.log.v1.Header.flags:type_name -> dossier.log.v1.Flag
 	1,  // 6: dossier.log.v1.Header.customer_kind:type_name -> dossier.log.v1.CustomerKind
-	8,  // 7: dossier.log.v1.Identity.rule:type_name -> dossier.log.v1.Rule
-	11, // 8: dossier.log.v1.Identity.ready:type_name -> dossier.log.v1.Ready
-	13, // 9: dossier.log.v1.Identity.bindings:type_name -> dossier.log.v1.Bindings
-	9,  // 10: dossier.log.v1.Rule.genesis:type_name -> dossier.log.v1.Genesis
-	12, // 11: dossier.log.v1.Rule.reevaluate:type_name -> dossier.log.v1.Reevaluate
-	10, // 12: dossier.log.v1.Genesis.zone:type_name -> dossier.log.v1.ZoneSpan
-	14, // 13: dossier.log.v1.Bindings.decisions:type_name -> dossier.log.v1.Decision
-	15, // 14: dossier.log.v1.Decision.created:type_name -> dossier.log.v1.Created
-	16, // 15: dossier.log.v1.Decision.linked:type_name -> dossier.log.v1.Linked
-	17, // 16: dossier.log.v1.Decision.rebound:type_name -> dossier.log.v1.Rebound
-	18, // 17: dossier.log.v1.Decision.quarantined:type_name -> dossier.log.v1.Quarantined
-	1,  // 18: dossier.log.v1.Created.kind:type_name -> dossier.log.v1.CustomerKind
-	6,  // 19: dossier.log.v1.Created.identifiers:type_name -> dossier.log.v1.HashedIdentifier
-	6,  // 20: dossier.log.v1.Linked.identifiers:type_name -> dossier.log.v1.HashedIdentifier
-	6,  // 21: dossier.log.v1.Linked.voucher:type_name -> dossier.log.v1.HashedIdentifier
-	6,  // 22: dossier.log.v1.Rebound.identifier:type_name -> dossier.log.v1.HashedIdentifier
-	6,  // 23: dossier.log.v1.Quarantined.stronger_identifier:type_name -> dossier.log.v1.HashedIdentifier
-	6,  // 24: dossier.log.v1.Quarantined.weaker_identifier:type_name -> dossier.log.v1.HashedIdentifier
-	20, // 25: dossier.log.v1.Notice.relay:type_name -> dossier.log.v1.Relay
-	21, // 26: dossier.log.v1.Notice.tick:type_name -> dossier.log.v1.Tick
-	8,  // 27: dossier.log.v1.Relay.rule:type_name -> dossier.log.v1.Rule
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	7,  // 7: dossier.log.v1.Header.party:type_name -> dossier.log.v1.HashedIdentifier
+	6,  // 8: dossier.log.v1.Header.copies:type_name -> dossier.log.v1.Copy
+	0,  // 9: dossier.log.v1.Copy.role:type_name -> dossier.log.v1.Role
+	9,  // 10: dossier.log.v1.Identity.rule:type_name -> dossier.log.v1.Rule
+	12, // 11: dossier.log.v1.Identity.ready:type_name -> dossier.log.v1.Ready
+	14, // 12: dossier.log.v1.Identity.bindings:type_name -> dossier.log.v1.Bindings
+	10, // 13: dossier.log.v1.Rule.genesis:type_name -> dossier.log.v1.Genesis
+	13, // 14: dossier.log.v1.Rule.reevaluate:type_name -> dossier.log.v1.Reevaluate
+	11, // 15: dossier.log.v1.Genesis.zone:type_name -> dossier.log.v1.ZoneSpan
+	15, // 16: dossier.log.v1.Bindings.decisions:type_name -> dossier.log.v1.Decision
+	16, // 17: dossier.log.v1.Decision.created:type_name -> dossier.log.v1.Created
+	17, // 18: dossier.log.v1.Decision.linked:type_name -> dossier.log.v1.Linked
+	18, // 19: dossier.log.v1.Decision.rebound:type_name -> dossier.log.v1.Rebound
+	19, // 20: dossier.log.v1.Decision.quarantined:type_name -> dossier.log.v1.Quarantined
+	20, // 21: dossier.log.v1.Decision.joined:type_name -> dossier.log.v1.Joined
+	1,  // 22: dossier.log.v1.Created.kind:type_name -> dossier.log.v1.CustomerKind
+	7,  // 23: dossier.log.v1.Created.identifiers:type_name -> dossier.log.v1.HashedIdentifier
+	7,  // 24: dossier.log.v1.Linked.identifiers:type_name -> dossier.log.v1.HashedIdentifier
+	7,  // 25: dossier.log.v1.Linked.voucher:type_name -> dossier.log.v1.HashedIdentifier
+	7,  // 26: dossier.log.v1.Rebound.identifier:type_name -> dossier.log.v1.HashedIdentifier
+	7,  // 27: dossier.log.v1.Quarantined.stronger_identifier:type_name -> dossier.log.v1.HashedIdentifier
+	7,  // 28: dossier.log.v1.Quarantined.weaker_identifier:type_name -> dossier.log.v1.HashedIdentifier
+	22, // 29: dossier.log.v1.Notice.relay:type_name -> dossier.log.v1.Relay
+	23, // 30: dossier.log.v1.Notice.tick:type_name -> dossier.log.v1.Tick
+	9,  // 31: dossier.log.v1.Relay.rule:type_name -> dossier.log.v1.Rule
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_dossier_log_v1_log_proto_init() }
@@ -2088,22 +2298,23 @@ func file_dossier_log_v1_log_proto_init() {
 		return
 	}
 	file_dossier_log_v1_log_proto_msgTypes[2].OneofWrappers = []any{}
-	file_dossier_log_v1_log_proto_msgTypes[4].OneofWrappers = []any{
+	file_dossier_log_v1_log_proto_msgTypes[5].OneofWrappers = []any{
 		(*Identity_Rule)(nil),
 		(*Identity_Ready)(nil),
 		(*Identity_Bindings)(nil),
 	}
-	file_dossier_log_v1_log_proto_msgTypes[5].OneofWrappers = []any{
+	file_dossier_log_v1_log_proto_msgTypes[6].OneofWrappers = []any{
 		(*Rule_Genesis)(nil),
 		(*Rule_Reevaluate)(nil),
 	}
-	file_dossier_log_v1_log_proto_msgTypes[11].OneofWrappers = []any{
+	file_dossier_log_v1_log_proto_msgTypes[12].OneofWrappers = []any{
 		(*Decision_Created)(nil),
 		(*Decision_Linked)(nil),
 		(*Decision_Rebound)(nil),
 		(*Decision_Quarantined)(nil),
+		(*Decision_Joined)(nil),
 	}
-	file_dossier_log_v1_log_proto_msgTypes[16].OneofWrappers = []any{
+	file_dossier_log_v1_log_proto_msgTypes[18].OneofWrappers = []any{
 		(*Notice_Relay)(nil),
 		(*Notice_Tick)(nil),
 	}
@@ -2113,7 +2324,7 @@ func file_dossier_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dossier_log_v1_log_proto_rawDesc), len(file_dossier_log_v1_log_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -291,12 +291,18 @@ type Profile struct {
 	Digest        string                 `protobuf:"bytes,7,opt,name=digest,proto3" json:"digest,omitempty"`           // 64 hex digits
 	Identifiers   []*Identifier          `protobuf:"bytes,8,rep,name=identifiers,proto3" json:"identifiers,omitempty"` // by (type, value)
 	Aliases       []string               `protobuf:"bytes,9,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	Memberships   []*Membership          `protobuf:"bytes,10,rep,name=memberships,proto3" json:"memberships,omitempty"` // of a person, by since
+	Members       uint32                 `protobuf:"varint,11,opt,name=members,proto3" json:"members,omitempty"`        // of a company: persons whose membership is current
 	Traits        map[string]*Trait      `protobuf:"bytes,12,rep,name=traits,proto3" json:"traits,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Acquisition   *Acquisition           `protobuf:"bytes,13,opt,name=acquisition,proto3" json:"acquisition,omitempty"`
 	Engagement    *Engagement            `protobuf:"bytes,14,opt,name=engagement,proto3" json:"engagement,omitempty"`
 	Orders        *Orders                `protobuf:"bytes,15,opt,name=orders,proto3" json:"orders,omitempty"`
+	Service       *Service               `protobuf:"bytes,16,opt,name=service,proto3" json:"service,omitempty"`
+	Referrals     *Referrals             `protobuf:"bytes,17,opt,name=referrals,proto3" json:"referrals,omitempty"`
 	Lifecycle     *Lifecycle             `protobuf:"bytes,18,opt,name=lifecycle,proto3" json:"lifecycle,omitempty"`
 	Custom        map[string]*Custom     `protobuf:"bytes,24,rep,name=custom,proto3" json:"custom,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Flags         []string               `protobuf:"bytes,25,rep,name=flags,proto3" json:"flags,omitempty"` // sorted
+	Interactions  *Interactions          `protobuf:"bytes,26,opt,name=interactions,proto3" json:"interactions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -394,9 +400,30 @@ func (x *Profile) GetAliases() []string {
 	return nil
 }
 
+func (x *Profile) GetMemberships() []*Membership {
+	if x != nil {
+		return x.Memberships
+	}
+	return nil
+}
+
+func (x *Profile) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
 func (x *Profile) GetTraits() map[string]*Trait {
 	if x != nil {
 		return x.Traits
+	}
+	return nil
+}
+
+func (x *Profile) GetAcquisition() *Acquisition {
+	if x != nil {
+		return x.Acquisition
 	}
 	return nil
 }
@@ -411,6 +438,20 @@ func (x *Profile) GetEngagement() *Engagement {
 func (x *Profile) GetOrders() *Orders {
 	if x != nil {
 		return x.Orders
+	}
+	return nil
+}
+
+func (x *Profile) GetService() *Service {
+	if x != nil {
+		return x.Service
+	}
+	return nil
+}
+
+func (x *Profile) GetReferrals() *Referrals {
+	if x != nil {
+		return x.Referrals
 	}
 	return nil
 }
@@ -432,6 +473,13 @@ func (x *Profile) GetCustom() map[string]*Custom {
 func (x *Profile) GetFlags() []string {
 	if x != nil {
 		return x.Flags
+	}
+	return nil
+}
+
+func (x *Profile) GetInteractions() *Interactions {
+	if x != nil {
+		return x.Interactions
 	}
 	return nil
 }
@@ -580,6 +628,747 @@ func (x *Trait) GetEventId() string {
 	return ""
 }
 
+// Membership is a time at which a person belonged to a company.
+type Membership struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CompanyId     string                 `protobuf:"bytes,1,opt,name=company_id,json=companyId,proto3" json:"company_id,omitempty"` // customer id of the company; "" if it is not known
+	Company       *CompanyRef            `protobuf:"bytes,2,opt,name=company,proto3" json:"company,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"` // absent: current
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Membership) Reset() {
+	*x = Membership{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Membership) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Membership) ProtoMessage() {}
+
+func (x *Membership) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Membership.ProtoReflect.Descriptor instead.
+func (*Membership) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Membership) GetCompanyId() string {
+	if x != nil {
+		return x.CompanyId
+	}
+	return ""
+}
+
+func (x *Membership) GetCompany() *CompanyRef {
+	if x != nil {
+		return x.Company
+	}
+	return nil
+}
+
+func (x *Membership) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Membership) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+type CompanyRef struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompanyRef) Reset() {
+	*x = CompanyRef{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompanyRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompanyRef) ProtoMessage() {}
+
+func (x *CompanyRef) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompanyRef.ProtoReflect.Descriptor instead.
+func (*CompanyRef) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CompanyRef) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *CompanyRef) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+type Acquisition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ad views, ad clicks, and distinct (day, source, medium, campaign) of
+	// context.campaign.
+	Touches       uint32            `protobuf:"varint,1,opt,name=touches,proto3" json:"touches,omitempty"`
+	FirstTouch    *Touch            `protobuf:"bytes,2,opt,name=first_touch,json=firstTouch,proto3" json:"first_touch,omitempty"`                                                                         // least (occurredAt, eventId)
+	LastTouch     *Touch            `protobuf:"bytes,3,opt,name=last_touch,json=lastTouch,proto3" json:"last_touch,omitempty"`                                                                            // greatest
+	ByChannel     map[string]uint32 `protobuf:"bytes,4,rep,name=by_channel,json=byChannel,proto3" json:"by_channel,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // touches
+	AdViews       uint32            `protobuf:"varint,5,opt,name=ad_views,json=adViews,proto3" json:"ad_views,omitempty"`
+	AdClicks      uint32            `protobuf:"varint,6,opt,name=ad_clicks,json=adClicks,proto3" json:"ad_clicks,omitempty"`
+	Campaigns     map[string]uint32 `protobuf:"bytes,7,rep,name=campaigns,proto3" json:"campaigns,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // touches by campaign
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Acquisition) Reset() {
+	*x = Acquisition{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Acquisition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Acquisition) ProtoMessage() {}
+
+func (x *Acquisition) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Acquisition.ProtoReflect.Descriptor instead.
+func (*Acquisition) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Acquisition) GetTouches() uint32 {
+	if x != nil {
+		return x.Touches
+	}
+	return 0
+}
+
+func (x *Acquisition) GetFirstTouch() *Touch {
+	if x != nil {
+		return x.FirstTouch
+	}
+	return nil
+}
+
+func (x *Acquisition) GetLastTouch() *Touch {
+	if x != nil {
+		return x.LastTouch
+	}
+	return nil
+}
+
+func (x *Acquisition) GetByChannel() map[string]uint32 {
+	if x != nil {
+		return x.ByChannel
+	}
+	return nil
+}
+
+func (x *Acquisition) GetAdViews() uint32 {
+	if x != nil {
+		return x.AdViews
+	}
+	return 0
+}
+
+func (x *Acquisition) GetAdClicks() uint32 {
+	if x != nil {
+		return x.AdClicks
+	}
+	return 0
+}
+
+func (x *Acquisition) GetCampaigns() map[string]uint32 {
+	if x != nil {
+		return x.Campaigns
+	}
+	return nil
+}
+
+type Touch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Source        string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	Medium        string                 `protobuf:"bytes,3,opt,name=medium,proto3" json:"medium,omitempty"`
+	Campaign      string                 `protobuf:"bytes,4,opt,name=campaign,proto3" json:"campaign,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Touch) Reset() {
+	*x = Touch{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Touch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Touch) ProtoMessage() {}
+
+func (x *Touch) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Touch.ProtoReflect.Descriptor instead.
+func (*Touch) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Touch) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *Touch) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Touch) GetMedium() string {
+	if x != nil {
+		return x.Medium
+	}
+	return ""
+}
+
+func (x *Touch) GetCampaign() string {
+	if x != nil {
+		return x.Campaign
+	}
+	return ""
+}
+
+func (x *Touch) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+type Service struct {
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	Opened               uint32                 `protobuf:"varint,1,opt,name=opened,proto3" json:"opened,omitempty"` // ticket ids
+	Open                 uint32                 `protobuf:"varint,2,opt,name=open,proto3" json:"open,omitempty"`
+	Resolved             uint32                 `protobuf:"varint,3,opt,name=resolved,proto3" json:"resolved,omitempty"`                                                              // now resolved or closed
+	Reopened             uint32                 `protobuf:"varint,4,opt,name=reopened,proto3" json:"reopened,omitempty"`                                                              // events
+	FirstResponseMinutes *float64               `protobuf:"fixed64,5,opt,name=first_response_minutes,json=firstResponseMinutes,proto3,oneof" json:"first_response_minutes,omitempty"` // mean, opened to first agent reply
+	ResolutionMinutes    *float64               `protobuf:"fixed64,6,opt,name=resolution_minutes,json=resolutionMinutes,proto3,oneof" json:"resolution_minutes,omitempty"`            // mean, opened to last resolution
+	Rating               *Rating                `protobuf:"bytes,7,opt,name=rating,proto3" json:"rating,omitempty"`
+	Topics               map[string]uint32      `protobuf:"bytes,8,rep,name=topics,proto3" json:"topics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // tickets
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *Service) Reset() {
+	*x = Service{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Service) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Service) ProtoMessage() {}
+
+func (x *Service) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Service.ProtoReflect.Descriptor instead.
+func (*Service) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Service) GetOpened() uint32 {
+	if x != nil {
+		return x.Opened
+	}
+	return 0
+}
+
+func (x *Service) GetOpen() uint32 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *Service) GetResolved() uint32 {
+	if x != nil {
+		return x.Resolved
+	}
+	return 0
+}
+
+func (x *Service) GetReopened() uint32 {
+	if x != nil {
+		return x.Reopened
+	}
+	return 0
+}
+
+func (x *Service) GetFirstResponseMinutes() float64 {
+	if x != nil && x.FirstResponseMinutes != nil {
+		return *x.FirstResponseMinutes
+	}
+	return 0
+}
+
+func (x *Service) GetResolutionMinutes() float64 {
+	if x != nil && x.ResolutionMinutes != nil {
+		return *x.ResolutionMinutes
+	}
+	return 0
+}
+
+func (x *Service) GetRating() *Rating {
+	if x != nil {
+		return x.Rating
+	}
+	return nil
+}
+
+func (x *Service) GetTopics() map[string]uint32 {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+// Rating is on the scale of 0 to 100.
+type Rating struct {
+	state         protoimpl.MessageState   `protogen:"open.v1"`
+	Count         uint32                   `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	Mean          float64                  `protobuf:"fixed64,2,opt,name=mean,proto3" json:"mean,omitempty"`
+	Last          float64                  `protobuf:"fixed64,3,opt,name=last,proto3" json:"last,omitempty"`
+	ByAspect      map[string]*AspectRating `protobuf:"bytes,4,rep,name=by_aspect,json=byAspect,proto3" json:"by_aspect,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rating) Reset() {
+	*x = Rating{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rating) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rating) ProtoMessage() {}
+
+func (x *Rating) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rating.ProtoReflect.Descriptor instead.
+func (*Rating) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Rating) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Rating) GetMean() float64 {
+	if x != nil {
+		return x.Mean
+	}
+	return 0
+}
+
+func (x *Rating) GetLast() float64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Rating) GetByAspect() map[string]*AspectRating {
+	if x != nil {
+		return x.ByAspect
+	}
+	return nil
+}
+
+type AspectRating struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Count         uint32                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	Mean          float64                `protobuf:"fixed64,2,opt,name=mean,proto3" json:"mean,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AspectRating) Reset() {
+	*x = AspectRating{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AspectRating) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AspectRating) ProtoMessage() {}
+
+func (x *AspectRating) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AspectRating.ProtoReflect.Descriptor instead.
+func (*AspectRating) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AspectRating) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *AspectRating) GetMean() float64 {
+	if x != nil {
+		return x.Mean
+	}
+	return 0
+}
+
+type Referrals struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Made              uint32                 `protobuf:"varint,1,opt,name=made,proto3" json:"made,omitempty"`
+	Converted         uint32                 `protobuf:"varint,2,opt,name=converted,proto3" json:"converted,omitempty"`
+	Shares            uint32                 `protobuf:"varint,3,opt,name=shares,proto3" json:"shares,omitempty"`
+	ReferredBy        *string                `protobuf:"bytes,4,opt,name=referred_by,json=referredBy,proto3,oneof" json:"referred_by,omitempty"`                  // customer id
+	RevenueByCurrency []*Money               `protobuf:"bytes,5,rep,name=revenue_by_currency,json=revenueByCurrency,proto3" json:"revenue_by_currency,omitempty"` // by code
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Referrals) Reset() {
+	*x = Referrals{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Referrals) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Referrals) ProtoMessage() {}
+
+func (x *Referrals) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Referrals.ProtoReflect.Descriptor instead.
+func (*Referrals) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Referrals) GetMade() uint32 {
+	if x != nil {
+		return x.Made
+	}
+	return 0
+}
+
+func (x *Referrals) GetConverted() uint32 {
+	if x != nil {
+		return x.Converted
+	}
+	return 0
+}
+
+func (x *Referrals) GetShares() uint32 {
+	if x != nil {
+		return x.Shares
+	}
+	return 0
+}
+
+func (x *Referrals) GetReferredBy() string {
+	if x != nil && x.ReferredBy != nil {
+		return *x.ReferredBy
+	}
+	return ""
+}
+
+func (x *Referrals) GetRevenueByCurrency() []*Money {
+	if x != nil {
+		return x.RevenueByCurrency
+	}
+	return nil
+}
+
+// Interactions are contacts between the customer and the firm.
+type Interactions struct {
+	state          protoimpl.MessageState          `protogen:"open.v1"`
+	Count          uint32                          `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	Inbound        uint32                          `protobuf:"varint,2,opt,name=inbound,proto3" json:"inbound,omitempty"` // customer to firm
+	Outbound       uint32                          `protobuf:"varint,3,opt,name=outbound,proto3" json:"outbound,omitempty"`
+	LastInboundAt  *timestamppb.Timestamp          `protobuf:"bytes,4,opt,name=last_inbound_at,json=lastInboundAt,proto3" json:"last_inbound_at,omitempty"`
+	LastOutboundAt *timestamppb.Timestamp          `protobuf:"bytes,5,opt,name=last_outbound_at,json=lastOutboundAt,proto3" json:"last_outbound_at,omitempty"`
+	ByChannel      map[string]*ChannelInteractions `protobuf:"bytes,6,rep,name=by_channel,json=byChannel,proto3" json:"by_channel,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Interactions) Reset() {
+	*x = Interactions{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Interactions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Interactions) ProtoMessage() {}
+
+func (x *Interactions) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Interactions.ProtoReflect.Descriptor instead.
+func (*Interactions) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Interactions) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Interactions) GetInbound() uint32 {
+	if x != nil {
+		return x.Inbound
+	}
+	return 0
+}
+
+func (x *Interactions) GetOutbound() uint32 {
+	if x != nil {
+		return x.Outbound
+	}
+	return 0
+}
+
+func (x *Interactions) GetLastInboundAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastInboundAt
+	}
+	return nil
+}
+
+func (x *Interactions) GetLastOutboundAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastOutboundAt
+	}
+	return nil
+}
+
+func (x *Interactions) GetByChannel() map[string]*ChannelInteractions {
+	if x != nil {
+		return x.ByChannel
+	}
+	return nil
+}
+
+type ChannelInteractions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Count         uint32                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	Inbound       uint32                 `protobuf:"varint,2,opt,name=inbound,proto3" json:"inbound,omitempty"`
+	Outbound      uint32                 `protobuf:"varint,3,opt,name=outbound,proto3" json:"outbound,omitempty"`
+	LastAt        *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChannelInteractions) Reset() {
+	*x = ChannelInteractions{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChannelInteractions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChannelInteractions) ProtoMessage() {}
+
+func (x *ChannelInteractions) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChannelInteractions.ProtoReflect.Descriptor instead.
+func (*ChannelInteractions) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ChannelInteractions) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *ChannelInteractions) GetInbound() uint32 {
+	if x != nil {
+		return x.Inbound
+	}
+	return 0
+}
+
+func (x *ChannelInteractions) GetOutbound() uint32 {
+	if x != nil {
+		return x.Outbound
+	}
+	return 0
+}
+
+func (x *ChannelInteractions) GetLastAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastAt
+	}
+	return nil
+}
+
 type Engagement struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PageViews     uint32                 `protobuf:"varint,1,opt,name=page_views,json=pageViews,proto3" json:"page_views,omitempty"` // pages and screens
@@ -593,7 +1382,7 @@ type Engagement struct {
 
 func (x *Engagement) Reset() {
 	*x = Engagement{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[7]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -605,7 +1394,7 @@ func (x *Engagement) String() string {
 func (*Engagement) ProtoMessage() {}
 
 func (x *Engagement) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[7]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -618,7 +1407,7 @@ func (x *Engagement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Engagement.ProtoReflect.Descriptor instead.
 func (*Engagement) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{7}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Engagement) GetPageViews() uint32 {
@@ -666,7 +1455,7 @@ type PageCount struct {
 
 func (x *PageCount) Reset() {
 	*x = PageCount{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[8]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +1467,7 @@ func (x *PageCount) String() string {
 func (*PageCount) ProtoMessage() {}
 
 func (x *PageCount) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[8]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +1480,7 @@ func (x *PageCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PageCount.ProtoReflect.Descriptor instead.
 func (*PageCount) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{8}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PageCount) GetUrl() string {
@@ -735,7 +1524,7 @@ type Orders struct {
 
 func (x *Orders) Reset() {
 	*x = Orders{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[9]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +1536,7 @@ func (x *Orders) String() string {
 func (*Orders) ProtoMessage() {}
 
 func (x *Orders) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[9]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +1549,7 @@ func (x *Orders) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Orders.ProtoReflect.Descriptor instead.
 func (*Orders) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{9}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Orders) GetCount() uint32 {
@@ -908,7 +1697,7 @@ type ProductTotal struct {
 
 func (x *ProductTotal) Reset() {
 	*x = ProductTotal{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[10]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +1709,7 @@ func (x *ProductTotal) String() string {
 func (*ProductTotal) ProtoMessage() {}
 
 func (x *ProductTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[10]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +1722,7 @@ func (x *ProductTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductTotal.ProtoReflect.Descriptor instead.
 func (*ProductTotal) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{10}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ProductTotal) GetProductId() string {
@@ -976,7 +1765,7 @@ type Cart struct {
 
 func (x *Cart) Reset() {
 	*x = Cart{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[11]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1777,7 @@ func (x *Cart) String() string {
 func (*Cart) ProtoMessage() {}
 
 func (x *Cart) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[11]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1790,7 @@ func (x *Cart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cart.ProtoReflect.Descriptor instead.
 func (*Cart) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{11}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Cart) GetItems() []*CartItem {
@@ -1043,7 +1832,7 @@ type CartItem struct {
 
 func (x *CartItem) Reset() {
 	*x = CartItem{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[12]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1844,7 @@ func (x *CartItem) String() string {
 func (*CartItem) ProtoMessage() {}
 
 func (x *CartItem) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[12]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1857,7 @@ func (x *CartItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CartItem.ProtoReflect.Descriptor instead.
 func (*CartItem) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{12}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CartItem) GetProductId() string {
@@ -1105,7 +1894,7 @@ type Lifecycle struct {
 
 func (x *Lifecycle) Reset() {
 	*x = Lifecycle{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[13]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1906,7 @@ func (x *Lifecycle) String() string {
 func (*Lifecycle) ProtoMessage() {}
 
 func (x *Lifecycle) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[13]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1919,7 @@ func (x *Lifecycle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lifecycle.ProtoReflect.Descriptor instead.
 func (*Lifecycle) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{13}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Lifecycle) GetStage() string {
@@ -1180,7 +1969,7 @@ type Cause struct {
 
 func (x *Cause) Reset() {
 	*x = Cause{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[14]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1981,7 @@ func (x *Cause) String() string {
 func (*Cause) ProtoMessage() {}
 
 func (x *Cause) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[14]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1994,7 @@ func (x *Cause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cause.ProtoReflect.Descriptor instead.
 func (*Cause) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{14}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Cause) GetKind() string {
@@ -1240,7 +2029,7 @@ type Custom struct {
 
 func (x *Custom) Reset() {
 	*x = Custom{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[15]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1252,7 +2041,7 @@ func (x *Custom) String() string {
 func (*Custom) ProtoMessage() {}
 
 func (x *Custom) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[15]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1265,7 +2054,7 @@ func (x *Custom) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Custom.ProtoReflect.Descriptor instead.
 func (*Custom) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{15}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Custom) GetCount() uint32 {
@@ -1303,7 +2092,7 @@ type GetTimelineRequest struct {
 
 func (x *GetTimelineRequest) Reset() {
 	*x = GetTimelineRequest{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[16]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +2104,7 @@ func (x *GetTimelineRequest) String() string {
 func (*GetTimelineRequest) ProtoMessage() {}
 
 func (x *GetTimelineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[16]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +2117,7 @@ func (x *GetTimelineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTimelineRequest.ProtoReflect.Descriptor instead.
 func (*GetTimelineRequest) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{16}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetTimelineRequest) GetCustomer() string {
@@ -1384,7 +2173,7 @@ type GetTimelineResponse struct {
 
 func (x *GetTimelineResponse) Reset() {
 	*x = GetTimelineResponse{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[17]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +2185,7 @@ func (x *GetTimelineResponse) String() string {
 func (*GetTimelineResponse) ProtoMessage() {}
 
 func (x *GetTimelineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[17]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +2198,7 @@ func (x *GetTimelineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTimelineResponse.ProtoReflect.Descriptor instead.
 func (*GetTimelineResponse) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{17}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetTimelineResponse) GetEntries() []*Entry {
@@ -1434,22 +2223,25 @@ func (x *GetTimelineResponse) GetFreshness() *Freshness {
 }
 
 type Entry struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	EventId       string                 `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
-	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
-	OccurredAt    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
-	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
-	Source        string                 `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
-	Title         string                 `protobuf:"bytes,6,opt,name=title,proto3" json:"title,omitempty"`
-	Fields        map[string]string      `protobuf:"bytes,7,rep,name=fields,proto3" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Position      string                 `protobuf:"bytes,8,opt,name=position,proto3" json:"position,omitempty"` // <pp>-<epoch>-<seq>-<index>
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	EventId    string                 `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	Type       string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	OccurredAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
+	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	Source     string                 `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	Title      string                 `protobuf:"bytes,6,opt,name=title,proto3" json:"title,omitempty"`
+	Fields     map[string]string      `protobuf:"bytes,7,rep,name=fields,proto3" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Position   string                 `protobuf:"bytes,8,opt,name=position,proto3" json:"position,omitempty"` // <pp>-<epoch>-<seq>-<index>
+	Role       string                 `protobuf:"bytes,9,opt,name=role,proto3" json:"role,omitempty"`         // subject | company | referrer | referee
+	// It was taken back and counts no more: "voided" or "corrected".
+	TakenBack     string `protobuf:"bytes,10,opt,name=taken_back,json=takenBack,proto3" json:"taken_back,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[18]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +2253,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[18]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +2266,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{18}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Entry) GetEventId() string {
@@ -1533,6 +2325,20 @@ func (x *Entry) GetPosition() string {
 	return ""
 }
 
+func (x *Entry) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Entry) GetTakenBack() string {
+	if x != nil {
+		return x.TakenBack
+	}
+	return ""
+}
+
 type GetEventRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Position      string                 `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
@@ -1542,7 +2348,7 @@ type GetEventRequest struct {
 
 func (x *GetEventRequest) Reset() {
 	*x = GetEventRequest{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[19]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +2360,7 @@ func (x *GetEventRequest) String() string {
 func (*GetEventRequest) ProtoMessage() {}
 
 func (x *GetEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[19]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +2373,7 @@ func (x *GetEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventRequest.ProtoReflect.Descriptor instead.
 func (*GetEventRequest) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{19}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetEventRequest) GetPosition() string {
@@ -1595,7 +2401,7 @@ type GetEventResponse struct {
 
 func (x *GetEventResponse) Reset() {
 	*x = GetEventResponse{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[20]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1607,7 +2413,7 @@ func (x *GetEventResponse) String() string {
 func (*GetEventResponse) ProtoMessage() {}
 
 func (x *GetEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[20]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1620,7 +2426,7 @@ func (x *GetEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventResponse.ProtoReflect.Descriptor instead.
 func (*GetEventResponse) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{20}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetEventResponse) GetCustomerId() string {
@@ -1695,14 +2501,14 @@ func (x *GetEventResponse) GetEvent() *v1.Event {
 
 type CountProfilesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Filter        string                 `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"` // must be empty
+	Filter        string                 `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"` // CEL over the profile's JSON names; empty: all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CountProfilesRequest) Reset() {
 	*x = CountProfilesRequest{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[21]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1714,7 +2520,7 @@ func (x *CountProfilesRequest) String() string {
 func (*CountProfilesRequest) ProtoMessage() {}
 
 func (x *CountProfilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[21]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1727,7 +2533,7 @@ func (x *CountProfilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountProfilesRequest.ProtoReflect.Descriptor instead.
 func (*CountProfilesRequest) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{21}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CountProfilesRequest) GetFilter() string {
@@ -1747,7 +2553,7 @@ type CountProfilesResponse struct {
 
 func (x *CountProfilesResponse) Reset() {
 	*x = CountProfilesResponse{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[22]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +2565,7 @@ func (x *CountProfilesResponse) String() string {
 func (*CountProfilesResponse) ProtoMessage() {}
 
 func (x *CountProfilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[22]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +2578,7 @@ func (x *CountProfilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountProfilesResponse.ProtoReflect.Descriptor instead.
 func (*CountProfilesResponse) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{22}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CountProfilesResponse) GetCount() uint32 {
@@ -1789,6 +2595,715 @@ func (x *CountProfilesResponse) GetFreshness() *Freshness {
 	return nil
 }
 
+type ListProfilesRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Filter string                 `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"` // CEL over the profile's JSON names; empty: all
+	// A field of the profile, "-" before it for descending; ties by customerId.
+	// Empty: customerId. A customer without the field comes last.
+	OrderBy       string   `protobuf:"bytes,2,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	PageSize      uint32   `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // at most 1,000; 0 means 100
+	PageToken     string   `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Fields        []string `protobuf:"bytes,5,rep,name=fields,proto3" json:"fields,omitempty"` // paths of the profile wanted; empty means all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListProfilesRequest) Reset() {
+	*x = ListProfilesRequest{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProfilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProfilesRequest) ProtoMessage() {}
+
+func (x *ListProfilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProfilesRequest.ProtoReflect.Descriptor instead.
+func (*ListProfilesRequest) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ListProfilesRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListProfilesRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+func (x *ListProfilesRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListProfilesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListProfilesRequest) GetFields() []string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+type ListProfilesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Profiles      []*Profile             `protobuf:"bytes,1,rep,name=profiles,proto3" json:"profiles,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Freshness     *Freshness             `protobuf:"bytes,3,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListProfilesResponse) Reset() {
+	*x = ListProfilesResponse{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProfilesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProfilesResponse) ProtoMessage() {}
+
+func (x *ListProfilesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProfilesResponse.ProtoReflect.Descriptor instead.
+func (*ListProfilesResponse) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ListProfilesResponse) GetProfiles() []*Profile {
+	if x != nil {
+		return x.Profiles
+	}
+	return nil
+}
+
+func (x *ListProfilesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListProfilesResponse) GetFreshness() *Freshness {
+	if x != nil {
+		return x.Freshness
+	}
+	return nil
+}
+
+type FindProfilesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	PageSize      uint32                 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // candidates, at most 100; 0 means 20
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindProfilesRequest) Reset() {
+	*x = FindProfilesRequest{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindProfilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindProfilesRequest) ProtoMessage() {}
+
+func (x *FindProfilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindProfilesRequest.ProtoReflect.Descriptor instead.
+func (*FindProfilesRequest) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *FindProfilesRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *FindProfilesRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+type FindProfilesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Candidates    []*Candidate           `protobuf:"bytes,1,rep,name=candidates,proto3" json:"candidates,omitempty"` // the best first
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`            // there were more than asked for
+	Freshness     *Freshness             `protobuf:"bytes,3,opt,name=freshness,proto3" json:"freshness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindProfilesResponse) Reset() {
+	*x = FindProfilesResponse{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindProfilesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindProfilesResponse) ProtoMessage() {}
+
+func (x *FindProfilesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindProfilesResponse.ProtoReflect.Descriptor instead.
+func (*FindProfilesResponse) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *FindProfilesResponse) GetCandidates() []*Candidate {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
+}
+
+func (x *FindProfilesResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *FindProfilesResponse) GetFreshness() *Freshness {
+	if x != nil {
+		return x.Freshness
+	}
+	return nil
+}
+
+// Candidate is a customer whom a text may mean.
+type Candidate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CustomerId    string                 `protobuf:"bytes,1,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name          *string                `protobuf:"bytes,3,opt,name=name,proto3,oneof" json:"name,omitempty"`
+	Stage         string                 `protobuf:"bytes,4,opt,name=stage,proto3" json:"stage,omitempty"`
+	LastSeenAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
+	Matched       string                 `protobuf:"bytes,6,opt,name=matched,proto3" json:"matched,omitempty"` // what the text met: "name", "phone", "company", an identifier type
+	Value         string                 `protobuf:"bytes,7,opt,name=value,proto3" json:"value,omitempty"`     // its value
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Candidate) Reset() {
+	*x = Candidate{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Candidate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Candidate) ProtoMessage() {}
+
+func (x *Candidate) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
+func (*Candidate) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Candidate) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *Candidate) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Candidate) GetName() string {
+	if x != nil && x.Name != nil {
+		return *x.Name
+	}
+	return ""
+}
+
+func (x *Candidate) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *Candidate) GetLastSeenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSeenAt
+	}
+	return nil
+}
+
+func (x *Candidate) GetMatched() string {
+	if x != nil {
+		return x.Matched
+	}
+	return ""
+}
+
+func (x *Candidate) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+type TailRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`      // only of this source; empty: all
+	Rejected      bool                   `protobuf:"varint,2,opt,name=rejected,proto3" json:"rejected,omitempty"` // only what was refused
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TailRequest) Reset() {
+	*x = TailRequest{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TailRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TailRequest) ProtoMessage() {}
+
+func (x *TailRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TailRequest.ProtoReflect.Descriptor instead.
+func (*TailRequest) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *TailRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *TailRequest) GetRejected() bool {
+	if x != nil {
+		return x.Rejected
+	}
+	return false
+}
+
+type TailResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Item:
+	//
+	//	*TailResponse_Event
+	//	*TailResponse_Reject
+	Item          isTailResponse_Item `protobuf_oneof:"item"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TailResponse) Reset() {
+	*x = TailResponse{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TailResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TailResponse) ProtoMessage() {}
+
+func (x *TailResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TailResponse.ProtoReflect.Descriptor instead.
+func (*TailResponse) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *TailResponse) GetItem() isTailResponse_Item {
+	if x != nil {
+		return x.Item
+	}
+	return nil
+}
+
+func (x *TailResponse) GetEvent() *TailEvent {
+	if x != nil {
+		if x, ok := x.Item.(*TailResponse_Event); ok {
+			return x.Event
+		}
+	}
+	return nil
+}
+
+func (x *TailResponse) GetReject() *TailReject {
+	if x != nil {
+		if x, ok := x.Item.(*TailResponse_Reject); ok {
+			return x.Reject
+		}
+	}
+	return nil
+}
+
+type isTailResponse_Item interface {
+	isTailResponse_Item()
+}
+
+type TailResponse_Event struct {
+	Event *TailEvent `protobuf:"bytes,1,opt,name=event,proto3,oneof"`
+}
+
+type TailResponse_Reject struct {
+	Reject *TailReject `protobuf:"bytes,2,opt,name=reject,proto3,oneof"`
+}
+
+func (*TailResponse_Event) isTailResponse_Item() {}
+
+func (*TailResponse_Reject) isTailResponse_Item() {}
+
+type TailEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Position      string                 `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
+	CustomerId    string                 `protobuf:"bytes,2,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	Role          string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
+	Type          string                 `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	Source        string                 `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	EventId       string                 `protobuf:"bytes,6,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	OccurredAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
+	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	Title         string                 `protobuf:"bytes,9,opt,name=title,proto3" json:"title,omitempty"`
+	Fields        map[string]string      `protobuf:"bytes,10,rep,name=fields,proto3" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TailEvent) Reset() {
+	*x = TailEvent{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TailEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TailEvent) ProtoMessage() {}
+
+func (x *TailEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TailEvent.ProtoReflect.Descriptor instead.
+func (*TailEvent) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *TailEvent) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+func (x *TailEvent) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *TailEvent) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *TailEvent) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *TailEvent) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *TailEvent) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *TailEvent) GetOccurredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OccurredAt
+	}
+	return nil
+}
+
+func (x *TailEvent) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
+func (x *TailEvent) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *TailEvent) GetFields() map[string]string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+type TailReject struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	ReceivedAt    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
+	Wire          string                 `protobuf:"bytes,3,opt,name=wire,proto3" json:"wire,omitempty"`
+	Path          string                 `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
+	Index         uint32                 `protobuf:"varint,5,opt,name=index,proto3" json:"index,omitempty"`
+	MessageId     string                 `protobuf:"bytes,6,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	Code          string                 `protobuf:"bytes,7,opt,name=code,proto3" json:"code,omitempty"`
+	Field         string                 `protobuf:"bytes,8,opt,name=field,proto3" json:"field,omitempty"`
+	Limit         string                 `protobuf:"bytes,9,opt,name=limit,proto3" json:"limit,omitempty"`
+	Message       string                 `protobuf:"bytes,10,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TailReject) Reset() {
+	*x = TailReject{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TailReject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TailReject) ProtoMessage() {}
+
+func (x *TailReject) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TailReject.ProtoReflect.Descriptor instead.
+func (*TailReject) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *TailReject) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *TailReject) GetReceivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceivedAt
+	}
+	return nil
+}
+
+func (x *TailReject) GetWire() string {
+	if x != nil {
+		return x.Wire
+	}
+	return ""
+}
+
+func (x *TailReject) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *TailReject) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *TailReject) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *TailReject) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *TailReject) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *TailReject) GetLimit() string {
+	if x != nil {
+		return x.Limit
+	}
+	return ""
+}
+
+func (x *TailReject) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1797,7 +3312,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[23]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +3324,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[23]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +3337,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{23}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{42}
 }
 
 type GetStatusResponse struct {
@@ -1836,7 +3351,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[24]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +3363,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[24]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +3376,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{24}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetStatusResponse) GetPartitions() []*PartitionStatus {
@@ -1900,7 +3415,7 @@ type PartitionStatus struct {
 
 func (x *PartitionStatus) Reset() {
 	*x = PartitionStatus{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[25]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1912,7 +3427,7 @@ func (x *PartitionStatus) String() string {
 func (*PartitionStatus) ProtoMessage() {}
 
 func (x *PartitionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[25]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1925,7 +3440,7 @@ func (x *PartitionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionStatus.ProtoReflect.Descriptor instead.
 func (*PartitionStatus) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{25}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PartitionStatus) GetId() uint32 {
@@ -1986,7 +3501,7 @@ type TickRequest struct {
 
 func (x *TickRequest) Reset() {
 	*x = TickRequest{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[26]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +3513,7 @@ func (x *TickRequest) String() string {
 func (*TickRequest) ProtoMessage() {}
 
 func (x *TickRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[26]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +3526,7 @@ func (x *TickRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TickRequest.ProtoReflect.Descriptor instead.
 func (*TickRequest) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{26}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TickRequest) GetTo() *timestamppb.Timestamp {
@@ -2030,7 +3545,7 @@ type TickResponse struct {
 
 func (x *TickResponse) Reset() {
 	*x = TickResponse{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[27]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +3557,7 @@ func (x *TickResponse) String() string {
 func (*TickResponse) ProtoMessage() {}
 
 func (x *TickResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[27]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +3570,7 @@ func (x *TickResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TickResponse.ProtoReflect.Descriptor instead.
 func (*TickResponse) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{27}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TickResponse) GetSettled() *timestamppb.Timestamp {
@@ -2090,7 +3605,7 @@ const file_dossier_query_v1_query_proto_rawDesc = "" +
 	"\tfreshness\x18\x02 \x01(\v2\x1b.dossier.query.v1.FreshnessR\tfreshness\"D\n" +
 	"\x05Money\x12#\n" +
 	"\rcurrency_code\x18\x01 \x01(\tR\fcurrencyCode\x12\x16\n" +
-	"\x06micros\x18\x02 \x01(\x03R\x06micros\"\xd8\x06\n" +
+	"\x06micros\x18\x02 \x01(\x03R\x06micros\"\xa7\t\n" +
 	"\aProfile\x12\x1f\n" +
 	"\vcustomer_id\x18\x01 \x01(\tR\n" +
 	"customerId\x12\x12\n" +
@@ -2104,15 +3619,22 @@ const file_dossier_query_v1_query_proto_rawDesc = "" +
 	"lastSeenAt\x12\x16\n" +
 	"\x06digest\x18\a \x01(\tR\x06digest\x12>\n" +
 	"\videntifiers\x18\b \x03(\v2\x1c.dossier.query.v1.IdentifierR\videntifiers\x12\x18\n" +
-	"\aaliases\x18\t \x03(\tR\aaliases\x12=\n" +
-	"\x06traits\x18\f \x03(\v2%.dossier.query.v1.Profile.TraitsEntryR\x06traits\x12<\n" +
+	"\aaliases\x18\t \x03(\tR\aaliases\x12>\n" +
+	"\vmemberships\x18\n" +
+	" \x03(\v2\x1c.dossier.query.v1.MembershipR\vmemberships\x12\x18\n" +
+	"\amembers\x18\v \x01(\rR\amembers\x12=\n" +
+	"\x06traits\x18\f \x03(\v2%.dossier.query.v1.Profile.TraitsEntryR\x06traits\x12?\n" +
+	"\vacquisition\x18\r \x01(\v2\x1d.dossier.query.v1.AcquisitionR\vacquisition\x12<\n" +
 	"\n" +
 	"engagement\x18\x0e \x01(\v2\x1c.dossier.query.v1.EngagementR\n" +
 	"engagement\x120\n" +
-	"\x06orders\x18\x0f \x01(\v2\x18.dossier.query.v1.OrdersR\x06orders\x129\n" +
+	"\x06orders\x18\x0f \x01(\v2\x18.dossier.query.v1.OrdersR\x06orders\x123\n" +
+	"\aservice\x18\x10 \x01(\v2\x19.dossier.query.v1.ServiceR\aservice\x129\n" +
+	"\treferrals\x18\x11 \x01(\v2\x1b.dossier.query.v1.ReferralsR\treferrals\x129\n" +
 	"\tlifecycle\x18\x12 \x01(\v2\x1b.dossier.query.v1.LifecycleR\tlifecycle\x12=\n" +
 	"\x06custom\x18\x18 \x03(\v2%.dossier.query.v1.Profile.CustomEntryR\x06custom\x12\x14\n" +
-	"\x05flags\x18\x19 \x03(\tR\x05flags\x1aR\n" +
+	"\x05flags\x18\x19 \x03(\tR\x05flags\x12B\n" +
+	"\finteractions\x18\x1a \x01(\v2\x1e.dossier.query.v1.InteractionsR\finteractions\x1aR\n" +
 	"\vTraitsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.dossier.query.v1.TraitR\x05value:\x028\x01\x1aS\n" +
@@ -2132,7 +3654,90 @@ const file_dossier_query_v1_query_proto_rawDesc = "" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12;\n" +
 	"\voccurred_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"occurredAt\x12\x19\n" +
-	"\bevent_id\x18\x05 \x01(\tR\aeventId\"\xe1\x01\n" +
+	"\bevent_id\x18\x05 \x01(\tR\aeventId\"\xc7\x01\n" +
+	"\n" +
+	"Membership\x12\x1d\n" +
+	"\n" +
+	"company_id\x18\x01 \x01(\tR\tcompanyId\x126\n" +
+	"\acompany\x18\x02 \x01(\v2\x1c.dossier.query.v1.CompanyRefR\acompany\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"6\n" +
+	"\n" +
+	"CompanyRef\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xe6\x03\n" +
+	"\vAcquisition\x12\x18\n" +
+	"\atouches\x18\x01 \x01(\rR\atouches\x128\n" +
+	"\vfirst_touch\x18\x02 \x01(\v2\x17.dossier.query.v1.TouchR\n" +
+	"firstTouch\x126\n" +
+	"\n" +
+	"last_touch\x18\x03 \x01(\v2\x17.dossier.query.v1.TouchR\tlastTouch\x12K\n" +
+	"\n" +
+	"by_channel\x18\x04 \x03(\v2,.dossier.query.v1.Acquisition.ByChannelEntryR\tbyChannel\x12\x19\n" +
+	"\bad_views\x18\x05 \x01(\rR\aadViews\x12\x1b\n" +
+	"\tad_clicks\x18\x06 \x01(\rR\badClicks\x12J\n" +
+	"\tcampaigns\x18\a \x03(\v2,.dossier.query.v1.Acquisition.CampaignsEntryR\tcampaigns\x1a<\n" +
+	"\x0eByChannelEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a<\n" +
+	"\x0eCampaignsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x99\x01\n" +
+	"\x05Touch\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x12\x16\n" +
+	"\x06medium\x18\x03 \x01(\tR\x06medium\x12\x1a\n" +
+	"\bcampaign\x18\x04 \x01(\tR\bcampaign\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xba\x03\n" +
+	"\aService\x12\x16\n" +
+	"\x06opened\x18\x01 \x01(\rR\x06opened\x12\x12\n" +
+	"\x04open\x18\x02 \x01(\rR\x04open\x12\x1a\n" +
+	"\bresolved\x18\x03 \x01(\rR\bresolved\x12\x1a\n" +
+	"\breopened\x18\x04 \x01(\rR\breopened\x129\n" +
+	"\x16first_response_minutes\x18\x05 \x01(\x01H\x00R\x14firstResponseMinutes\x88\x01\x01\x122\n" +
+	"\x12resolution_minutes\x18\x06 \x01(\x01H\x01R\x11resolutionMinutes\x88\x01\x01\x120\n" +
+	"\x06rating\x18\a \x01(\v2\x18.dossier.query.v1.RatingR\x06rating\x12=\n" +
+	"\x06topics\x18\b \x03(\v2%.dossier.query.v1.Service.TopicsEntryR\x06topics\x1a9\n" +
+	"\vTopicsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01B\x19\n" +
+	"\x17_first_response_minutesB\x15\n" +
+	"\x13_resolution_minutes\"\xe8\x01\n" +
+	"\x06Rating\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\rR\x05count\x12\x12\n" +
+	"\x04mean\x18\x02 \x01(\x01R\x04mean\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\x01R\x04last\x12C\n" +
+	"\tby_aspect\x18\x04 \x03(\v2&.dossier.query.v1.Rating.ByAspectEntryR\bbyAspect\x1a[\n" +
+	"\rByAspectEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x124\n" +
+	"\x05value\x18\x02 \x01(\v2\x1e.dossier.query.v1.AspectRatingR\x05value:\x028\x01\"8\n" +
+	"\fAspectRating\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\rR\x05count\x12\x12\n" +
+	"\x04mean\x18\x02 \x01(\x01R\x04mean\"\xd4\x01\n" +
+	"\tReferrals\x12\x12\n" +
+	"\x04made\x18\x01 \x01(\rR\x04made\x12\x1c\n" +
+	"\tconverted\x18\x02 \x01(\rR\tconverted\x12\x16\n" +
+	"\x06shares\x18\x03 \x01(\rR\x06shares\x12$\n" +
+	"\vreferred_by\x18\x04 \x01(\tH\x00R\n" +
+	"referredBy\x88\x01\x01\x12G\n" +
+	"\x13revenue_by_currency\x18\x05 \x03(\v2\x17.dossier.query.v1.MoneyR\x11revenueByCurrencyB\x0e\n" +
+	"\f_referred_by\"\x97\x03\n" +
+	"\fInteractions\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\rR\x05count\x12\x18\n" +
+	"\ainbound\x18\x02 \x01(\rR\ainbound\x12\x1a\n" +
+	"\boutbound\x18\x03 \x01(\rR\boutbound\x12B\n" +
+	"\x0flast_inbound_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\rlastInboundAt\x12D\n" +
+	"\x10last_outbound_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x0elastOutboundAt\x12L\n" +
+	"\n" +
+	"by_channel\x18\x06 \x03(\v2-.dossier.query.v1.Interactions.ByChannelEntryR\tbyChannel\x1ac\n" +
+	"\x0eByChannelEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12;\n" +
+	"\x05value\x18\x02 \x01(\v2%.dossier.query.v1.ChannelInteractionsR\x05value:\x028\x01\"\x96\x01\n" +
+	"\x13ChannelInteractions\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\rR\x05count\x12\x18\n" +
+	"\ainbound\x18\x02 \x01(\rR\ainbound\x12\x1a\n" +
+	"\boutbound\x18\x03 \x01(\rR\boutbound\x123\n" +
+	"\alast_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06lastAt\"\xe1\x01\n" +
 	"\n" +
 	"Engagement\x12\x1d\n" +
 	"\n" +
@@ -2215,7 +3820,7 @@ const file_dossier_query_v1_query_proto_rawDesc = "" +
 	"\x13GetTimelineResponse\x121\n" +
 	"\aentries\x18\x01 \x03(\v2\x17.dossier.query.v1.EntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x129\n" +
-	"\tfreshness\x18\x03 \x01(\v2\x1b.dossier.query.v1.FreshnessR\tfreshness\"\xf2\x02\n" +
+	"\tfreshness\x18\x03 \x01(\v2\x1b.dossier.query.v1.FreshnessR\tfreshness\"\xa5\x03\n" +
 	"\x05Entry\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12;\n" +
@@ -2226,7 +3831,11 @@ const file_dossier_query_v1_query_proto_rawDesc = "" +
 	"\x06source\x18\x05 \x01(\tR\x06source\x12\x14\n" +
 	"\x05title\x18\x06 \x01(\tR\x05title\x12;\n" +
 	"\x06fields\x18\a \x03(\v2#.dossier.query.v1.Entry.FieldsEntryR\x06fields\x12\x1a\n" +
-	"\bposition\x18\b \x01(\tR\bposition\x1a9\n" +
+	"\bposition\x18\b \x01(\tR\bposition\x12\x12\n" +
+	"\x04role\x18\t \x01(\tR\x04role\x12\x1d\n" +
+	"\n" +
+	"taken_back\x18\n" +
+	" \x01(\tR\ttakenBack\x1a9\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"-\n" +
@@ -2252,7 +3861,78 @@ const file_dossier_query_v1_query_proto_rawDesc = "" +
 	"\x06filter\x18\x01 \x01(\tR\x06filter\"h\n" +
 	"\x15CountProfilesResponse\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x129\n" +
-	"\tfreshness\x18\x02 \x01(\v2\x1b.dossier.query.v1.FreshnessR\tfreshness\"\x12\n" +
+	"\tfreshness\x18\x02 \x01(\v2\x1b.dossier.query.v1.FreshnessR\tfreshness\"\x9c\x01\n" +
+	"\x13ListProfilesRequest\x12\x16\n" +
+	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x02 \x01(\tR\aorderBy\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06fields\x18\x05 \x03(\tR\x06fields\"\xb0\x01\n" +
+	"\x14ListProfilesResponse\x125\n" +
+	"\bprofiles\x18\x01 \x03(\v2\x19.dossier.query.v1.ProfileR\bprofiles\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x129\n" +
+	"\tfreshness\x18\x03 \x01(\v2\x1b.dossier.query.v1.FreshnessR\tfreshness\"F\n" +
+	"\x13FindProfilesRequest\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\rR\bpageSize\"\xa2\x01\n" +
+	"\x14FindProfilesResponse\x12;\n" +
+	"\n" +
+	"candidates\x18\x01 \x03(\v2\x1b.dossier.query.v1.CandidateR\n" +
+	"candidates\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\x129\n" +
+	"\tfreshness\x18\x03 \x01(\v2\x1b.dossier.query.v1.FreshnessR\tfreshness\"\xe6\x01\n" +
+	"\tCandidate\x12\x1f\n" +
+	"\vcustomer_id\x18\x01 \x01(\tR\n" +
+	"customerId\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x17\n" +
+	"\x04name\x18\x03 \x01(\tH\x00R\x04name\x88\x01\x01\x12\x14\n" +
+	"\x05stage\x18\x04 \x01(\tR\x05stage\x12<\n" +
+	"\flast_seen_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"lastSeenAt\x12\x18\n" +
+	"\amatched\x18\x06 \x01(\tR\amatched\x12\x14\n" +
+	"\x05value\x18\a \x01(\tR\x05valueB\a\n" +
+	"\x05_name\"A\n" +
+	"\vTailRequest\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1a\n" +
+	"\brejected\x18\x02 \x01(\bR\brejected\"\x83\x01\n" +
+	"\fTailResponse\x123\n" +
+	"\x05event\x18\x01 \x01(\v2\x1b.dossier.query.v1.TailEventH\x00R\x05event\x126\n" +
+	"\x06reject\x18\x02 \x01(\v2\x1c.dossier.query.v1.TailRejectH\x00R\x06rejectB\x06\n" +
+	"\x04item\"\xaf\x03\n" +
+	"\tTailEvent\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\tR\bposition\x12\x1f\n" +
+	"\vcustomer_id\x18\x02 \x01(\tR\n" +
+	"customerId\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12\x12\n" +
+	"\x04type\x18\x04 \x01(\tR\x04type\x12\x16\n" +
+	"\x06source\x18\x05 \x01(\tR\x06source\x12\x19\n" +
+	"\bevent_id\x18\x06 \x01(\tR\aeventId\x12;\n" +
+	"\voccurred_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"occurredAt\x12;\n" +
+	"\vrecorded_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedAt\x12\x14\n" +
+	"\x05title\x18\t \x01(\tR\x05title\x12?\n" +
+	"\x06fields\x18\n" +
+	" \x03(\v2'.dossier.query.v1.TailEvent.FieldsEntryR\x06fields\x1a9\n" +
+	"\vFieldsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x98\x02\n" +
+	"\n" +
+	"TailReject\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12;\n" +
+	"\vreceived_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"receivedAt\x12\x12\n" +
+	"\x04wire\x18\x03 \x01(\tR\x04wire\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\x12\x14\n" +
+	"\x05index\x18\x05 \x01(\rR\x05index\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x06 \x01(\tR\tmessageId\x12\x12\n" +
+	"\x04code\x18\a \x01(\tR\x04code\x12\x14\n" +
+	"\x05field\x18\b \x01(\tR\x05field\x12\x14\n" +
+	"\x05limit\x18\t \x01(\tR\x05limit\x12\x18\n" +
+	"\amessage\x18\n" +
+	" \x01(\tR\amessage\"\x12\n" +
 	"\x10GetStatusRequest\"\x94\x01\n" +
 	"\x11GetStatusResponse\x12A\n" +
 	"\n" +
@@ -2273,12 +3953,15 @@ const file_dossier_query_v1_query_proto_rawDesc = "" +
 	"\vTickRequest\x12*\n" +
 	"\x02to\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"D\n" +
 	"\fTickResponse\x124\n" +
-	"\asettled\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\asettled2\xae\x04\n" +
+	"\asettled\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\asettled2\xbf\x06\n" +
 	"\fQueryService\x12\\\n" +
 	"\n" +
 	"GetProfile\x12#.dossier.query.v1.GetProfileRequest\x1a$.dossier.query.v1.GetProfileResponse\"\x03\x90\x02\x01\x12_\n" +
 	"\vGetTimeline\x12$.dossier.query.v1.GetTimelineRequest\x1a%.dossier.query.v1.GetTimelineResponse\"\x03\x90\x02\x01\x12V\n" +
-	"\bGetEvent\x12!.dossier.query.v1.GetEventRequest\x1a\".dossier.query.v1.GetEventResponse\"\x03\x90\x02\x01\x12e\n" +
+	"\bGetEvent\x12!.dossier.query.v1.GetEventRequest\x1a\".dossier.query.v1.GetEventResponse\"\x03\x90\x02\x01\x12b\n" +
+	"\fListProfiles\x12%.dossier.query.v1.ListProfilesRequest\x1a&.dossier.query.v1.ListProfilesResponse\"\x03\x90\x02\x01\x12b\n" +
+	"\fFindProfiles\x12%.dossier.query.v1.FindProfilesRequest\x1a&.dossier.query.v1.FindProfilesResponse\"\x03\x90\x02\x01\x12G\n" +
+	"\x04Tail\x12\x1d.dossier.query.v1.TailRequest\x1a\x1e.dossier.query.v1.TailResponse0\x01\x12e\n" +
 	"\rCountProfiles\x12&.dossier.query.v1.CountProfilesRequest\x1a'.dossier.query.v1.CountProfilesResponse\"\x03\x90\x02\x01\x12Y\n" +
 	"\tGetStatus\x12\".dossier.query.v1.GetStatusRequest\x1a#.dossier.query.v1.GetStatusResponse\"\x03\x90\x02\x01\x12E\n" +
 	"\x04Tick\x12\x1d.dossier.query.v1.TickRequest\x1a\x1e.dossier.query.v1.TickResponseB>Z<github.com/dossier360/dossier/proto/dossier/query/v1;queryv1b\x06proto3"
@@ -2295,7 +3978,7 @@ func file_dossier_query_v1_query_proto_rawDescGZIP() []byte {
 	return file_dossier_query_v1_query_proto_rawDescData
 }
 
-var file_dossier_query_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_dossier_query_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_dossier_query_v1_query_proto_goTypes = []any{
 	(*Freshness)(nil),             // 0: dossier.query.v1.Freshness
 	(*GetProfileRequest)(nil),     // 1: dossier.query.v1.GetProfileRequest
@@ -2304,108 +3987,173 @@ var file_dossier_query_v1_query_proto_goTypes = []any{
 	(*Profile)(nil),               // 4: dossier.query.v1.Profile
 	(*Identifier)(nil),            // 5: dossier.query.v1.Identifier
 	(*Trait)(nil),                 // 6: dossier.query.v1.Trait
-	(*Engagement)(nil),            // 7: dossier.query.v1.Engagement
-	(*PageCount)(nil),             // 8: dossier.query.v1.PageCount
-	(*Orders)(nil),                // 9: dossier.query.v1.Orders
-	(*ProductTotal)(nil),          // 10: dossier.query.v1.ProductTotal
-	(*Cart)(nil),                  // 11: dossier.query.v1.Cart
-	(*CartItem)(nil),              // 12: dossier.query.v1.CartItem
-	(*Lifecycle)(nil),             // 13: dossier.query.v1.Lifecycle
-	(*Cause)(nil),                 // 14: dossier.query.v1.Cause
-	(*Custom)(nil),                // 15: dossier.query.v1.Custom
-	(*GetTimelineRequest)(nil),    // 16: dossier.query.v1.GetTimelineRequest
-	(*GetTimelineResponse)(nil),   // 17: dossier.query.v1.GetTimelineResponse
-	(*Entry)(nil),                 // 18: dossier.query.v1.Entry
-	(*GetEventRequest)(nil),       // 19: dossier.query.v1.GetEventRequest
-	(*GetEventResponse)(nil),      // 20: dossier.query.v1.GetEventResponse
-	(*CountProfilesRequest)(nil),  // 21: dossier.query.v1.CountProfilesRequest
-	(*CountProfilesResponse)(nil), // 22: dossier.query.v1.CountProfilesResponse
-	(*GetStatusRequest)(nil),      // 23: dossier.query.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 24: dossier.query.v1.GetStatusResponse
-	(*PartitionStatus)(nil),       // 25: dossier.query.v1.PartitionStatus
-	(*TickRequest)(nil),           // 26: dossier.query.v1.TickRequest
-	(*TickResponse)(nil),          // 27: dossier.query.v1.TickResponse
-	nil,                           // 28: dossier.query.v1.Freshness.PositionsEntry
-	nil,                           // 29: dossier.query.v1.Profile.TraitsEntry
-	nil,                           // 30: dossier.query.v1.Profile.CustomEntry
-	nil,                           // 31: dossier.query.v1.Entry.FieldsEntry
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
-	(*structpb.Value)(nil),        // 33: google.protobuf.Value
-	(*v1.Event)(nil),              // 34: dossier.events.v1.Event
+	(*Membership)(nil),            // 7: dossier.query.v1.Membership
+	(*CompanyRef)(nil),            // 8: dossier.query.v1.CompanyRef
+	(*Acquisition)(nil),           // 9: dossier.query.v1.Acquisition
+	(*Touch)(nil),                 // 10: dossier.query.v1.Touch
+	(*Service)(nil),               // 11: dossier.query.v1.Service
+	(*Rating)(nil),                // 12: dossier.query.v1.Rating
+	(*AspectRating)(nil),          // 13: dossier.query.v1.AspectRating
+	(*Referrals)(nil),             // 14: dossier.query.v1.Referrals
+	(*Interactions)(nil),          // 15: dossier.query.v1.Interactions
+	(*ChannelInteractions)(nil),   // 16: dossier.query.v1.ChannelInteractions
+	(*Engagement)(nil),            // 17: dossier.query.v1.Engagement
+	(*PageCount)(nil),             // 18: dossier.query.v1.PageCount
+	(*Orders)(nil),                // 19: dossier.query.v1.Orders
+	(*ProductTotal)(nil),          // 20: dossier.query.v1.ProductTotal
+	(*Cart)(nil),                  // 21: dossier.query.v1.Cart
+	(*CartItem)(nil),              // 22: dossier.query.v1.CartItem
+	(*Lifecycle)(nil),             // 23: dossier.query.v1.Lifecycle
+	(*Cause)(nil),                 // 24: dossier.query.v1.Cause
+	(*Custom)(nil),                // 25: dossier.query.v1.Custom
+	(*GetTimelineRequest)(nil),    // 26: dossier.query.v1.GetTimelineRequest
+	(*GetTimelineResponse)(nil),   // 27: dossier.query.v1.GetTimelineResponse
+	(*Entry)(nil),                 // 28: dossier.query.v1.Entry
+	(*GetEventRequest)(nil),       // 29: dossier.query.v1.GetEventRequest
+	(*GetEventResponse)(nil),      // 30: dossier.query.v1.GetEventResponse
+	(*CountProfilesRequest)(nil),  // 31: dossier.query.v1.CountProfilesRequest
+	(*CountProfilesResponse)(nil), // 32: dossier.query.v1.CountProfilesResponse
+	(*ListProfilesRequest)(nil),   // 33: dossier.query.v1.ListProfilesRequest
+	(*ListProfilesResponse)(nil),  // 34: dossier.query.v1.ListProfilesResponse
+	(*FindProfilesRequest)(nil),   // 35: dossier.query.v1.FindProfilesRequest
+	(*FindProfilesResponse)(nil),  // 36: dossier.query.v1.FindProfilesResponse
+	(*Candidate)(nil),             // 37: dossier.query.v1.Candidate
+	(*TailRequest)(nil),           // 38: dossier.query.v1.TailRequest
+	(*TailResponse)(nil),          // 39: dossier.query.v1.TailResponse
+	(*TailEvent)(nil),             // 40: dossier.query.v1.TailEvent
+	(*TailReject)(nil),            // 41: dossier.query.v1.TailReject
+	(*GetStatusRequest)(nil),      // 42: dossier.query.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 43: dossier.query.v1.GetStatusResponse
+	(*PartitionStatus)(nil),       // 44: dossier.query.v1.PartitionStatus
+	(*TickRequest)(nil),           // 45: dossier.query.v1.TickRequest
+	(*TickResponse)(nil),          // 46: dossier.query.v1.TickResponse
+	nil,                           // 47: dossier.query.v1.Freshness.PositionsEntry
+	nil,                           // 48: dossier.query.v1.Profile.TraitsEntry
+	nil,                           // 49: dossier.query.v1.Profile.CustomEntry
+	nil,                           // 50: dossier.query.v1.Acquisition.ByChannelEntry
+	nil,                           // 51: dossier.query.v1.Acquisition.CampaignsEntry
+	nil,                           // 52: dossier.query.v1.Service.TopicsEntry
+	nil,                           // 53: dossier.query.v1.Rating.ByAspectEntry
+	nil,                           // 54: dossier.query.v1.Interactions.ByChannelEntry
+	nil,                           // 55: dossier.query.v1.Entry.FieldsEntry
+	nil,                           // 56: dossier.query.v1.TailEvent.FieldsEntry
+	(*timestamppb.Timestamp)(nil), // 57: google.protobuf.Timestamp
+	(*structpb.Value)(nil),        // 58: google.protobuf.Value
+	(*v1.Event)(nil),              // 59: dossier.events.v1.Event
 }
 var file_dossier_query_v1_query_proto_depIdxs = []int32{
-	32, // 0: dossier.query.v1.Freshness.log_time:type_name -> google.protobuf.Timestamp
-	28, // 1: dossier.query.v1.Freshness.positions:type_name -> dossier.query.v1.Freshness.PositionsEntry
+	57, // 0: dossier.query.v1.Freshness.log_time:type_name -> google.protobuf.Timestamp
+	47, // 1: dossier.query.v1.Freshness.positions:type_name -> dossier.query.v1.Freshness.PositionsEntry
 	4,  // 2: dossier.query.v1.GetProfileResponse.profile:type_name -> dossier.query.v1.Profile
 	0,  // 3: dossier.query.v1.GetProfileResponse.freshness:type_name -> dossier.query.v1.Freshness
-	32, // 4: dossier.query.v1.Profile.first_seen_at:type_name -> google.protobuf.Timestamp
-	32, // 5: dossier.query.v1.Profile.last_seen_at:type_name -> google.protobuf.Timestamp
+	57, // 4: dossier.query.v1.Profile.first_seen_at:type_name -> google.protobuf.Timestamp
+	57, // 5: dossier.query.v1.Profile.last_seen_at:type_name -> google.protobuf.Timestamp
 	5,  // 6: dossier.query.v1.Profile.identifiers:type_name -> dossier.query.v1.Identifier
-	29, // 7: dossier.query.v1.Profile.traits:type_name -> dossier.query.v1.Profile.TraitsEntry
-	7,  // 8: dossier.query.v1.Profile.engagement:type_name -> dossier.query.v1.Engagement
-	9,  // 9: dossier.query.v1.Profile.orders:type_name -> dossier.query.v1.Orders
-	13, // 10: dossier.query.v1.Profile.lifecycle:type_name -> dossier.query.v1.Lifecycle
-	30, // 11: dossier.query.v1.Profile.custom:type_name -> dossier.query.v1.Profile.CustomEntry
-	32, // 12: dossier.query.v1.Identifier.first_seen_at:type_name -> google.protobuf.Timestamp
-	33, // 13: dossier.query.v1.Trait.value:type_name -> google.protobuf.Value
-	32, // 14: dossier.query.v1.Trait.occurred_at:type_name -> google.protobuf.Timestamp
-	8,  // 15: dossier.query.v1.Engagement.top_pages:type_name -> dossier.query.v1.PageCount
-	32, // 16: dossier.query.v1.Orders.first_at:type_name -> google.protobuf.Timestamp
-	32, // 17: dossier.query.v1.Orders.last_at:type_name -> google.protobuf.Timestamp
-	32, // 18: dossier.query.v1.Orders.last_day_first_at:type_name -> google.protobuf.Timestamp
-	32, // 19: dossier.query.v1.Orders.previous_day_last_at:type_name -> google.protobuf.Timestamp
-	3,  // 20: dossier.query.v1.Orders.net_revenue:type_name -> dossier.query.v1.Money
-	3,  // 21: dossier.query.v1.Orders.net_revenue_by_currency:type_name -> dossier.query.v1.Money
-	3,  // 22: dossier.query.v1.Orders.net_revenue_base:type_name -> dossier.query.v1.Money
-	3,  // 23: dossier.query.v1.Orders.unconverted:type_name -> dossier.query.v1.Money
-	3,  // 24: dossier.query.v1.Orders.revenue12m:type_name -> dossier.query.v1.Money
-	10, // 25: dossier.query.v1.Orders.top_products:type_name -> dossier.query.v1.ProductTotal
-	11, // 26: dossier.query.v1.Orders.open_cart:type_name -> dossier.query.v1.Cart
-	3,  // 27: dossier.query.v1.ProductTotal.revenue_by_currency:type_name -> dossier.query.v1.Money
-	12, // 28: dossier.query.v1.Cart.items:type_name -> dossier.query.v1.CartItem
-	32, // 29: dossier.query.v1.Cart.since:type_name -> google.protobuf.Timestamp
-	32, // 30: dossier.query.v1.Cart.updated_at:type_name -> google.protobuf.Timestamp
-	3,  // 31: dossier.query.v1.CartItem.price:type_name -> dossier.query.v1.Money
-	32, // 32: dossier.query.v1.Lifecycle.since:type_name -> google.protobuf.Timestamp
-	14, // 33: dossier.query.v1.Lifecycle.cause:type_name -> dossier.query.v1.Cause
-	32, // 34: dossier.query.v1.Cause.at:type_name -> google.protobuf.Timestamp
-	32, // 35: dossier.query.v1.Custom.first_at:type_name -> google.protobuf.Timestamp
-	32, // 36: dossier.query.v1.Custom.last_at:type_name -> google.protobuf.Timestamp
-	32, // 37: dossier.query.v1.GetTimelineRequest.from:type_name -> google.protobuf.Timestamp
-	32, // 38: dossier.query.v1.GetTimelineRequest.to:type_name -> google.protobuf.Timestamp
-	18, // 39: dossier.query.v1.GetTimelineResponse.entries:type_name -> dossier.query.v1.Entry
-	0,  // 40: dossier.query.v1.GetTimelineResponse.freshness:type_name -> dossier.query.v1.Freshness
-	32, // 41: dossier.query.v1.Entry.occurred_at:type_name -> google.protobuf.Timestamp
-	32, // 42: dossier.query.v1.Entry.recorded_at:type_name -> google.protobuf.Timestamp
-	31, // 43: dossier.query.v1.Entry.fields:type_name -> dossier.query.v1.Entry.FieldsEntry
-	32, // 44: dossier.query.v1.GetEventResponse.claimed_at:type_name -> google.protobuf.Timestamp
-	32, // 45: dossier.query.v1.GetEventResponse.occurred_at:type_name -> google.protobuf.Timestamp
-	32, // 46: dossier.query.v1.GetEventResponse.recorded_at:type_name -> google.protobuf.Timestamp
-	34, // 47: dossier.query.v1.GetEventResponse.event:type_name -> dossier.events.v1.Event
-	0,  // 48: dossier.query.v1.CountProfilesResponse.freshness:type_name -> dossier.query.v1.Freshness
-	25, // 49: dossier.query.v1.GetStatusResponse.partitions:type_name -> dossier.query.v1.PartitionStatus
-	32, // 50: dossier.query.v1.PartitionStatus.log_time:type_name -> google.protobuf.Timestamp
-	32, // 51: dossier.query.v1.TickRequest.to:type_name -> google.protobuf.Timestamp
-	32, // 52: dossier.query.v1.TickResponse.settled:type_name -> google.protobuf.Timestamp
-	6,  // 53: dossier.query.v1.Profile.TraitsEntry.value:type_name -> dossier.query.v1.Trait
-	15, // 54: dossier.query.v1.Profile.CustomEntry.value:type_name -> dossier.query.v1.Custom
-	1,  // 55: dossier.query.v1.QueryService.GetProfile:input_type -> dossier.query.v1.GetProfileRequest
-	16, // 56: dossier.query.v1.QueryService.GetTimeline:input_type -> dossier.query.v1.GetTimelineRequest
-	19, // 57: dossier.query.v1.QueryService.GetEvent:input_type -> dossier.query.v1.GetEventRequest
-	21, // 58: dossier.query.v1.QueryService.CountProfiles:input_type -> dossier.query.v1.CountProfilesRequest
-	23, // 59: dossier.query.v1.QueryService.GetStatus:input_type -> dossier.query.v1.GetStatusRequest
-	26, // 60: dossier.query.v1.QueryService.Tick:input_type -> dossier.query.v1.TickRequest
-	2,  // 61: dossier.query.v1.QueryService.GetProfile:output_type -> dossier.query.v1.GetProfileResponse
-	17, // 62: dossier.query.v1.QueryService.GetTimeline:output_type -> dossier.query.v1.GetTimelineResponse
-	20, // 63: dossier.query.v1.QueryService.GetEvent:output_type -> dossier.query.v1.GetEventResponse
-	22, // 64: dossier.query.v1.QueryService.CountProfiles:output_type -> dossier.query.v1.CountProfilesResponse
-	24, // 65: dossier.query.v1.QueryService.GetStatus:output_type -> dossier.query.v1.GetStatusResponse
-	27, // 66: dossier.query.v1.QueryService.Tick:output_type -> dossier.query.v1.TickResponse
-	61, // [61:67] is the sub-list for method output_type
-	55, // [55:61] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	7,  // 7: dossier.query.v1.Profile.memberships:type_name -> dossier.query.v1.Membership
+	48, // 8: dossier.query.v1.Profile.traits:type_name -> dossier.query.v1.Profile.TraitsEntry
+	9,  // 9: dossier.query.v1.Profile.acquisition:type_name -> dossier.query.v1.Acquisition
+	17, // 10: dossier.query.v1.Profile.engagement:type_name -> dossier.query.v1.Engagement
+	19, // 11: dossier.query.v1.Profile.orders:type_name -> dossier.query.v1.Orders
+	11, // 12: dossier.query.v1.Profile.service:type_name -> dossier.query.v1.Service
+	14, // 13: dossier.query.v1.Profile.referrals:type_name -> dossier.query.v1.Referrals
+	23, // 14: dossier.query.v1.Profile.lifecycle:type_name -> dossier.query.v1.Lifecycle
+	49, // 15: dossier.query.v1.Profile.custom:type_name -> dossier.query.v1.Profile.CustomEntry
+	15, // 16: dossier.query.v1.Profile.interactions:type_name -> dossier.query.v1.Interactions
+	57, // 17: dossier.query.v1.Identifier.first_seen_at:type_name -> google.protobuf.Timestamp
+	58, // 18: dossier.query.v1.Trait.value:type_name -> google.protobuf.Value
+	57, // 19: dossier.query.v1.Trait.occurred_at:type_name -> google.protobuf.Timestamp
+	8,  // 20: dossier.query.v1.Membership.company:type_name -> dossier.query.v1.CompanyRef
+	57, // 21: dossier.query.v1.Membership.since:type_name -> google.protobuf.Timestamp
+	57, // 22: dossier.query.v1.Membership.until:type_name -> google.protobuf.Timestamp
+	10, // 23: dossier.query.v1.Acquisition.first_touch:type_name -> dossier.query.v1.Touch
+	10, // 24: dossier.query.v1.Acquisition.last_touch:type_name -> dossier.query.v1.Touch
+	50, // 25: dossier.query.v1.Acquisition.by_channel:type_name -> dossier.query.v1.Acquisition.ByChannelEntry
+	51, // 26: dossier.query.v1.Acquisition.campaigns:type_name -> dossier.query.v1.Acquisition.CampaignsEntry
+	57, // 27: dossier.query.v1.Touch.at:type_name -> google.protobuf.Timestamp
+	12, // 28: dossier.query.v1.Service.rating:type_name -> dossier.query.v1.Rating
+	52, // 29: dossier.query.v1.Service.topics:type_name -> dossier.query.v1.Service.TopicsEntry
+	53, // 30: dossier.query.v1.Rating.by_aspect:type_name -> dossier.query.v1.Rating.ByAspectEntry
+	3,  // 31: dossier.query.v1.Referrals.revenue_by_currency:type_name -> dossier.query.v1.Money
+	57, // 32: dossier.query.v1.Interactions.last_inbound_at:type_name -> google.protobuf.Timestamp
+	57, // 33: dossier.query.v1.Interactions.last_outbound_at:type_name -> google.protobuf.Timestamp
+	54, // 34: dossier.query.v1.Interactions.by_channel:type_name -> dossier.query.v1.Interactions.ByChannelEntry
+	57, // 35: dossier.query.v1.ChannelInteractions.last_at:type_name -> google.protobuf.Timestamp
+	18, // 36: dossier.query.v1.Engagement.top_pages:type_name -> dossier.query.v1.PageCount
+	57, // 37: dossier.query.v1.Orders.first_at:type_name -> google.protobuf.Timestamp
+	57, // 38: dossier.query.v1.Orders.last_at:type_name -> google.protobuf.Timestamp
+	57, // 39: dossier.query.v1.Orders.last_day_first_at:type_name -> google.protobuf.Timestamp
+	57, // 40: dossier.query.v1.Orders.previous_day_last_at:type_name -> google.protobuf.Timestamp
+	3,  // 41: dossier.query.v1.Orders.net_revenue:type_name -> dossier.query.v1.Money
+	3,  // 42: dossier.query.v1.Orders.net_revenue_by_currency:type_name -> dossier.query.v1.Money
+	3,  // 43: dossier.query.v1.Orders.net_revenue_base:type_name -> dossier.query.v1.Money
+	3,  // 44: dossier.query.v1.Orders.unconverted:type_name -> dossier.query.v1.Money
+	3,  // 45: dossier.query.v1.Orders.revenue12m:type_name -> dossier.query.v1.Money
+	20, // 46: dossier.query.v1.Orders.top_products:type_name -> dossier.query.v1.ProductTotal
+	21, // 47: dossier.query.v1.Orders.open_cart:type_name -> dossier.query.v1.Cart
+	3,  // 48: dossier.query.v1.ProductTotal.revenue_by_currency:type_name -> dossier.query.v1.Money
+	22, // 49: dossier.query.v1.Cart.items:type_name -> dossier.query.v1.CartItem
+	57, // 50: dossier.query.v1.Cart.since:type_name -> google.protobuf.Timestamp
+	57, // 51: dossier.query.v1.Cart.updated_at:type_name -> google.protobuf.Timestamp
+	3,  // 52: dossier.query.v1.CartItem.price:type_name -> dossier.query.v1.Money
+	57, // 53: dossier.query.v1.Lifecycle.since:type_name -> google.protobuf.Timestamp
+	24, // 54: dossier.query.v1.Lifecycle.cause:type_name -> dossier.query.v1.Cause
+	57, // 55: dossier.query.v1.Cause.at:type_name -> google.protobuf.Timestamp
+	57, // 56: dossier.query.v1.Custom.first_at:type_name -> google.protobuf.Timestamp
+	57, // 57: dossier.query.v1.Custom.last_at:type_name -> google.protobuf.Timestamp
+	57, // 58: dossier.query.v1.GetTimelineRequest.from:type_name -> google.protobuf.Timestamp
+	57, // 59: dossier.query.v1.GetTimelineRequest.to:type_name -> google.protobuf.Timestamp
+	28, // 60: dossier.query.v1.GetTimelineResponse.entries:type_name -> dossier.query.v1.Entry
+	0,  // 61: dossier.query.v1.GetTimelineResponse.freshness:type_name -> dossier.query.v1.Freshness
+	57, // 62: dossier.query.v1.Entry.occurred_at:type_name -> google.protobuf.Timestamp
+	57, // 63: dossier.query.v1.Entry.recorded_at:type_name -> google.protobuf.Timestamp
+	55, // 64: dossier.query.v1.Entry.fields:type_name -> dossier.query.v1.Entry.FieldsEntry
+	57, // 65: dossier.query.v1.GetEventResponse.claimed_at:type_name -> google.protobuf.Timestamp
+	57, // 66: dossier.query.v1.GetEventResponse.occurred_at:type_name -> google.protobuf.Timestamp
+	57, // 67: dossier.query.v1.GetEventResponse.recorded_at:type_name -> google.protobuf.Timestamp
+	59, // 68: dossier.query.v1.GetEventResponse.event:type_name -> dossier.events.v1.Event
+	0,  // 69: dossier.query.v1.CountProfilesResponse.freshness:type_name -> dossier.query.v1.Freshness
+	4,  // 70: dossier.query.v1.ListProfilesResponse.profiles:type_name -> dossier.query.v1.Profile
+	0,  // 71: dossier.query.v1.ListProfilesResponse.freshness:type_name -> dossier.query.v1.Freshness
+	37, // 72: dossier.query.v1.FindProfilesResponse.candidates:type_name -> dossier.query.v1.Candidate
+	0,  // 73: dossier.query.v1.FindProfilesResponse.freshness:type_name -> dossier.query.v1.Freshness
+	57, // 74: dossier.query.v1.Candidate.last_seen_at:type_name -> google.protobuf.Timestamp
+	40, // 75: dossier.query.v1.TailResponse.event:type_name -> dossier.query.v1.TailEvent
+	41, // 76: dossier.query.v1.TailResponse.reject:type_name -> dossier.query.v1.TailReject
+	57, // 77: dossier.query.v1.TailEvent.occurred_at:type_name -> google.protobuf.Timestamp
+	57, // 78: dossier.query.v1.TailEvent.recorded_at:type_name -> google.protobuf.Timestamp
+	56, // 79: dossier.query.v1.TailEvent.fields:type_name -> dossier.query.v1.TailEvent.FieldsEntry
+	57, // 80: dossier.query.v1.TailReject.received_at:type_name -> google.protobuf.Timestamp
+	44, // 81: dossier.query.v1.GetStatusResponse.partitions:type_name -> dossier.query.v1.PartitionStatus
+	57, // 82: dossier.query.v1.PartitionStatus.log_time:type_name -> google.protobuf.Timestamp
+	57, // 83: dossier.query.v1.TickRequest.to:type_name -> google.protobuf.Timestamp
+	57, // 84: dossier.query.v1.TickResponse.settled:type_name -> google.protobuf.Timestamp
+	6,  // 85: dossier.query.v1.Profile.TraitsEntry.value:type_name -> dossier.query.v1.Trait
+	25, // 86: dossier.query.v1.Profile.CustomEntry.value:type_name -> dossier.query.v1.Custom
+	13, // 87: dossier.query.v1.Rating.ByAspectEntry.value:type_name -> dossier.query.v1.AspectRating
+	16, // 88: dossier.query.v1.Interactions.ByChannelEntry.value:type_name -> dossier.query.v1.ChannelInteractions
+	1,  // 89: dossier.query.v1.QueryService.GetProfile:input_type -> dossier.query.v1.GetProfileRequest
+	26, // 90: dossier.query.v1.QueryService.GetTimeline:input_type -> dossier.query.v1.GetTimelineRequest
+	29, // 91: dossier.query.v1.QueryService.GetEvent:input_type -> dossier.query.v1.GetEventRequest
+	33, // 92: dossier.query.v1.QueryService.ListProfiles:input_type -> dossier.query.v1.ListProfilesRequest
+	35, // 93: dossier.query.v1.QueryService.FindProfiles:input_type -> dossier.query.v1.FindProfilesRequest
+	38, // 94: dossier.query.v1.QueryService.Tail:input_type -> dossier.query.v1.TailRequest
+	31, // 95: dossier.query.v1.QueryService.CountProfiles:input_type -> dossier.query.v1.CountProfilesRequest
+	42, // 96: dossier.query.v1.QueryService.GetStatus:input_type -> dossier.query.v1.GetStatusRequest
+	45, // 97: dossier.query.v1.QueryService.Tick:input_type -> dossier.query.v1.TickRequest
+	2,  // 98: dossier.query.v1.QueryService.GetProfile:output_type -> dossier.query.v1.GetProfileResponse
+	27, // 99: dossier.query.v1.QueryService.GetTimeline:output_type -> dossier.query.v1.GetTimelineResponse
+	30, // 100: dossier.query.v1.QueryService.GetEvent:output_type -> dossier.query.v1.GetEventResponse
+	34, // 101: dossier.query.v1.QueryService.ListProfiles:output_type -> dossier.query.v1.ListProfilesResponse
+	36, // 102: dossier.query.v1.QueryService.FindProfiles:output_type -> dossier.query.v1.FindProfilesResponse
+	39, // 103: dossier.query.v1.QueryService.Tail:output_type -> dossier.query.v1.TailResponse
+	32, // 104: dossier.query.v1.QueryService.CountProfiles:output_type -> dossier.query.v1.CountProfilesResponse
+	43, // 105: dossier.query.v1.QueryService.GetStatus:output_type -> dossier.query.v1.GetStatusResponse
+	46, // 106: dossier.query.v1.QueryService.Tick:output_type -> dossier.query.v1.TickResponse
+	98, // [98:107] is the sub-list for method output_type
+	89, // [89:98] is the sub-list for method input_type
+	89, // [89:89] is the sub-list for extension type_name
+	89, // [89:89] is the sub-list for extension extendee
+	0,  // [0:89] is the sub-list for field type_name
 }
 
 func init() { file_dossier_query_v1_query_proto_init() }
@@ -2414,17 +4162,24 @@ func file_dossier_query_v1_query_proto_init() {
 		return
 	}
 	file_dossier_query_v1_query_proto_msgTypes[4].OneofWrappers = []any{}
-	file_dossier_query_v1_query_proto_msgTypes[7].OneofWrappers = []any{}
-	file_dossier_query_v1_query_proto_msgTypes[9].OneofWrappers = []any{}
-	file_dossier_query_v1_query_proto_msgTypes[10].OneofWrappers = []any{}
-	file_dossier_query_v1_query_proto_msgTypes[13].OneofWrappers = []any{}
+	file_dossier_query_v1_query_proto_msgTypes[11].OneofWrappers = []any{}
+	file_dossier_query_v1_query_proto_msgTypes[14].OneofWrappers = []any{}
+	file_dossier_query_v1_query_proto_msgTypes[17].OneofWrappers = []any{}
+	file_dossier_query_v1_query_proto_msgTypes[19].OneofWrappers = []any{}
+	file_dossier_query_v1_query_proto_msgTypes[20].OneofWrappers = []any{}
+	file_dossier_query_v1_query_proto_msgTypes[23].OneofWrappers = []any{}
+	file_dossier_query_v1_query_proto_msgTypes[37].OneofWrappers = []any{}
+	file_dossier_query_v1_query_proto_msgTypes[39].OneofWrappers = []any{
+		(*TailResponse_Event)(nil),
+		(*TailResponse_Reject)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dossier_query_v1_query_proto_rawDesc), len(file_dossier_query_v1_query_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

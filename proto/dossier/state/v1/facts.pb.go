@@ -137,14 +137,20 @@ type Facts struct {
 	Identifiers []*IdentifierFact `protobuf:"bytes,4,rep,name=identifiers,proto3" json:"identifiers,omitempty"` // by (type, value)
 	// The least identifier that did not fit, of those that name somebody and of
 	// those that name nobody in particular; from it on none of its kind is kept.
-	StrongEnd         *v11.Identifier  `protobuf:"bytes,11,opt,name=strong_end,json=strongEnd,proto3" json:"strong_end,omitempty"`
-	WeakEnd           *v11.Identifier  `protobuf:"bytes,12,opt,name=weak_end,json=weakEnd,proto3" json:"weak_end,omitempty"`
-	Traits            []*TraitFact     `protobuf:"bytes,5,rep,name=traits,proto3" json:"traits,omitempty"`                                                 // by name; the 500 least names
-	TraitsApproximate bool             `protobuf:"varint,9,opt,name=traits_approximate,json=traitsApproximate,proto3" json:"traits_approximate,omitempty"` // more names than that were told
-	Engagement        *EngagementFacts `protobuf:"bytes,6,opt,name=engagement,proto3" json:"engagement,omitempty"`
-	Orders            *OrdersFacts     `protobuf:"bytes,7,opt,name=orders,proto3" json:"orders,omitempty"`
-	Custom            *CustomFacts     `protobuf:"bytes,8,opt,name=custom,proto3" json:"custom,omitempty"`
-	Cart              *CartFacts       `protobuf:"bytes,10,opt,name=cart,proto3" json:"cart,omitempty"`
+	StrongEnd         *v11.Identifier    `protobuf:"bytes,11,opt,name=strong_end,json=strongEnd,proto3" json:"strong_end,omitempty"`
+	WeakEnd           *v11.Identifier    `protobuf:"bytes,12,opt,name=weak_end,json=weakEnd,proto3" json:"weak_end,omitempty"`
+	Traits            []*TraitFact       `protobuf:"bytes,5,rep,name=traits,proto3" json:"traits,omitempty"`                                                 // by (name, rank); the 500 least
+	TraitsApproximate bool               `protobuf:"varint,9,opt,name=traits_approximate,json=traitsApproximate,proto3" json:"traits_approximate,omitempty"` // more than that were told
+	Engagement        *EngagementFacts   `protobuf:"bytes,6,opt,name=engagement,proto3" json:"engagement,omitempty"`
+	Orders            *OrdersFacts       `protobuf:"bytes,7,opt,name=orders,proto3" json:"orders,omitempty"`
+	Custom            *CustomFacts       `protobuf:"bytes,8,opt,name=custom,proto3" json:"custom,omitempty"`
+	Cart              *CartFacts         `protobuf:"bytes,10,opt,name=cart,proto3" json:"cart,omitempty"`
+	Acquisition       *AcquisitionFacts  `protobuf:"bytes,13,opt,name=acquisition,proto3" json:"acquisition,omitempty"`
+	Service           *ServiceFacts      `protobuf:"bytes,14,opt,name=service,proto3" json:"service,omitempty"`
+	Referrals         *ReferralsFacts    `protobuf:"bytes,15,opt,name=referrals,proto3" json:"referrals,omitempty"`
+	Interactions      *InteractionsFacts `protobuf:"bytes,16,opt,name=interactions,proto3" json:"interactions,omitempty"`
+	Memberships       *MembershipsFacts  `protobuf:"bytes,17,opt,name=memberships,proto3" json:"memberships,omitempty"`
+	Members           uint32             `protobuf:"varint,18,opt,name=members,proto3" json:"members,omitempty"` // of a company: persons whose membership is current
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -263,6 +269,48 @@ func (x *Facts) GetCart() *CartFacts {
 	return nil
 }
 
+func (x *Facts) GetAcquisition() *AcquisitionFacts {
+	if x != nil {
+		return x.Acquisition
+	}
+	return nil
+}
+
+func (x *Facts) GetService() *ServiceFacts {
+	if x != nil {
+		return x.Service
+	}
+	return nil
+}
+
+func (x *Facts) GetReferrals() *ReferralsFacts {
+	if x != nil {
+		return x.Referrals
+	}
+	return nil
+}
+
+func (x *Facts) GetInteractions() *InteractionsFacts {
+	if x != nil {
+		return x.Interactions
+	}
+	return nil
+}
+
+func (x *Facts) GetMemberships() *MembershipsFacts {
+	if x != nil {
+		return x.Memberships
+	}
+	return nil
+}
+
+func (x *Facts) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
 type IdentifierFact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Type  string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
@@ -324,12 +372,15 @@ func (x *IdentifierFact) GetFirst() *Stamp {
 	return nil
 }
 
+// TraitFact is what imports told of a name (rank 0), or what was told by hand
+// (rank 1): the latter is shown until it is released.
 type TraitFact struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	ValueJson     string                 `protobuf:"bytes,2,opt,name=value_json,json=valueJson,proto3" json:"value_json,omitempty"` // canonical JSON; "" is a tombstone of unset
 	Stamp         *Stamp                 `protobuf:"bytes,3,opt,name=stamp,proto3" json:"stamp,omitempty"`
-	Cut           bool                   `protobuf:"varint,4,opt,name=cut,proto3" json:"cut,omitempty"` // name or value was told longer: value_json is a text of its beginning
+	Released      bool                   `protobuf:"varint,5,opt,name=released,proto3" json:"released,omitempty"` // rank 1 only: withdrawn, imports show
+	Cut           bool                   `protobuf:"varint,4,opt,name=cut,proto3" json:"cut,omitempty"`           // name or value was told longer: value_json is a text of its beginning
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -383,6 +434,13 @@ func (x *TraitFact) GetStamp() *Stamp {
 		return x.Stamp
 	}
 	return nil
+}
+
+func (x *TraitFact) GetReleased() bool {
+	if x != nil {
+		return x.Released
+	}
+	return false
 }
 
 func (x *TraitFact) GetCut() bool {
@@ -1748,6 +1806,1026 @@ func (x *CustomFact) GetLastAt() int64 {
 	return 0
 }
 
+type AcquisitionFacts struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Views  uint32                 `protobuf:"varint,1,opt,name=views,proto3" json:"views,omitempty"`   // ad.viewed
+	Clicks uint32                 `protobuf:"varint,2,opt,name=clicks,proto3" json:"clicks,omitempty"` // ad.clicked
+	// Distinct (day, source, medium, campaign) of context.campaign: each is a
+	// row, so that the count is exact.
+	CampaignDays         uint32      `protobuf:"varint,3,opt,name=campaign_days,json=campaignDays,proto3" json:"campaign_days,omitempty"`
+	Channels             []*KeyCount `protobuf:"bytes,4,rep,name=channels,proto3" json:"channels,omitempty"`                                                      // by channel; the table of channels bounds them
+	Campaigns            []*KeyCount `protobuf:"bytes,5,rep,name=campaigns,proto3" json:"campaigns,omitempty"`                                                    // touches by campaign name; <= 256
+	CampaignsApproximate bool        `protobuf:"varint,6,opt,name=campaigns_approximate,json=campaignsApproximate,proto3" json:"campaigns_approximate,omitempty"` // more than 256 were told; campaigns is empty
+	First                *Touch      `protobuf:"bytes,7,opt,name=first,proto3" json:"first,omitempty"`                                                            // least stamp
+	Last                 *Touch      `protobuf:"bytes,8,opt,name=last,proto3" json:"last,omitempty"`                                                              // greatest stamp
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *AcquisitionFacts) Reset() {
+	*x = AcquisitionFacts{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcquisitionFacts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcquisitionFacts) ProtoMessage() {}
+
+func (x *AcquisitionFacts) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcquisitionFacts.ProtoReflect.Descriptor instead.
+func (*AcquisitionFacts) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *AcquisitionFacts) GetViews() uint32 {
+	if x != nil {
+		return x.Views
+	}
+	return 0
+}
+
+func (x *AcquisitionFacts) GetClicks() uint32 {
+	if x != nil {
+		return x.Clicks
+	}
+	return 0
+}
+
+func (x *AcquisitionFacts) GetCampaignDays() uint32 {
+	if x != nil {
+		return x.CampaignDays
+	}
+	return 0
+}
+
+func (x *AcquisitionFacts) GetChannels() []*KeyCount {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+func (x *AcquisitionFacts) GetCampaigns() []*KeyCount {
+	if x != nil {
+		return x.Campaigns
+	}
+	return nil
+}
+
+func (x *AcquisitionFacts) GetCampaignsApproximate() bool {
+	if x != nil {
+		return x.CampaignsApproximate
+	}
+	return false
+}
+
+func (x *AcquisitionFacts) GetFirst() *Touch {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
+func (x *AcquisitionFacts) GetLast() *Touch {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+type Touch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stamp         *Stamp                 `protobuf:"bytes,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Channel       string                 `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
+	Source        string                 `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Medium        string                 `protobuf:"bytes,4,opt,name=medium,proto3" json:"medium,omitempty"`
+	Campaign      string                 `protobuf:"bytes,5,opt,name=campaign,proto3" json:"campaign,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Touch) Reset() {
+	*x = Touch{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Touch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Touch) ProtoMessage() {}
+
+func (x *Touch) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Touch.ProtoReflect.Descriptor instead.
+func (*Touch) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Touch) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+func (x *Touch) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *Touch) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Touch) GetMedium() string {
+	if x != nil {
+		return x.Medium
+	}
+	return ""
+}
+
+func (x *Touch) GetCampaign() string {
+	if x != nil {
+		return x.Campaign
+	}
+	return ""
+}
+
+type ServiceFacts struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Opened            uint32                 `protobuf:"varint,1,opt,name=opened,proto3" json:"opened,omitempty"`                                                 // ticket ids
+	Open              uint32                 `protobuf:"varint,2,opt,name=open,proto3" json:"open,omitempty"`                                                     // neither resolved nor closed now
+	Resolved          uint32                 `protobuf:"varint,3,opt,name=resolved,proto3" json:"resolved,omitempty"`                                             // resolved or closed now
+	Reopened          uint32                 `protobuf:"varint,4,opt,name=reopened,proto3" json:"reopened,omitempty"`                                             // events
+	Response          *Sum                   `protobuf:"bytes,5,opt,name=response,proto3" json:"response,omitempty"`                                              // micros from opened to the first agent's reply
+	Responses         uint32                 `protobuf:"varint,6,opt,name=responses,proto3" json:"responses,omitempty"`                                           // tickets in that sum
+	Resolution        *Sum                   `protobuf:"bytes,7,opt,name=resolution,proto3" json:"resolution,omitempty"`                                          // micros from opened to the last resolution
+	Resolutions       uint32                 `protobuf:"varint,8,opt,name=resolutions,proto3" json:"resolutions,omitempty"`                                       // tickets in that sum
+	Topics            []*KeyCount            `protobuf:"bytes,9,rep,name=topics,proto3" json:"topics,omitempty"`                                                  // tickets by topic; <= 256
+	TopicsApproximate bool                   `protobuf:"varint,10,opt,name=topics_approximate,json=topicsApproximate,proto3" json:"topics_approximate,omitempty"` // more than 256 were told; topics is empty
+	Rating            *RatingFacts           `protobuf:"bytes,11,opt,name=rating,proto3" json:"rating,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ServiceFacts) Reset() {
+	*x = ServiceFacts{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServiceFacts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServiceFacts) ProtoMessage() {}
+
+func (x *ServiceFacts) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServiceFacts.ProtoReflect.Descriptor instead.
+func (*ServiceFacts) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ServiceFacts) GetOpened() uint32 {
+	if x != nil {
+		return x.Opened
+	}
+	return 0
+}
+
+func (x *ServiceFacts) GetOpen() uint32 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *ServiceFacts) GetResolved() uint32 {
+	if x != nil {
+		return x.Resolved
+	}
+	return 0
+}
+
+func (x *ServiceFacts) GetReopened() uint32 {
+	if x != nil {
+		return x.Reopened
+	}
+	return 0
+}
+
+func (x *ServiceFacts) GetResponse() *Sum {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
+func (x *ServiceFacts) GetResponses() uint32 {
+	if x != nil {
+		return x.Responses
+	}
+	return 0
+}
+
+func (x *ServiceFacts) GetResolution() *Sum {
+	if x != nil {
+		return x.Resolution
+	}
+	return nil
+}
+
+func (x *ServiceFacts) GetResolutions() uint32 {
+	if x != nil {
+		return x.Resolutions
+	}
+	return 0
+}
+
+func (x *ServiceFacts) GetTopics() []*KeyCount {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *ServiceFacts) GetTopicsApproximate() bool {
+	if x != nil {
+		return x.TopicsApproximate
+	}
+	return false
+}
+
+func (x *ServiceFacts) GetRating() *RatingFacts {
+	if x != nil {
+		return x.Rating
+	}
+	return nil
+}
+
+// TicketRow is a row: one service case.
+type TicketRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TicketId      string                 `protobuf:"bytes,1,opt,name=ticket_id,json=ticketId,proto3" json:"ticket_id,omitempty"`
+	Opened        *Stamp                 `protobuf:"bytes,2,opt,name=opened,proto3" json:"opened,omitempty"`     // least stamp of ticket.opened
+	Replied       *Stamp                 `protobuf:"bytes,3,opt,name=replied,proto3" json:"replied,omitempty"`   // least stamp of an agent's ticket.replied at or after that
+	Replies       []*Stamp               `protobuf:"bytes,4,rep,name=replies,proto3" json:"replies,omitempty"`   // agents' replies that came before it was known when it was opened: the least 16
+	Resolved      *Stamp                 `protobuf:"bytes,5,opt,name=resolved,proto3" json:"resolved,omitempty"` // greatest stamp of ticket.resolved
+	State         *Stamp                 `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`       // winner of those that change it
+	Done          bool                   `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`        // resolved or closed
+	Topic         string                 `protobuf:"bytes,8,opt,name=topic,proto3" json:"topic,omitempty"`
+	TopicTold     *Stamp                 `protobuf:"bytes,9,opt,name=topic_told,json=topicTold,proto3" json:"topic_told,omitempty"` // winner of those that told a topic
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TicketRow) Reset() {
+	*x = TicketRow{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TicketRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TicketRow) ProtoMessage() {}
+
+func (x *TicketRow) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TicketRow.ProtoReflect.Descriptor instead.
+func (*TicketRow) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *TicketRow) GetTicketId() string {
+	if x != nil {
+		return x.TicketId
+	}
+	return ""
+}
+
+func (x *TicketRow) GetOpened() *Stamp {
+	if x != nil {
+		return x.Opened
+	}
+	return nil
+}
+
+func (x *TicketRow) GetReplied() *Stamp {
+	if x != nil {
+		return x.Replied
+	}
+	return nil
+}
+
+func (x *TicketRow) GetReplies() []*Stamp {
+	if x != nil {
+		return x.Replies
+	}
+	return nil
+}
+
+func (x *TicketRow) GetResolved() *Stamp {
+	if x != nil {
+		return x.Resolved
+	}
+	return nil
+}
+
+func (x *TicketRow) GetState() *Stamp {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *TicketRow) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *TicketRow) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *TicketRow) GetTopicTold() *Stamp {
+	if x != nil {
+		return x.TopicTold
+	}
+	return nil
+}
+
+// RatingFacts are scores on the scale of 0 to 100, in micros.
+type RatingFacts struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Count              uint32                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	Sum                *Sum                   `protobuf:"bytes,2,opt,name=sum,proto3" json:"sum,omitempty"`
+	Last               int64                  `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	Rated              *Stamp                 `protobuf:"bytes,4,opt,name=rated,proto3" json:"rated,omitempty"`                                                      // of last
+	Aspects            []*AspectFact          `protobuf:"bytes,5,rep,name=aspects,proto3" json:"aspects,omitempty"`                                                  // by aspect; <= 256
+	AspectsApproximate bool                   `protobuf:"varint,6,opt,name=aspects_approximate,json=aspectsApproximate,proto3" json:"aspects_approximate,omitempty"` // more than 256 were told; aspects is empty
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *RatingFacts) Reset() {
+	*x = RatingFacts{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RatingFacts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RatingFacts) ProtoMessage() {}
+
+func (x *RatingFacts) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RatingFacts.ProtoReflect.Descriptor instead.
+func (*RatingFacts) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RatingFacts) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *RatingFacts) GetSum() *Sum {
+	if x != nil {
+		return x.Sum
+	}
+	return nil
+}
+
+func (x *RatingFacts) GetLast() int64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *RatingFacts) GetRated() *Stamp {
+	if x != nil {
+		return x.Rated
+	}
+	return nil
+}
+
+func (x *RatingFacts) GetAspects() []*AspectFact {
+	if x != nil {
+		return x.Aspects
+	}
+	return nil
+}
+
+func (x *RatingFacts) GetAspectsApproximate() bool {
+	if x != nil {
+		return x.AspectsApproximate
+	}
+	return false
+}
+
+type AspectFact struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Aspect        string                 `protobuf:"bytes,1,opt,name=aspect,proto3" json:"aspect,omitempty"`
+	Count         uint32                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	Sum           *Sum                   `protobuf:"bytes,3,opt,name=sum,proto3" json:"sum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AspectFact) Reset() {
+	*x = AspectFact{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AspectFact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AspectFact) ProtoMessage() {}
+
+func (x *AspectFact) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AspectFact.ProtoReflect.Descriptor instead.
+func (*AspectFact) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *AspectFact) GetAspect() string {
+	if x != nil {
+		return x.Aspect
+	}
+	return ""
+}
+
+func (x *AspectFact) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *AspectFact) GetSum() *Sum {
+	if x != nil {
+		return x.Sum
+	}
+	return nil
+}
+
+type ReferralsFacts struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Made               uint32                 `protobuf:"varint,1,opt,name=made,proto3" json:"made,omitempty"`                                                       // events, as the referrer
+	Converted          uint32                 `protobuf:"varint,2,opt,name=converted,proto3" json:"converted,omitempty"`                                             // events, as the referrer
+	Shares             uint32                 `protobuf:"varint,3,opt,name=shares,proto3" json:"shares,omitempty"`                                                   // content.shared
+	Revenue            []*CurrencySum         `protobuf:"bytes,4,rep,name=revenue,proto3" json:"revenue,omitempty"`                                                  // of conversions, by currency; <= 9
+	RevenueApproximate bool                   `protobuf:"varint,5,opt,name=revenue_approximate,json=revenueApproximate,proto3" json:"revenue_approximate,omitempty"` // more currencies than that; the least stay
+	Referrers          []*ReferrerFact        `protobuf:"bytes,6,rep,name=referrers,proto3" json:"referrers,omitempty"`                                              // who referred this customer, by stamp; the least 8
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *ReferralsFacts) Reset() {
+	*x = ReferralsFacts{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReferralsFacts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReferralsFacts) ProtoMessage() {}
+
+func (x *ReferralsFacts) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReferralsFacts.ProtoReflect.Descriptor instead.
+func (*ReferralsFacts) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ReferralsFacts) GetMade() uint32 {
+	if x != nil {
+		return x.Made
+	}
+	return 0
+}
+
+func (x *ReferralsFacts) GetConverted() uint32 {
+	if x != nil {
+		return x.Converted
+	}
+	return 0
+}
+
+func (x *ReferralsFacts) GetShares() uint32 {
+	if x != nil {
+		return x.Shares
+	}
+	return 0
+}
+
+func (x *ReferralsFacts) GetRevenue() []*CurrencySum {
+	if x != nil {
+		return x.Revenue
+	}
+	return nil
+}
+
+func (x *ReferralsFacts) GetRevenueApproximate() bool {
+	if x != nil {
+		return x.RevenueApproximate
+	}
+	return false
+}
+
+func (x *ReferralsFacts) GetReferrers() []*ReferrerFact {
+	if x != nil {
+		return x.Referrers
+	}
+	return nil
+}
+
+// ReferrerFact is a referrer as the log knows it: the earliest telling.
+type ReferrerFact struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Party         *v1.HashedIdentifier   `protobuf:"bytes,1,opt,name=party,proto3" json:"party,omitempty"`
+	Stamp         *Stamp                 `protobuf:"bytes,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReferrerFact) Reset() {
+	*x = ReferrerFact{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReferrerFact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReferrerFact) ProtoMessage() {}
+
+func (x *ReferrerFact) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReferrerFact.ProtoReflect.Descriptor instead.
+func (*ReferrerFact) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ReferrerFact) GetParty() *v1.HashedIdentifier {
+	if x != nil {
+		return x.Party
+	}
+	return nil
+}
+
+func (x *ReferrerFact) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+type InteractionsFacts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channels      []*InteractionFact     `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`        // by channel; the 256 least
+	Approximate   bool                   `protobuf:"varint,2,opt,name=approximate,proto3" json:"approximate,omitempty"` // more channels than that were told
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InteractionsFacts) Reset() {
+	*x = InteractionsFacts{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InteractionsFacts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InteractionsFacts) ProtoMessage() {}
+
+func (x *InteractionsFacts) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InteractionsFacts.ProtoReflect.Descriptor instead.
+func (*InteractionsFacts) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *InteractionsFacts) GetChannels() []*InteractionFact {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+func (x *InteractionsFacts) GetApproximate() bool {
+	if x != nil {
+		return x.Approximate
+	}
+	return false
+}
+
+type InteractionFact struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Channel        string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Inbound        uint32                 `protobuf:"varint,2,opt,name=inbound,proto3" json:"inbound,omitempty"` // customer to firm
+	Outbound       uint32                 `protobuf:"varint,3,opt,name=outbound,proto3" json:"outbound,omitempty"`
+	Other          uint32                 `protobuf:"varint,4,opt,name=other,proto3" json:"other,omitempty"`                                        // direction not told
+	LastInboundAt  int64                  `protobuf:"varint,5,opt,name=last_inbound_at,json=lastInboundAt,proto3" json:"last_inbound_at,omitempty"` // microseconds
+	LastOutboundAt int64                  `protobuf:"varint,6,opt,name=last_outbound_at,json=lastOutboundAt,proto3" json:"last_outbound_at,omitempty"`
+	LastAt         int64                  `protobuf:"varint,7,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"` // of any direction
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *InteractionFact) Reset() {
+	*x = InteractionFact{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InteractionFact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InteractionFact) ProtoMessage() {}
+
+func (x *InteractionFact) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InteractionFact.ProtoReflect.Descriptor instead.
+func (*InteractionFact) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *InteractionFact) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *InteractionFact) GetInbound() uint32 {
+	if x != nil {
+		return x.Inbound
+	}
+	return 0
+}
+
+func (x *InteractionFact) GetOutbound() uint32 {
+	if x != nil {
+		return x.Outbound
+	}
+	return 0
+}
+
+func (x *InteractionFact) GetOther() uint32 {
+	if x != nil {
+		return x.Other
+	}
+	return 0
+}
+
+func (x *InteractionFact) GetLastInboundAt() int64 {
+	if x != nil {
+		return x.LastInboundAt
+	}
+	return 0
+}
+
+func (x *InteractionFact) GetLastOutboundAt() int64 {
+	if x != nil {
+		return x.LastOutboundAt
+	}
+	return 0
+}
+
+func (x *InteractionFact) GetLastAt() int64 {
+	if x != nil {
+		return x.LastAt
+	}
+	return 0
+}
+
+// MembershipsFacts are the tellings of where a person belongs, thinned: of each
+// week and company the first and the last. What is shown follows from them.
+type MembershipsFacts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tellings      []*MembershipFact      `protobuf:"bytes,1,rep,name=tellings,proto3" json:"tellings,omitempty"`        // by (week, company, left); the newest 1,024
+	Approximate   bool                   `protobuf:"varint,2,opt,name=approximate,proto3" json:"approximate,omitempty"` // older ones were dropped
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MembershipsFacts) Reset() {
+	*x = MembershipsFacts{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MembershipsFacts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MembershipsFacts) ProtoMessage() {}
+
+func (x *MembershipsFacts) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MembershipsFacts.ProtoReflect.Descriptor instead.
+func (*MembershipsFacts) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *MembershipsFacts) GetTellings() []*MembershipFact {
+	if x != nil {
+		return x.Tellings
+	}
+	return nil
+}
+
+func (x *MembershipsFacts) GetApproximate() bool {
+	if x != nil {
+		return x.Approximate
+	}
+	return false
+}
+
+type MembershipFact struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Week          int32                  `protobuf:"varint,1,opt,name=week,proto3" json:"week,omitempty"`                      // of occurred_at, since 1970-01-01
+	Company       string                 `protobuf:"bytes,2,opt,name=company,proto3" json:"company,omitempty"`                 // company_id, normalised
+	Left          bool                   `protobuf:"varint,3,opt,name=left,proto3" json:"left,omitempty"`                      // group.left
+	FirstAt       int64                  `protobuf:"varint,4,opt,name=first_at,json=firstAt,proto3" json:"first_at,omitempty"` // microseconds
+	LastAt        int64                  `protobuf:"varint,5,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MembershipFact) Reset() {
+	*x = MembershipFact{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MembershipFact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MembershipFact) ProtoMessage() {}
+
+func (x *MembershipFact) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MembershipFact.ProtoReflect.Descriptor instead.
+func (*MembershipFact) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *MembershipFact) GetWeek() int32 {
+	if x != nil {
+		return x.Week
+	}
+	return 0
+}
+
+func (x *MembershipFact) GetCompany() string {
+	if x != nil {
+		return x.Company
+	}
+	return ""
+}
+
+func (x *MembershipFact) GetLeft() bool {
+	if x != nil {
+		return x.Left
+	}
+	return false
+}
+
+func (x *MembershipFact) GetFirstAt() int64 {
+	if x != nil {
+		return x.FirstAt
+	}
+	return 0
+}
+
+func (x *MembershipFact) GetLastAt() int64 {
+	if x != nil {
+		return x.LastAt
+	}
+	return 0
+}
+
+// MemberRow is a row of a company: one person, by customer id.
+type MemberRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stamp         *Stamp                 `protobuf:"bytes,1,opt,name=stamp,proto3" json:"stamp,omitempty"` // of the telling that stands
+	Current       bool                   `protobuf:"varint,2,opt,name=current,proto3" json:"current,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberRow) Reset() {
+	*x = MemberRow{}
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberRow) ProtoMessage() {}
+
+func (x *MemberRow) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_facts_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberRow.ProtoReflect.Descriptor instead.
+func (*MemberRow) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_facts_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *MemberRow) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+func (x *MemberRow) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
 var File_dossier_state_v1_facts_proto protoreflect.FileDescriptor
 
 const file_dossier_state_v1_facts_proto_rawDesc = "" +
@@ -1763,7 +2841,7 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\n" +
 	"claimed_at\x18\x06 \x01(\x03H\x00R\tclaimedAt\x88\x01\x01\x12+\n" +
 	"\x04type\x18\a \x01(\x0e2\x17.dossier.events.v1.TypeR\x04typeB\r\n" +
-	"\v_claimed_at\"\xe5\x04\n" +
+	"\v_claimed_at\"\xce\a\n" +
 	"\x05Facts\x12\"\n" +
 	"\rfirst_seen_at\x18\x01 \x01(\x03R\vfirstSeenAt\x12 \n" +
 	"\flast_seen_at\x18\x02 \x01(\x03R\n" +
@@ -1781,16 +2859,23 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x06orders\x18\a \x01(\v2\x1d.dossier.state.v1.OrdersFactsR\x06orders\x125\n" +
 	"\x06custom\x18\b \x01(\v2\x1d.dossier.state.v1.CustomFactsR\x06custom\x12/\n" +
 	"\x04cart\x18\n" +
-	" \x01(\v2\x1b.dossier.state.v1.CartFactsR\x04cart\"i\n" +
+	" \x01(\v2\x1b.dossier.state.v1.CartFactsR\x04cart\x12D\n" +
+	"\vacquisition\x18\r \x01(\v2\".dossier.state.v1.AcquisitionFactsR\vacquisition\x128\n" +
+	"\aservice\x18\x0e \x01(\v2\x1e.dossier.state.v1.ServiceFactsR\aservice\x12>\n" +
+	"\treferrals\x18\x0f \x01(\v2 .dossier.state.v1.ReferralsFactsR\treferrals\x12G\n" +
+	"\finteractions\x18\x10 \x01(\v2#.dossier.state.v1.InteractionsFactsR\finteractions\x12D\n" +
+	"\vmemberships\x18\x11 \x01(\v2\".dossier.state.v1.MembershipsFactsR\vmemberships\x12\x18\n" +
+	"\amembers\x18\x12 \x01(\rR\amembers\"i\n" +
 	"\x0eIdentifierFact\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x12-\n" +
-	"\x05first\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x05first\"\x7f\n" +
+	"\x05first\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x05first\"\x9b\x01\n" +
 	"\tTraitFact\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
 	"value_json\x18\x02 \x01(\tR\tvalueJson\x12-\n" +
-	"\x05stamp\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x05stamp\x12\x10\n" +
+	"\x05stamp\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\x05stamp\x12\x1a\n" +
+	"\breleased\x18\x05 \x01(\bR\breleased\x12\x10\n" +
 	"\x03cut\x18\x04 \x01(\bR\x03cut\"\xfd\x02\n" +
 	"\x0fEngagementFacts\x12\x1d\n" +
 	"\n" +
@@ -1912,7 +2997,93 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12\x19\n" +
 	"\bfirst_at\x18\x03 \x01(\x03R\afirstAt\x12\x17\n" +
-	"\alast_at\x18\x04 \x01(\x03R\x06lastAtB>Z<github.com/dossier360/dossier/proto/dossier/state/v1;statev1b\x06proto3"
+	"\alast_at\x18\x04 \x01(\x03R\x06lastAt\"\xe8\x02\n" +
+	"\x10AcquisitionFacts\x12\x14\n" +
+	"\x05views\x18\x01 \x01(\rR\x05views\x12\x16\n" +
+	"\x06clicks\x18\x02 \x01(\rR\x06clicks\x12#\n" +
+	"\rcampaign_days\x18\x03 \x01(\rR\fcampaignDays\x126\n" +
+	"\bchannels\x18\x04 \x03(\v2\x1a.dossier.state.v1.KeyCountR\bchannels\x128\n" +
+	"\tcampaigns\x18\x05 \x03(\v2\x1a.dossier.state.v1.KeyCountR\tcampaigns\x123\n" +
+	"\x15campaigns_approximate\x18\x06 \x01(\bR\x14campaignsApproximate\x12-\n" +
+	"\x05first\x18\a \x01(\v2\x17.dossier.state.v1.TouchR\x05first\x12+\n" +
+	"\x04last\x18\b \x01(\v2\x17.dossier.state.v1.TouchR\x04last\"\x9c\x01\n" +
+	"\x05Touch\x12-\n" +
+	"\x05stamp\x18\x01 \x01(\v2\x17.dossier.state.v1.StampR\x05stamp\x12\x18\n" +
+	"\achannel\x18\x02 \x01(\tR\achannel\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12\x16\n" +
+	"\x06medium\x18\x04 \x01(\tR\x06medium\x12\x1a\n" +
+	"\bcampaign\x18\x05 \x01(\tR\bcampaign\"\xb6\x03\n" +
+	"\fServiceFacts\x12\x16\n" +
+	"\x06opened\x18\x01 \x01(\rR\x06opened\x12\x12\n" +
+	"\x04open\x18\x02 \x01(\rR\x04open\x12\x1a\n" +
+	"\bresolved\x18\x03 \x01(\rR\bresolved\x12\x1a\n" +
+	"\breopened\x18\x04 \x01(\rR\breopened\x121\n" +
+	"\bresponse\x18\x05 \x01(\v2\x15.dossier.state.v1.SumR\bresponse\x12\x1c\n" +
+	"\tresponses\x18\x06 \x01(\rR\tresponses\x125\n" +
+	"\n" +
+	"resolution\x18\a \x01(\v2\x15.dossier.state.v1.SumR\n" +
+	"resolution\x12 \n" +
+	"\vresolutions\x18\b \x01(\rR\vresolutions\x122\n" +
+	"\x06topics\x18\t \x03(\v2\x1a.dossier.state.v1.KeyCountR\x06topics\x12-\n" +
+	"\x12topics_approximate\x18\n" +
+	" \x01(\bR\x11topicsApproximate\x125\n" +
+	"\x06rating\x18\v \x01(\v2\x1d.dossier.state.v1.RatingFactsR\x06rating\"\x85\x03\n" +
+	"\tTicketRow\x12\x1b\n" +
+	"\tticket_id\x18\x01 \x01(\tR\bticketId\x12/\n" +
+	"\x06opened\x18\x02 \x01(\v2\x17.dossier.state.v1.StampR\x06opened\x121\n" +
+	"\areplied\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\areplied\x121\n" +
+	"\areplies\x18\x04 \x03(\v2\x17.dossier.state.v1.StampR\areplies\x123\n" +
+	"\bresolved\x18\x05 \x01(\v2\x17.dossier.state.v1.StampR\bresolved\x12-\n" +
+	"\x05state\x18\x06 \x01(\v2\x17.dossier.state.v1.StampR\x05state\x12\x12\n" +
+	"\x04done\x18\a \x01(\bR\x04done\x12\x14\n" +
+	"\x05topic\x18\b \x01(\tR\x05topic\x126\n" +
+	"\n" +
+	"topic_told\x18\t \x01(\v2\x17.dossier.state.v1.StampR\ttopicTold\"\xf8\x01\n" +
+	"\vRatingFacts\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\rR\x05count\x12'\n" +
+	"\x03sum\x18\x02 \x01(\v2\x15.dossier.state.v1.SumR\x03sum\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\x03R\x04last\x12-\n" +
+	"\x05rated\x18\x04 \x01(\v2\x17.dossier.state.v1.StampR\x05rated\x126\n" +
+	"\aaspects\x18\x05 \x03(\v2\x1c.dossier.state.v1.AspectFactR\aaspects\x12/\n" +
+	"\x13aspects_approximate\x18\x06 \x01(\bR\x12aspectsApproximate\"c\n" +
+	"\n" +
+	"AspectFact\x12\x16\n" +
+	"\x06aspect\x18\x01 \x01(\tR\x06aspect\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12'\n" +
+	"\x03sum\x18\x03 \x01(\v2\x15.dossier.state.v1.SumR\x03sum\"\x82\x02\n" +
+	"\x0eReferralsFacts\x12\x12\n" +
+	"\x04made\x18\x01 \x01(\rR\x04made\x12\x1c\n" +
+	"\tconverted\x18\x02 \x01(\rR\tconverted\x12\x16\n" +
+	"\x06shares\x18\x03 \x01(\rR\x06shares\x127\n" +
+	"\arevenue\x18\x04 \x03(\v2\x1d.dossier.state.v1.CurrencySumR\arevenue\x12/\n" +
+	"\x13revenue_approximate\x18\x05 \x01(\bR\x12revenueApproximate\x12<\n" +
+	"\treferrers\x18\x06 \x03(\v2\x1e.dossier.state.v1.ReferrerFactR\treferrers\"u\n" +
+	"\fReferrerFact\x126\n" +
+	"\x05party\x18\x01 \x01(\v2 .dossier.log.v1.HashedIdentifierR\x05party\x12-\n" +
+	"\x05stamp\x18\x02 \x01(\v2\x17.dossier.state.v1.StampR\x05stamp\"t\n" +
+	"\x11InteractionsFacts\x12=\n" +
+	"\bchannels\x18\x01 \x03(\v2!.dossier.state.v1.InteractionFactR\bchannels\x12 \n" +
+	"\vapproximate\x18\x02 \x01(\bR\vapproximate\"\xe2\x01\n" +
+	"\x0fInteractionFact\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x18\n" +
+	"\ainbound\x18\x02 \x01(\rR\ainbound\x12\x1a\n" +
+	"\boutbound\x18\x03 \x01(\rR\boutbound\x12\x14\n" +
+	"\x05other\x18\x04 \x01(\rR\x05other\x12&\n" +
+	"\x0flast_inbound_at\x18\x05 \x01(\x03R\rlastInboundAt\x12(\n" +
+	"\x10last_outbound_at\x18\x06 \x01(\x03R\x0elastOutboundAt\x12\x17\n" +
+	"\alast_at\x18\a \x01(\x03R\x06lastAt\"r\n" +
+	"\x10MembershipsFacts\x12<\n" +
+	"\btellings\x18\x01 \x03(\v2 .dossier.state.v1.MembershipFactR\btellings\x12 \n" +
+	"\vapproximate\x18\x02 \x01(\bR\vapproximate\"\x86\x01\n" +
+	"\x0eMembershipFact\x12\x12\n" +
+	"\x04week\x18\x01 \x01(\x05R\x04week\x12\x18\n" +
+	"\acompany\x18\x02 \x01(\tR\acompany\x12\x12\n" +
+	"\x04left\x18\x03 \x01(\bR\x04left\x12\x19\n" +
+	"\bfirst_at\x18\x04 \x01(\x03R\afirstAt\x12\x17\n" +
+	"\alast_at\x18\x05 \x01(\x03R\x06lastAt\"T\n" +
+	"\tMemberRow\x12-\n" +
+	"\x05stamp\x18\x01 \x01(\v2\x17.dossier.state.v1.StampR\x05stamp\x12\x18\n" +
+	"\acurrent\x18\x02 \x01(\bR\acurrentB>Z<github.com/dossier360/dossier/proto/dossier/state/v1;statev1b\x06proto3"
 
 var (
 	file_dossier_state_v1_facts_proto_rawDescOnce sync.Once
@@ -1926,83 +3097,128 @@ func file_dossier_state_v1_facts_proto_rawDescGZIP() []byte {
 	return file_dossier_state_v1_facts_proto_rawDescData
 }
 
-var file_dossier_state_v1_facts_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_dossier_state_v1_facts_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_dossier_state_v1_facts_proto_goTypes = []any{
-	(*Stamp)(nil),           // 0: dossier.state.v1.Stamp
-	(*Facts)(nil),           // 1: dossier.state.v1.Facts
-	(*IdentifierFact)(nil),  // 2: dossier.state.v1.IdentifierFact
-	(*TraitFact)(nil),       // 3: dossier.state.v1.TraitFact
-	(*EngagementFacts)(nil), // 4: dossier.state.v1.EngagementFacts
-	(*DayCount)(nil),        // 5: dossier.state.v1.DayCount
-	(*KeyCount)(nil),        // 6: dossier.state.v1.KeyCount
-	(*SlotWord)(nil),        // 7: dossier.state.v1.SlotWord
-	(*SlotChunk)(nil),       // 8: dossier.state.v1.SlotChunk
-	(*OrdersFacts)(nil),     // 9: dossier.state.v1.OrdersFacts
-	(*Sum)(nil),             // 10: dossier.state.v1.Sum
-	(*CurrencySum)(nil),     // 11: dossier.state.v1.CurrencySum
-	(*OrderDay)(nil),        // 12: dossier.state.v1.OrderDay
-	(*ProductFact)(nil),     // 13: dossier.state.v1.ProductFact
-	(*CartFacts)(nil),       // 14: dossier.state.v1.CartFacts
-	(*CartEntry)(nil),       // 15: dossier.state.v1.CartEntry
-	(*OrderRow)(nil),        // 16: dossier.state.v1.OrderRow
-	(*OrderLine)(nil),       // 17: dossier.state.v1.OrderLine
-	(*Refund)(nil),          // 18: dossier.state.v1.Refund
-	(*CustomFacts)(nil),     // 19: dossier.state.v1.CustomFacts
-	(*CustomFact)(nil),      // 20: dossier.state.v1.CustomFact
-	(v1.Role)(0),            // 21: dossier.log.v1.Role
-	(v11.Type)(0),           // 22: dossier.events.v1.Type
-	(*v11.Identifier)(nil),  // 23: dossier.events.v1.Identifier
+	(*Stamp)(nil),               // 0: dossier.state.v1.Stamp
+	(*Facts)(nil),               // 1: dossier.state.v1.Facts
+	(*IdentifierFact)(nil),      // 2: dossier.state.v1.IdentifierFact
+	(*TraitFact)(nil),           // 3: dossier.state.v1.TraitFact
+	(*EngagementFacts)(nil),     // 4: dossier.state.v1.EngagementFacts
+	(*DayCount)(nil),            // 5: dossier.state.v1.DayCount
+	(*KeyCount)(nil),            // 6: dossier.state.v1.KeyCount
+	(*SlotWord)(nil),            // 7: dossier.state.v1.SlotWord
+	(*SlotChunk)(nil),           // 8: dossier.state.v1.SlotChunk
+	(*OrdersFacts)(nil),         // 9: dossier.state.v1.OrdersFacts
+	(*Sum)(nil),                 // 10: dossier.state.v1.Sum
+	(*CurrencySum)(nil),         // 11: dossier.state.v1.CurrencySum
+	(*OrderDay)(nil),            // 12: dossier.state.v1.OrderDay
+	(*ProductFact)(nil),         // 13: dossier.state.v1.ProductFact
+	(*CartFacts)(nil),           // 14: dossier.state.v1.CartFacts
+	(*CartEntry)(nil),           // 15: dossier.state.v1.CartEntry
+	(*OrderRow)(nil),            // 16: dossier.state.v1.OrderRow
+	(*OrderLine)(nil),           // 17: dossier.state.v1.OrderLine
+	(*Refund)(nil),              // 18: dossier.state.v1.Refund
+	(*CustomFacts)(nil),         // 19: dossier.state.v1.CustomFacts
+	(*CustomFact)(nil),          // 20: dossier.state.v1.CustomFact
+	(*AcquisitionFacts)(nil),    // 21: dossier.state.v1.AcquisitionFacts
+	(*Touch)(nil),               // 22: dossier.state.v1.Touch
+	(*ServiceFacts)(nil),        // 23: dossier.state.v1.ServiceFacts
+	(*TicketRow)(nil),           // 24: dossier.state.v1.TicketRow
+	(*RatingFacts)(nil),         // 25: dossier.state.v1.RatingFacts
+	(*AspectFact)(nil),          // 26: dossier.state.v1.AspectFact
+	(*ReferralsFacts)(nil),      // 27: dossier.state.v1.ReferralsFacts
+	(*ReferrerFact)(nil),        // 28: dossier.state.v1.ReferrerFact
+	(*InteractionsFacts)(nil),   // 29: dossier.state.v1.InteractionsFacts
+	(*InteractionFact)(nil),     // 30: dossier.state.v1.InteractionFact
+	(*MembershipsFacts)(nil),    // 31: dossier.state.v1.MembershipsFacts
+	(*MembershipFact)(nil),      // 32: dossier.state.v1.MembershipFact
+	(*MemberRow)(nil),           // 33: dossier.state.v1.MemberRow
+	(v1.Role)(0),                // 34: dossier.log.v1.Role
+	(v11.Type)(0),               // 35: dossier.events.v1.Type
+	(*v11.Identifier)(nil),      // 36: dossier.events.v1.Identifier
+	(*v1.HashedIdentifier)(nil), // 37: dossier.log.v1.HashedIdentifier
 }
 var file_dossier_state_v1_facts_proto_depIdxs = []int32{
-	21, // 0: dossier.state.v1.Stamp.role:type_name -> dossier.log.v1.Role
-	22, // 1: dossier.state.v1.Stamp.type:type_name -> dossier.events.v1.Type
+	34, // 0: dossier.state.v1.Stamp.role:type_name -> dossier.log.v1.Role
+	35, // 1: dossier.state.v1.Stamp.type:type_name -> dossier.events.v1.Type
 	2,  // 2: dossier.state.v1.Facts.identifiers:type_name -> dossier.state.v1.IdentifierFact
-	23, // 3: dossier.state.v1.Facts.strong_end:type_name -> dossier.events.v1.Identifier
-	23, // 4: dossier.state.v1.Facts.weak_end:type_name -> dossier.events.v1.Identifier
+	36, // 3: dossier.state.v1.Facts.strong_end:type_name -> dossier.events.v1.Identifier
+	36, // 4: dossier.state.v1.Facts.weak_end:type_name -> dossier.events.v1.Identifier
 	3,  // 5: dossier.state.v1.Facts.traits:type_name -> dossier.state.v1.TraitFact
 	4,  // 6: dossier.state.v1.Facts.engagement:type_name -> dossier.state.v1.EngagementFacts
 	9,  // 7: dossier.state.v1.Facts.orders:type_name -> dossier.state.v1.OrdersFacts
 	19, // 8: dossier.state.v1.Facts.custom:type_name -> dossier.state.v1.CustomFacts
 	14, // 9: dossier.state.v1.Facts.cart:type_name -> dossier.state.v1.CartFacts
-	0,  // 10: dossier.state.v1.IdentifierFact.first:type_name -> dossier.state.v1.Stamp
-	0,  // 11: dossier.state.v1.TraitFact.stamp:type_name -> dossier.state.v1.Stamp
-	0,  // 12: dossier.state.v1.EngagementFacts.last_page:type_name -> dossier.state.v1.Stamp
-	5,  // 13: dossier.state.v1.EngagementFacts.days:type_name -> dossier.state.v1.DayCount
-	6,  // 14: dossier.state.v1.EngagementFacts.pages:type_name -> dossier.state.v1.KeyCount
-	7,  // 15: dossier.state.v1.EngagementFacts.words:type_name -> dossier.state.v1.SlotWord
-	7,  // 16: dossier.state.v1.SlotChunk.words:type_name -> dossier.state.v1.SlotWord
-	10, // 17: dossier.state.v1.OrdersFacts.units:type_name -> dossier.state.v1.Sum
-	11, // 18: dossier.state.v1.OrdersFacts.net:type_name -> dossier.state.v1.CurrencySum
-	12, // 19: dossier.state.v1.OrdersFacts.days:type_name -> dossier.state.v1.OrderDay
-	13, // 20: dossier.state.v1.OrdersFacts.products:type_name -> dossier.state.v1.ProductFact
-	11, // 21: dossier.state.v1.OrdersFacts.base_correction:type_name -> dossier.state.v1.CurrencySum
-	10, // 22: dossier.state.v1.CurrencySum.sum:type_name -> dossier.state.v1.Sum
-	11, // 23: dossier.state.v1.OrderDay.net:type_name -> dossier.state.v1.CurrencySum
-	10, // 24: dossier.state.v1.OrderDay.base_correction:type_name -> dossier.state.v1.Sum
-	0,  // 25: dossier.state.v1.ProductFact.named:type_name -> dossier.state.v1.Stamp
-	10, // 26: dossier.state.v1.ProductFact.units:type_name -> dossier.state.v1.Sum
-	11, // 27: dossier.state.v1.ProductFact.revenue:type_name -> dossier.state.v1.CurrencySum
-	0,  // 28: dossier.state.v1.CartFacts.last_placed:type_name -> dossier.state.v1.Stamp
-	15, // 29: dossier.state.v1.CartFacts.entries:type_name -> dossier.state.v1.CartEntry
-	0,  // 30: dossier.state.v1.CartFacts.dropped:type_name -> dossier.state.v1.Stamp
-	0,  // 31: dossier.state.v1.CartEntry.stamp:type_name -> dossier.state.v1.Stamp
-	22, // 32: dossier.state.v1.CartEntry.type:type_name -> dossier.events.v1.Type
-	0,  // 33: dossier.state.v1.OrderRow.placed:type_name -> dossier.state.v1.Stamp
-	0,  // 34: dossier.state.v1.OrderRow.valued:type_name -> dossier.state.v1.Stamp
-	10, // 35: dossier.state.v1.OrderRow.value:type_name -> dossier.state.v1.Sum
-	0,  // 36: dossier.state.v1.OrderRow.itemised:type_name -> dossier.state.v1.Stamp
-	17, // 37: dossier.state.v1.OrderRow.lines:type_name -> dossier.state.v1.OrderLine
-	0,  // 38: dossier.state.v1.OrderRow.state:type_name -> dossier.state.v1.Stamp
-	18, // 39: dossier.state.v1.OrderRow.refunds:type_name -> dossier.state.v1.Refund
-	0,  // 40: dossier.state.v1.OrderRow.refunds_end:type_name -> dossier.state.v1.Stamp
-	0,  // 41: dossier.state.v1.Refund.stamp:type_name -> dossier.state.v1.Stamp
-	17, // 42: dossier.state.v1.Refund.lines:type_name -> dossier.state.v1.OrderLine
-	20, // 43: dossier.state.v1.CustomFacts.events:type_name -> dossier.state.v1.CustomFact
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	21, // 10: dossier.state.v1.Facts.acquisition:type_name -> dossier.state.v1.AcquisitionFacts
+	23, // 11: dossier.state.v1.Facts.service:type_name -> dossier.state.v1.ServiceFacts
+	27, // 12: dossier.state.v1.Facts.referrals:type_name -> dossier.state.v1.ReferralsFacts
+	29, // 13: dossier.state.v1.Facts.interactions:type_name -> dossier.state.v1.InteractionsFacts
+	31, // 14: dossier.state.v1.Facts.memberships:type_name -> dossier.state.v1.MembershipsFacts
+	0,  // 15: dossier.state.v1.IdentifierFact.first:type_name -> dossier.state.v1.Stamp
+	0,  // 16: dossier.state.v1.TraitFact.stamp:type_name -> dossier.state.v1.Stamp
+	0,  // 17: dossier.state.v1.EngagementFacts.last_page:type_name -> dossier.state.v1.Stamp
+	5,  // 18: dossier.state.v1.EngagementFacts.days:type_name -> dossier.state.v1.DayCount
+	6,  // 19: dossier.state.v1.EngagementFacts.pages:type_name -> dossier.state.v1.KeyCount
+	7,  // 20: dossier.state.v1.EngagementFacts.words:type_name -> dossier.state.v1.SlotWord
+	7,  // 21: dossier.state.v1.SlotChunk.words:type_name -> dossier.state.v1.SlotWord
+	10, // 22: dossier.state.v1.OrdersFacts.units:type_name -> dossier.state.v1.Sum
+	11, // 23: dossier.state.v1.OrdersFacts.net:type_name -> dossier.state.v1.CurrencySum
+	12, // 24: dossier.state.v1.OrdersFacts.days:type_name -> dossier.state.v1.OrderDay
+	13, // 25: dossier.state.v1.OrdersFacts.products:type_name -> dossier.state.v1.ProductFact
+	11, // 26: dossier.state.v1.OrdersFacts.base_correction:type_name -> dossier.state.v1.CurrencySum
+	10, // 27: dossier.state.v1.CurrencySum.sum:type_name -> dossier.state.v1.Sum
+	11, // 28: dossier.state.v1.OrderDay.net:type_name -> dossier.state.v1.CurrencySum
+	10, // 29: dossier.state.v1.OrderDay.base_correction:type_name -> dossier.state.v1.Sum
+	0,  // 30: dossier.state.v1.ProductFact.named:type_name -> dossier.state.v1.Stamp
+	10, // 31: dossier.state.v1.ProductFact.units:type_name -> dossier.state.v1.Sum
+	11, // 32: dossier.state.v1.ProductFact.revenue:type_name -> dossier.state.v1.CurrencySum
+	0,  // 33: dossier.state.v1.CartFacts.last_placed:type_name -> dossier.state.v1.Stamp
+	15, // 34: dossier.state.v1.CartFacts.entries:type_name -> dossier.state.v1.CartEntry
+	0,  // 35: dossier.state.v1.CartFacts.dropped:type_name -> dossier.state.v1.Stamp
+	0,  // 36: dossier.state.v1.CartEntry.stamp:type_name -> dossier.state.v1.Stamp
+	35, // 37: dossier.state.v1.CartEntry.type:type_name -> dossier.events.v1.Type
+	0,  // 38: dossier.state.v1.OrderRow.placed:type_name -> dossier.state.v1.Stamp
+	0,  // 39: dossier.state.v1.OrderRow.valued:type_name -> dossier.state.v1.Stamp
+	10, // 40: dossier.state.v1.OrderRow.value:type_name -> dossier.state.v1.Sum
+	0,  // 41: dossier.state.v1.OrderRow.itemised:type_name -> dossier.state.v1.Stamp
+	17, // 42: dossier.state.v1.OrderRow.lines:type_name -> dossier.state.v1.OrderLine
+	0,  // 43: dossier.state.v1.OrderRow.state:type_name -> dossier.state.v1.Stamp
+	18, // 44: dossier.state.v1.OrderRow.refunds:type_name -> dossier.state.v1.Refund
+	0,  // 45: dossier.state.v1.OrderRow.refunds_end:type_name -> dossier.state.v1.Stamp
+	0,  // 46: dossier.state.v1.Refund.stamp:type_name -> dossier.state.v1.Stamp
+	17, // 47: dossier.state.v1.Refund.lines:type_name -> dossier.state.v1.OrderLine
+	20, // 48: dossier.state.v1.CustomFacts.events:type_name -> dossier.state.v1.CustomFact
+	6,  // 49: dossier.state.v1.AcquisitionFacts.channels:type_name -> dossier.state.v1.KeyCount
+	6,  // 50: dossier.state.v1.AcquisitionFacts.campaigns:type_name -> dossier.state.v1.KeyCount
+	22, // 51: dossier.state.v1.AcquisitionFacts.first:type_name -> dossier.state.v1.Touch
+	22, // 52: dossier.state.v1.AcquisitionFacts.last:type_name -> dossier.state.v1.Touch
+	0,  // 53: dossier.state.v1.Touch.stamp:type_name -> dossier.state.v1.Stamp
+	10, // 54: dossier.state.v1.ServiceFacts.response:type_name -> dossier.state.v1.Sum
+	10, // 55: dossier.state.v1.ServiceFacts.resolution:type_name -> dossier.state.v1.Sum
+	6,  // 56: dossier.state.v1.ServiceFacts.topics:type_name -> dossier.state.v1.KeyCount
+	25, // 57: dossier.state.v1.ServiceFacts.rating:type_name -> dossier.state.v1.RatingFacts
+	0,  // 58: dossier.state.v1.TicketRow.opened:type_name -> dossier.state.v1.Stamp
+	0,  // 59: dossier.state.v1.TicketRow.replied:type_name -> dossier.state.v1.Stamp
+	0,  // 60: dossier.state.v1.TicketRow.replies:type_name -> dossier.state.v1.Stamp
+	0,  // 61: dossier.state.v1.TicketRow.resolved:type_name -> dossier.state.v1.Stamp
+	0,  // 62: dossier.state.v1.TicketRow.state:type_name -> dossier.state.v1.Stamp
+	0,  // 63: dossier.state.v1.TicketRow.topic_told:type_name -> dossier.state.v1.Stamp
+	10, // 64: dossier.state.v1.RatingFacts.sum:type_name -> dossier.state.v1.Sum
+	0,  // 65: dossier.state.v1.RatingFacts.rated:type_name -> dossier.state.v1.Stamp
+	26, // 66: dossier.state.v1.RatingFacts.aspects:type_name -> dossier.state.v1.AspectFact
+	10, // 67: dossier.state.v1.AspectFact.sum:type_name -> dossier.state.v1.Sum
+	11, // 68: dossier.state.v1.ReferralsFacts.revenue:type_name -> dossier.state.v1.CurrencySum
+	28, // 69: dossier.state.v1.ReferralsFacts.referrers:type_name -> dossier.state.v1.ReferrerFact
+	37, // 70: dossier.state.v1.ReferrerFact.party:type_name -> dossier.log.v1.HashedIdentifier
+	0,  // 71: dossier.state.v1.ReferrerFact.stamp:type_name -> dossier.state.v1.Stamp
+	30, // 72: dossier.state.v1.InteractionsFacts.channels:type_name -> dossier.state.v1.InteractionFact
+	32, // 73: dossier.state.v1.MembershipsFacts.tellings:type_name -> dossier.state.v1.MembershipFact
+	0,  // 74: dossier.state.v1.MemberRow.stamp:type_name -> dossier.state.v1.Stamp
+	75, // [75:75] is the sub-list for method output_type
+	75, // [75:75] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_dossier_state_v1_facts_proto_init() }
@@ -2021,7 +3237,7 @@ func file_dossier_state_v1_facts_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dossier_state_v1_facts_proto_rawDesc), len(file_dossier_state_v1_facts_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

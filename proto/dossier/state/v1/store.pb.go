@@ -40,7 +40,9 @@ type Head struct {
 	Parked         uint32 `protobuf:"varint,9,opt,name=parked,proto3" json:"parked,omitempty"` // events of his set aside
 	// The history changed under the facts: they are to be folded again before he
 	// is evaluated. Set only inside a message.
-	Stale         bool `protobuf:"varint,10,opt,name=stale,proto3" json:"stale,omitempty"`
+	Stale bool `protobuf:"varint,10,opt,name=stale,proto3" json:"stale,omitempty"`
+	// He has takeback rows: an event of his may be voided or corrected.
+	HasTakebacks  bool `protobuf:"varint,11,opt,name=has_takebacks,json=hasTakebacks,proto3" json:"has_takebacks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -145,6 +147,175 @@ func (x *Head) GetStale() bool {
 	return false
 }
 
+func (x *Head) GetHasTakebacks() bool {
+	if x != nil {
+		return x.HasTakebacks
+	}
+	return false
+}
+
+// Takeback is a row: what voids and corrections say of one event id of one
+// source, whether or not it has come.
+type Takeback struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Voids         []*VoidedTime          `protobuf:"bytes,1,rep,name=voids,proto3" json:"voids,omitempty"`
+	Corrections   []*Correction          `protobuf:"bytes,2,rep,name=corrections,proto3" json:"corrections,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Takeback) Reset() {
+	*x = Takeback{}
+	mi := &file_dossier_state_v1_store_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Takeback) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Takeback) ProtoMessage() {}
+
+func (x *Takeback) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_store_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Takeback.ProtoReflect.Descriptor instead.
+func (*Takeback) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Takeback) GetVoids() []*VoidedTime {
+	if x != nil {
+		return x.Voids
+	}
+	return nil
+}
+
+func (x *Takeback) GetCorrections() []*Correction {
+	if x != nil {
+		return x.Corrections
+	}
+	return nil
+}
+
+// VoidedTime is a void: of every event of that id, or of the one that claims
+// this time.
+type VoidedTime struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClaimedAt     *int64                 `protobuf:"varint,1,opt,name=claimed_at,json=claimedAt,proto3,oneof" json:"claimed_at,omitempty"`
+	By            *Stamp                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VoidedTime) Reset() {
+	*x = VoidedTime{}
+	mi := &file_dossier_state_v1_store_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VoidedTime) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VoidedTime) ProtoMessage() {}
+
+func (x *VoidedTime) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_store_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VoidedTime.ProtoReflect.Descriptor instead.
+func (*VoidedTime) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *VoidedTime) GetClaimedAt() int64 {
+	if x != nil && x.ClaimedAt != nil {
+		return *x.ClaimedAt
+	}
+	return 0
+}
+
+func (x *VoidedTime) GetBy() *Stamp {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+// Correction is an event that stands in place of the one corrected, if its
+// (issued_at, event id) is the greatest.
+type Correction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	IssuedAt      int64                  `protobuf:"varint,1,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
+	By            *Stamp                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Correction) Reset() {
+	*x = Correction{}
+	mi := &file_dossier_state_v1_store_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Correction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Correction) ProtoMessage() {}
+
+func (x *Correction) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_store_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Correction.ProtoReflect.Descriptor instead.
+func (*Correction) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Correction) GetIssuedAt() int64 {
+	if x != nil {
+		return x.IssuedAt
+	}
+	return 0
+}
+
+func (x *Correction) GetBy() *Stamp {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
 // Journal is a function of the log, not of the set of events.
 type Journal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -160,7 +331,7 @@ type Journal struct {
 
 func (x *Journal) Reset() {
 	*x = Journal{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[1]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -172,7 +343,7 @@ func (x *Journal) String() string {
 func (*Journal) ProtoMessage() {}
 
 func (x *Journal) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[1]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -185,7 +356,7 @@ func (x *Journal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journal.ProtoReflect.Descriptor instead.
 func (*Journal) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{1}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Journal) GetStage() string {
@@ -241,7 +412,7 @@ type Cause struct {
 
 func (x *Cause) Reset() {
 	*x = Cause{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[2]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -253,7 +424,7 @@ func (x *Cause) String() string {
 func (*Cause) ProtoMessage() {}
 
 func (x *Cause) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[2]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -266,7 +437,7 @@ func (x *Cause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cause.ProtoReflect.Descriptor instead.
 func (*Cause) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{2}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Cause) GetKind() string {
@@ -316,7 +487,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[3]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +499,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[3]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +512,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{3}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Entry) GetType() v11.Type {
@@ -473,7 +644,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[4]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +656,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[4]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +669,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Page) GetEntries() []*Entry {
@@ -532,7 +703,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[5]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -544,7 +715,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[5]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -557,7 +728,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Checkpoint) GetFoldVersion() uint32 {
@@ -667,7 +838,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[6]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +850,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[6]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +863,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Place) GetRound() uint32 {
@@ -756,7 +927,7 @@ type Sweep struct {
 
 func (x *Sweep) Reset() {
 	*x = Sweep{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[7]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +939,7 @@ func (x *Sweep) String() string {
 func (*Sweep) ProtoMessage() {}
 
 func (x *Sweep) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[7]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +952,7 @@ func (x *Sweep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sweep.ProtoReflect.Descriptor instead.
 func (*Sweep) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Sweep) GetCursor() []byte {
@@ -825,7 +996,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[8]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +1008,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[8]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +1021,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Change) GetId() string {
@@ -945,7 +1116,7 @@ type Parked struct {
 
 func (x *Parked) Reset() {
 	*x = Parked{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[9]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1128,7 @@ func (x *Parked) String() string {
 func (*Parked) ProtoMessage() {}
 
 func (x *Parked) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[9]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1141,7 @@ func (x *Parked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parked.ProtoReflect.Descriptor instead.
 func (*Parked) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Parked) GetSeq() uint64 {
@@ -1019,7 +1190,7 @@ var File_dossier_state_v1_store_proto protoreflect.FileDescriptor
 
 const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1cdossier/state/v1/store.proto\x12\x10dossier.state.v1\x1a\x1edossier/events/v1/events.proto\x1a\x18dossier/log/v1/log.proto\x1a\x1cdossier/state/v1/facts.proto\"\x90\x03\n" +
+	"\x1cdossier/state/v1/store.proto\x12\x10dossier.state.v1\x1a\x1edossier/events/v1/events.proto\x1a\x18dossier/log/v1/log.proto\x1a\x1cdossier/state/v1/facts.proto\"\xb5\x03\n" +
 	"\x04Head\x120\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1c.dossier.log.v1.CustomerKindR\x04kind\x12-\n" +
 	"\x05facts\x18\x02 \x01(\v2\x17.dossier.state.v1.FactsR\x05facts\x123\n" +
@@ -1033,7 +1204,21 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\x10has_refusal_keys\x18\b \x01(\bR\x0ehasRefusalKeys\x12\x16\n" +
 	"\x06parked\x18\t \x01(\rR\x06parked\x12\x14\n" +
 	"\x05stale\x18\n" +
-	" \x01(\bR\x05stale\"\xb7\x01\n" +
+	" \x01(\bR\x05stale\x12#\n" +
+	"\rhas_takebacks\x18\v \x01(\bR\fhasTakebacks\"~\n" +
+	"\bTakeback\x122\n" +
+	"\x05voids\x18\x01 \x03(\v2\x1c.dossier.state.v1.VoidedTimeR\x05voids\x12>\n" +
+	"\vcorrections\x18\x02 \x03(\v2\x1c.dossier.state.v1.CorrectionR\vcorrections\"h\n" +
+	"\n" +
+	"VoidedTime\x12\"\n" +
+	"\n" +
+	"claimed_at\x18\x01 \x01(\x03H\x00R\tclaimedAt\x88\x01\x01\x12'\n" +
+	"\x02by\x18\x02 \x01(\v2\x17.dossier.state.v1.StampR\x02byB\r\n" +
+	"\v_claimed_at\"R\n" +
+	"\n" +
+	"Correction\x12\x1b\n" +
+	"\tissued_at\x18\x01 \x01(\x03R\bissuedAt\x12'\n" +
+	"\x02by\x18\x02 \x01(\v2\x17.dossier.state.v1.StampR\x02by\"\xb7\x01\n" +
 	"\aJournal\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x1a\n" +
 	"\bprevious\x18\x02 \x01(\tR\bprevious\x12\x14\n" +
@@ -1132,44 +1317,51 @@ func file_dossier_state_v1_store_proto_rawDescGZIP() []byte {
 	return file_dossier_state_v1_store_proto_rawDescData
 }
 
-var file_dossier_state_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_dossier_state_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_dossier_state_v1_store_proto_goTypes = []any{
 	(*Head)(nil),         // 0: dossier.state.v1.Head
-	(*Journal)(nil),      // 1: dossier.state.v1.Journal
-	(*Cause)(nil),        // 2: dossier.state.v1.Cause
-	(*Entry)(nil),        // 3: dossier.state.v1.Entry
-	(*Page)(nil),         // 4: dossier.state.v1.Page
-	(*Checkpoint)(nil),   // 5: dossier.state.v1.Checkpoint
-	(*Place)(nil),        // 6: dossier.state.v1.Place
-	(*Sweep)(nil),        // 7: dossier.state.v1.Sweep
-	(*Change)(nil),       // 8: dossier.state.v1.Change
-	(*Parked)(nil),       // 9: dossier.state.v1.Parked
-	(v1.CustomerKind)(0), // 10: dossier.log.v1.CustomerKind
-	(*Facts)(nil),        // 11: dossier.state.v1.Facts
-	(*Stamp)(nil),        // 12: dossier.state.v1.Stamp
-	(v11.Type)(0),        // 13: dossier.events.v1.Type
-	(v1.Role)(0),         // 14: dossier.log.v1.Role
-	(*v1.Genesis)(nil),   // 15: dossier.log.v1.Genesis
+	(*Takeback)(nil),     // 1: dossier.state.v1.Takeback
+	(*VoidedTime)(nil),   // 2: dossier.state.v1.VoidedTime
+	(*Correction)(nil),   // 3: dossier.state.v1.Correction
+	(*Journal)(nil),      // 4: dossier.state.v1.Journal
+	(*Cause)(nil),        // 5: dossier.state.v1.Cause
+	(*Entry)(nil),        // 6: dossier.state.v1.Entry
+	(*Page)(nil),         // 7: dossier.state.v1.Page
+	(*Checkpoint)(nil),   // 8: dossier.state.v1.Checkpoint
+	(*Place)(nil),        // 9: dossier.state.v1.Place
+	(*Sweep)(nil),        // 10: dossier.state.v1.Sweep
+	(*Change)(nil),       // 11: dossier.state.v1.Change
+	(*Parked)(nil),       // 12: dossier.state.v1.Parked
+	(v1.CustomerKind)(0), // 13: dossier.log.v1.CustomerKind
+	(*Facts)(nil),        // 14: dossier.state.v1.Facts
+	(*Stamp)(nil),        // 15: dossier.state.v1.Stamp
+	(v11.Type)(0),        // 16: dossier.events.v1.Type
+	(v1.Role)(0),         // 17: dossier.log.v1.Role
+	(*v1.Genesis)(nil),   // 18: dossier.log.v1.Genesis
 }
 var file_dossier_state_v1_store_proto_depIdxs = []int32{
-	10, // 0: dossier.state.v1.Head.kind:type_name -> dossier.log.v1.CustomerKind
-	11, // 1: dossier.state.v1.Head.facts:type_name -> dossier.state.v1.Facts
-	1,  // 2: dossier.state.v1.Head.journal:type_name -> dossier.state.v1.Journal
-	3,  // 3: dossier.state.v1.Head.entries:type_name -> dossier.state.v1.Entry
-	12, // 4: dossier.state.v1.Head.spilled:type_name -> dossier.state.v1.Stamp
-	2,  // 5: dossier.state.v1.Journal.cause:type_name -> dossier.state.v1.Cause
-	13, // 6: dossier.state.v1.Entry.type:type_name -> dossier.events.v1.Type
-	14, // 7: dossier.state.v1.Entry.role:type_name -> dossier.log.v1.Role
-	3,  // 8: dossier.state.v1.Page.entries:type_name -> dossier.state.v1.Entry
-	6,  // 9: dossier.state.v1.Checkpoint.place:type_name -> dossier.state.v1.Place
-	7,  // 10: dossier.state.v1.Checkpoint.sweep:type_name -> dossier.state.v1.Sweep
-	15, // 11: dossier.state.v1.Checkpoint.genesis:type_name -> dossier.log.v1.Genesis
-	2,  // 12: dossier.state.v1.Change.cause:type_name -> dossier.state.v1.Cause
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	13, // 0: dossier.state.v1.Head.kind:type_name -> dossier.log.v1.CustomerKind
+	14, // 1: dossier.state.v1.Head.facts:type_name -> dossier.state.v1.Facts
+	4,  // 2: dossier.state.v1.Head.journal:type_name -> dossier.state.v1.Journal
+	6,  // 3: dossier.state.v1.Head.entries:type_name -> dossier.state.v1.Entry
+	15, // 4: dossier.state.v1.Head.spilled:type_name -> dossier.state.v1.Stamp
+	2,  // 5: dossier.state.v1.Takeback.voids:type_name -> dossier.state.v1.VoidedTime
+	3,  // 6: dossier.state.v1.Takeback.corrections:type_name -> dossier.state.v1.Correction
+	15, // 7: dossier.state.v1.VoidedTime.by:type_name -> dossier.state.v1.Stamp
+	15, // 8: dossier.state.v1.Correction.by:type_name -> dossier.state.v1.Stamp
+	5,  // 9: dossier.state.v1.Journal.cause:type_name -> dossier.state.v1.Cause
+	16, // 10: dossier.state.v1.Entry.type:type_name -> dossier.events.v1.Type
+	17, // 11: dossier.state.v1.Entry.role:type_name -> dossier.log.v1.Role
+	6,  // 12: dossier.state.v1.Page.entries:type_name -> dossier.state.v1.Entry
+	9,  // 13: dossier.state.v1.Checkpoint.place:type_name -> dossier.state.v1.Place
+	10, // 14: dossier.state.v1.Checkpoint.sweep:type_name -> dossier.state.v1.Sweep
+	18, // 15: dossier.state.v1.Checkpoint.genesis:type_name -> dossier.log.v1.Genesis
+	5,  // 16: dossier.state.v1.Change.cause:type_name -> dossier.state.v1.Cause
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_dossier_state_v1_store_proto_init() }
@@ -1178,14 +1370,15 @@ func file_dossier_state_v1_store_proto_init() {
 		return
 	}
 	file_dossier_state_v1_facts_proto_init()
-	file_dossier_state_v1_store_proto_msgTypes[3].OneofWrappers = []any{}
+	file_dossier_state_v1_store_proto_msgTypes[2].OneofWrappers = []any{}
+	file_dossier_state_v1_store_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dossier_state_v1_store_proto_rawDesc), len(file_dossier_state_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -45,6 +45,14 @@ const (
 	QueryServiceGetTimelineProcedure = "/dossier.query.v1.QueryService/GetTimeline"
 	// QueryServiceGetEventProcedure is the fully-qualified name of the QueryService's GetEvent RPC.
 	QueryServiceGetEventProcedure = "/dossier.query.v1.QueryService/GetEvent"
+	// QueryServiceListProfilesProcedure is the fully-qualified name of the QueryService's ListProfiles
+	// RPC.
+	QueryServiceListProfilesProcedure = "/dossier.query.v1.QueryService/ListProfiles"
+	// QueryServiceFindProfilesProcedure is the fully-qualified name of the QueryService's FindProfiles
+	// RPC.
+	QueryServiceFindProfilesProcedure = "/dossier.query.v1.QueryService/FindProfiles"
+	// QueryServiceTailProcedure is the fully-qualified name of the QueryService's Tail RPC.
+	QueryServiceTailProcedure = "/dossier.query.v1.QueryService/Tail"
 	// QueryServiceCountProfilesProcedure is the fully-qualified name of the QueryService's
 	// CountProfiles RPC.
 	QueryServiceCountProfilesProcedure = "/dossier.query.v1.QueryService/CountProfiles"
@@ -63,7 +71,15 @@ type QueryServiceClient interface {
 	GetTimeline(context.Context, *v1.GetTimelineRequest) (*v1.GetTimelineResponse, error)
 	// GetEvent opens one event of a timeline by its position.
 	GetEvent(context.Context, *v1.GetEventRequest) (*v1.GetEventResponse, error)
-	// CountProfiles counts all customers.
+	// ListProfiles pages through the customers that a filter leaves, in an
+	// order. A filter that cannot be read: invalid_argument with the column.
+	ListProfiles(context.Context, *v1.ListProfilesRequest) (*v1.ListProfilesResponse, error)
+	// FindProfiles finds customers by what people remember of them: a name, the
+	// last digits of a phone number, a company.
+	FindProfiles(context.Context, *v1.FindProfilesRequest) (*v1.FindProfilesResponse, error)
+	// Tail streams events and rejects as they arrive, from now on.
+	Tail(context.Context, *v1.TailRequest) (*connect.ServerStreamForClient[v1.TailResponse], error)
+	// CountProfiles counts the customers that a filter leaves.
 	CountProfiles(context.Context, *v1.CountProfilesRequest) (*v1.CountProfilesResponse, error)
 	// GetStatus tells how far every partition is.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
@@ -104,6 +120,26 @@ func NewQueryServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		listProfiles: connect.NewClient[v1.ListProfilesRequest, v1.ListProfilesResponse](
+			httpClient,
+			baseURL+QueryServiceListProfilesProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("ListProfiles")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		findProfiles: connect.NewClient[v1.FindProfilesRequest, v1.FindProfilesResponse](
+			httpClient,
+			baseURL+QueryServiceFindProfilesProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("FindProfiles")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		tail: connect.NewClient[v1.TailRequest, v1.TailResponse](
+			httpClient,
+			baseURL+QueryServiceTailProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("Tail")),
+			connect.WithClientOptions(opts...),
+		),
 		countProfiles: connect.NewClient[v1.CountProfilesRequest, v1.CountProfilesResponse](
 			httpClient,
 			baseURL+QueryServiceCountProfilesProcedure,
@@ -132,6 +168,9 @@ type queryServiceClient struct {
 	getProfile    *connect.Client[v1.GetProfileRequest, v1.GetProfileResponse]
 	getTimeline   *connect.Client[v1.GetTimelineRequest, v1.GetTimelineResponse]
 	getEvent      *connect.Client[v1.GetEventRequest, v1.GetEventResponse]
+	listProfiles  *connect.Client[v1.ListProfilesRequest, v1.ListProfilesResponse]
+	findProfiles  *connect.Client[v1.FindProfilesRequest, v1.FindProfilesResponse]
+	tail          *connect.Client[v1.TailRequest, v1.TailResponse]
 	countProfiles *connect.Client[v1.CountProfilesRequest, v1.CountProfilesResponse]
 	getStatus     *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 	tick          *connect.Client[v1.TickRequest, v1.TickResponse]
@@ -162,6 +201,29 @@ func (c *queryServiceClient) GetEvent(ctx context.Context, req *v1.GetEventReque
 		return response.Msg, err
 	}
 	return nil, err
+}
+
+// ListProfiles calls dossier.query.v1.QueryService.ListProfiles.
+func (c *queryServiceClient) ListProfiles(ctx context.Context, req *v1.ListProfilesRequest) (*v1.ListProfilesResponse, error) {
+	response, err := c.listProfiles.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// FindProfiles calls dossier.query.v1.QueryService.FindProfiles.
+func (c *queryServiceClient) FindProfiles(ctx context.Context, req *v1.FindProfilesRequest) (*v1.FindProfilesResponse, error) {
+	response, err := c.findProfiles.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Tail calls dossier.query.v1.QueryService.Tail.
+func (c *queryServiceClient) Tail(ctx context.Context, req *v1.TailRequest) (*connect.ServerStreamForClient[v1.TailResponse], error) {
+	return c.tail.CallServerStream(ctx, connect.NewRequest(req))
 }
 
 // CountProfiles calls dossier.query.v1.QueryService.CountProfiles.
@@ -200,7 +262,15 @@ type QueryServiceHandler interface {
 	GetTimeline(context.Context, *v1.GetTimelineRequest) (*v1.GetTimelineResponse, error)
 	// GetEvent opens one event of a timeline by its position.
 	GetEvent(context.Context, *v1.GetEventRequest) (*v1.GetEventResponse, error)
-	// CountProfiles counts all customers.
+	// ListProfiles pages through the customers that a filter leaves, in an
+	// order. A filter that cannot be read: invalid_argument with the column.
+	ListProfiles(context.Context, *v1.ListProfilesRequest) (*v1.ListProfilesResponse, error)
+	// FindProfiles finds customers by what people remember of them: a name, the
+	// last digits of a phone number, a company.
+	FindProfiles(context.Context, *v1.FindProfilesRequest) (*v1.FindProfilesResponse, error)
+	// Tail streams events and rejects as they arrive, from now on.
+	Tail(context.Context, *v1.TailRequest, *connect.ServerStream[v1.TailResponse]) error
+	// CountProfiles counts the customers that a filter leaves.
 	CountProfiles(context.Context, *v1.CountProfilesRequest) (*v1.CountProfilesResponse, error)
 	// GetStatus tells how far every partition is.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
@@ -237,6 +307,26 @@ func NewQueryServiceHandler(svc QueryServiceHandler, opts ...connect.HandlerOpti
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	queryServiceListProfilesHandler := connect.NewUnaryHandlerSimple(
+		QueryServiceListProfilesProcedure,
+		svc.ListProfiles,
+		connect.WithSchema(queryServiceMethods.ByName("ListProfiles")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	queryServiceFindProfilesHandler := connect.NewUnaryHandlerSimple(
+		QueryServiceFindProfilesProcedure,
+		svc.FindProfiles,
+		connect.WithSchema(queryServiceMethods.ByName("FindProfiles")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	queryServiceTailHandler := connect.NewServerStreamHandlerSimple(
+		QueryServiceTailProcedure,
+		svc.Tail,
+		connect.WithSchema(queryServiceMethods.ByName("Tail")),
+		connect.WithHandlerOptions(opts...),
+	)
 	queryServiceCountProfilesHandler := connect.NewUnaryHandlerSimple(
 		QueryServiceCountProfilesProcedure,
 		svc.CountProfiles,
@@ -265,6 +355,12 @@ func NewQueryServiceHandler(svc QueryServiceHandler, opts ...connect.HandlerOpti
 			queryServiceGetTimelineHandler.ServeHTTP(w, r)
 		case QueryServiceGetEventProcedure:
 			queryServiceGetEventHandler.ServeHTTP(w, r)
+		case QueryServiceListProfilesProcedure:
+			queryServiceListProfilesHandler.ServeHTTP(w, r)
+		case QueryServiceFindProfilesProcedure:
+			queryServiceFindProfilesHandler.ServeHTTP(w, r)
+		case QueryServiceTailProcedure:
+			queryServiceTailHandler.ServeHTTP(w, r)
 		case QueryServiceCountProfilesProcedure:
 			queryServiceCountProfilesHandler.ServeHTTP(w, r)
 		case QueryServiceGetStatusProcedure:
@@ -290,6 +386,18 @@ func (UnimplementedQueryServiceHandler) GetTimeline(context.Context, *v1.GetTime
 
 func (UnimplementedQueryServiceHandler) GetEvent(context.Context, *v1.GetEventRequest) (*v1.GetEventResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dossier.query.v1.QueryService.GetEvent is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) ListProfiles(context.Context, *v1.ListProfilesRequest) (*v1.ListProfilesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dossier.query.v1.QueryService.ListProfiles is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) FindProfiles(context.Context, *v1.FindProfilesRequest) (*v1.FindProfilesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dossier.query.v1.QueryService.FindProfiles is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) Tail(context.Context, *v1.TailRequest, *connect.ServerStream[v1.TailResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("dossier.query.v1.QueryService.Tail is not implemented"))
 }
 
 func (UnimplementedQueryServiceHandler) CountProfiles(context.Context, *v1.CountProfilesRequest) (*v1.CountProfilesResponse, error) {
