@@ -1985,18 +1985,21 @@ func (x *Touch) GetCampaign() string {
 }
 
 type ServiceFacts struct {
-	state             protoimpl.MessageState `protogen:"open.v1"`
-	Opened            uint32                 `protobuf:"varint,1,opt,name=opened,proto3" json:"opened,omitempty"`                                                 // ticket ids
-	Open              uint32                 `protobuf:"varint,2,opt,name=open,proto3" json:"open,omitempty"`                                                     // neither resolved nor closed now
-	Resolved          uint32                 `protobuf:"varint,3,opt,name=resolved,proto3" json:"resolved,omitempty"`                                             // resolved or closed now
-	Reopened          uint32                 `protobuf:"varint,4,opt,name=reopened,proto3" json:"reopened,omitempty"`                                             // events
-	Response          *Sum                   `protobuf:"bytes,5,opt,name=response,proto3" json:"response,omitempty"`                                              // micros from opened to the first agent's reply
-	Responses         uint32                 `protobuf:"varint,6,opt,name=responses,proto3" json:"responses,omitempty"`                                           // tickets in that sum
-	Resolution        *Sum                   `protobuf:"bytes,7,opt,name=resolution,proto3" json:"resolution,omitempty"`                                          // micros from opened to the last resolution
-	Resolutions       uint32                 `protobuf:"varint,8,opt,name=resolutions,proto3" json:"resolutions,omitempty"`                                       // tickets in that sum
-	Topics            []*KeyCount            `protobuf:"bytes,9,rep,name=topics,proto3" json:"topics,omitempty"`                                                  // tickets by topic; <= 256
-	TopicsApproximate bool                   `protobuf:"varint,10,opt,name=topics_approximate,json=topicsApproximate,proto3" json:"topics_approximate,omitempty"` // more than 256 were told; topics is empty
-	Rating            *RatingFacts           `protobuf:"bytes,11,opt,name=rating,proto3" json:"rating,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Opened      uint32                 `protobuf:"varint,1,opt,name=opened,proto3" json:"opened,omitempty"`           // ticket ids
+	Open        uint32                 `protobuf:"varint,2,opt,name=open,proto3" json:"open,omitempty"`               // neither resolved nor closed now
+	Resolved    uint32                 `protobuf:"varint,3,opt,name=resolved,proto3" json:"resolved,omitempty"`       // resolved or closed now
+	Reopened    uint32                 `protobuf:"varint,4,opt,name=reopened,proto3" json:"reopened,omitempty"`       // events
+	Response    *Sum                   `protobuf:"bytes,5,opt,name=response,proto3" json:"response,omitempty"`        // micros from opened to the first agent's reply
+	Responses   uint32                 `protobuf:"varint,6,opt,name=responses,proto3" json:"responses,omitempty"`     // tickets in that sum
+	Resolution  *Sum                   `protobuf:"bytes,7,opt,name=resolution,proto3" json:"resolution,omitempty"`    // micros from opened to the last resolution
+	Resolutions uint32                 `protobuf:"varint,8,opt,name=resolutions,proto3" json:"resolutions,omitempty"` // tickets in that sum
+	// By topic, those that any event told, with the tickets that it stands of
+	// now, which may be none; <= 256.
+	Topics            []*KeyCount  `protobuf:"bytes,9,rep,name=topics,proto3" json:"topics,omitempty"`
+	TopicsApproximate bool         `protobuf:"varint,10,opt,name=topics_approximate,json=topicsApproximate,proto3" json:"topics_approximate,omitempty"` // more than 256 were told; topics is empty
+	Rating            *RatingFacts `protobuf:"bytes,11,opt,name=rating,proto3" json:"rating,omitempty"`
+	Unsure            uint32       `protobuf:"varint,12,opt,name=unsure,proto3" json:"unsure,omitempty"` // tickets whose first reply may be one that was not kept
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -2108,18 +2111,25 @@ func (x *ServiceFacts) GetRating() *RatingFacts {
 	return nil
 }
 
-// TicketRow is a row: one service case.
+func (x *ServiceFacts) GetUnsure() uint32 {
+	if x != nil {
+		return x.Unsure
+	}
+	return 0
+}
+
+// TicketRow is a row: one service case. Times are microseconds; 0 is none.
 type TicketRow struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TicketId      string                 `protobuf:"bytes,1,opt,name=ticket_id,json=ticketId,proto3" json:"ticket_id,omitempty"`
-	Opened        *Stamp                 `protobuf:"bytes,2,opt,name=opened,proto3" json:"opened,omitempty"`     // least stamp of ticket.opened
-	Replied       *Stamp                 `protobuf:"bytes,3,opt,name=replied,proto3" json:"replied,omitempty"`   // least stamp of an agent's ticket.replied at or after that
-	Replies       []*Stamp               `protobuf:"bytes,4,rep,name=replies,proto3" json:"replies,omitempty"`   // agents' replies that came before it was known when it was opened: the least 16
-	Resolved      *Stamp                 `protobuf:"bytes,5,opt,name=resolved,proto3" json:"resolved,omitempty"` // greatest stamp of ticket.resolved
-	State         *Stamp                 `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`       // winner of those that change it
-	Done          bool                   `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`        // resolved or closed
-	Topic         string                 `protobuf:"bytes,8,opt,name=topic,proto3" json:"topic,omitempty"`
-	TopicTold     *Stamp                 `protobuf:"bytes,9,opt,name=topic_told,json=topicTold,proto3" json:"topic_told,omitempty"` // winner of those that told a topic
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	TicketId string                 `protobuf:"bytes,1,opt,name=ticket_id,json=ticketId,proto3" json:"ticket_id,omitempty"`
+	OpenedAt int64                  `protobuf:"varint,2,opt,name=opened_at,json=openedAt,proto3" json:"opened_at,omitempty"` // the earliest ticket.opened
+	// Agents' replies: those before opened_at, which may yet turn out to have
+	// been opened earlier, and the first at or after it. Ascending, the 16 least.
+	Replies       []int64 `protobuf:"fixed64,3,rep,packed,name=replies,proto3" json:"replies,omitempty"`
+	ResolvedAt    int64   `protobuf:"varint,4,opt,name=resolved_at,json=resolvedAt,proto3" json:"resolved_at,omitempty"` // the latest ticket.resolved
+	State         *Stamp  `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`                              // winner of those that change it; its type says to what
+	Topic         string  `protobuf:"bytes,6,opt,name=topic,proto3" json:"topic,omitempty"`
+	TopicTold     *Stamp  `protobuf:"bytes,7,opt,name=topic_told,json=topicTold,proto3" json:"topic_told,omitempty"` // winner of those that told a topic
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2161,32 +2171,25 @@ func (x *TicketRow) GetTicketId() string {
 	return ""
 }
 
-func (x *TicketRow) GetOpened() *Stamp {
+func (x *TicketRow) GetOpenedAt() int64 {
 	if x != nil {
-		return x.Opened
+		return x.OpenedAt
 	}
-	return nil
+	return 0
 }
 
-func (x *TicketRow) GetReplied() *Stamp {
-	if x != nil {
-		return x.Replied
-	}
-	return nil
-}
-
-func (x *TicketRow) GetReplies() []*Stamp {
+func (x *TicketRow) GetReplies() []int64 {
 	if x != nil {
 		return x.Replies
 	}
 	return nil
 }
 
-func (x *TicketRow) GetResolved() *Stamp {
+func (x *TicketRow) GetResolvedAt() int64 {
 	if x != nil {
-		return x.Resolved
+		return x.ResolvedAt
 	}
-	return nil
+	return 0
 }
 
 func (x *TicketRow) GetState() *Stamp {
@@ -2194,13 +2197,6 @@ func (x *TicketRow) GetState() *Stamp {
 		return x.State
 	}
 	return nil
-}
-
-func (x *TicketRow) GetDone() bool {
-	if x != nil {
-		return x.Done
-	}
-	return false
 }
 
 func (x *TicketRow) GetTopic() string {
@@ -2221,7 +2217,7 @@ func (x *TicketRow) GetTopicTold() *Stamp {
 type RatingFacts struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	Count              uint32                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
-	Sum                *Sum                   `protobuf:"bytes,2,opt,name=sum,proto3" json:"sum,omitempty"`
+	Sum                int64                  `protobuf:"varint,2,opt,name=sum,proto3" json:"sum,omitempty"`
 	Last               int64                  `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
 	Rated              *Stamp                 `protobuf:"bytes,4,opt,name=rated,proto3" json:"rated,omitempty"`                                                      // of last
 	Aspects            []*AspectFact          `protobuf:"bytes,5,rep,name=aspects,proto3" json:"aspects,omitempty"`                                                  // by aspect; <= 256
@@ -2267,11 +2263,11 @@ func (x *RatingFacts) GetCount() uint32 {
 	return 0
 }
 
-func (x *RatingFacts) GetSum() *Sum {
+func (x *RatingFacts) GetSum() int64 {
 	if x != nil {
 		return x.Sum
 	}
-	return nil
+	return 0
 }
 
 func (x *RatingFacts) GetLast() int64 {
@@ -2306,7 +2302,7 @@ type AspectFact struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Aspect        string                 `protobuf:"bytes,1,opt,name=aspect,proto3" json:"aspect,omitempty"`
 	Count         uint32                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
-	Sum           *Sum                   `protobuf:"bytes,3,opt,name=sum,proto3" json:"sum,omitempty"`
+	Sum           int64                  `protobuf:"varint,3,opt,name=sum,proto3" json:"sum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2355,11 +2351,11 @@ func (x *AspectFact) GetCount() uint32 {
 	return 0
 }
 
-func (x *AspectFact) GetSum() *Sum {
+func (x *AspectFact) GetSum() int64 {
 	if x != nil {
 		return x.Sum
 	}
-	return nil
+	return 0
 }
 
 type ReferralsFacts struct {
@@ -3012,7 +3008,7 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\achannel\x18\x02 \x01(\tR\achannel\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x16\n" +
 	"\x06medium\x18\x04 \x01(\tR\x06medium\x12\x1a\n" +
-	"\bcampaign\x18\x05 \x01(\tR\bcampaign\"\xb6\x03\n" +
+	"\bcampaign\x18\x05 \x01(\tR\bcampaign\"\xce\x03\n" +
 	"\fServiceFacts\x12\x16\n" +
 	"\x06opened\x18\x01 \x01(\rR\x06opened\x12\x12\n" +
 	"\x04open\x18\x02 \x01(\rR\x04open\x12\x1a\n" +
@@ -3027,30 +3023,30 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x06topics\x18\t \x03(\v2\x1a.dossier.state.v1.KeyCountR\x06topics\x12-\n" +
 	"\x12topics_approximate\x18\n" +
 	" \x01(\bR\x11topicsApproximate\x125\n" +
-	"\x06rating\x18\v \x01(\v2\x1d.dossier.state.v1.RatingFactsR\x06rating\"\x85\x03\n" +
+	"\x06rating\x18\v \x01(\v2\x1d.dossier.state.v1.RatingFactsR\x06rating\x12\x16\n" +
+	"\x06unsure\x18\f \x01(\rR\x06unsure\"\xfd\x01\n" +
 	"\tTicketRow\x12\x1b\n" +
-	"\tticket_id\x18\x01 \x01(\tR\bticketId\x12/\n" +
-	"\x06opened\x18\x02 \x01(\v2\x17.dossier.state.v1.StampR\x06opened\x121\n" +
-	"\areplied\x18\x03 \x01(\v2\x17.dossier.state.v1.StampR\areplied\x121\n" +
-	"\areplies\x18\x04 \x03(\v2\x17.dossier.state.v1.StampR\areplies\x123\n" +
-	"\bresolved\x18\x05 \x01(\v2\x17.dossier.state.v1.StampR\bresolved\x12-\n" +
-	"\x05state\x18\x06 \x01(\v2\x17.dossier.state.v1.StampR\x05state\x12\x12\n" +
-	"\x04done\x18\a \x01(\bR\x04done\x12\x14\n" +
-	"\x05topic\x18\b \x01(\tR\x05topic\x126\n" +
+	"\tticket_id\x18\x01 \x01(\tR\bticketId\x12\x1b\n" +
+	"\topened_at\x18\x02 \x01(\x03R\bopenedAt\x12\x18\n" +
+	"\areplies\x18\x03 \x03(\x10R\areplies\x12\x1f\n" +
+	"\vresolved_at\x18\x04 \x01(\x03R\n" +
+	"resolvedAt\x12-\n" +
+	"\x05state\x18\x05 \x01(\v2\x17.dossier.state.v1.StampR\x05state\x12\x14\n" +
+	"\x05topic\x18\x06 \x01(\tR\x05topic\x126\n" +
 	"\n" +
-	"topic_told\x18\t \x01(\v2\x17.dossier.state.v1.StampR\ttopicTold\"\xf8\x01\n" +
+	"topic_told\x18\a \x01(\v2\x17.dossier.state.v1.StampR\ttopicTold\"\xe1\x01\n" +
 	"\vRatingFacts\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\rR\x05count\x12'\n" +
-	"\x03sum\x18\x02 \x01(\v2\x15.dossier.state.v1.SumR\x03sum\x12\x12\n" +
+	"\x05count\x18\x01 \x01(\rR\x05count\x12\x10\n" +
+	"\x03sum\x18\x02 \x01(\x03R\x03sum\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\x03R\x04last\x12-\n" +
 	"\x05rated\x18\x04 \x01(\v2\x17.dossier.state.v1.StampR\x05rated\x126\n" +
 	"\aaspects\x18\x05 \x03(\v2\x1c.dossier.state.v1.AspectFactR\aaspects\x12/\n" +
-	"\x13aspects_approximate\x18\x06 \x01(\bR\x12aspectsApproximate\"c\n" +
+	"\x13aspects_approximate\x18\x06 \x01(\bR\x12aspectsApproximate\"L\n" +
 	"\n" +
 	"AspectFact\x12\x16\n" +
 	"\x06aspect\x18\x01 \x01(\tR\x06aspect\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\rR\x05count\x12'\n" +
-	"\x03sum\x18\x03 \x01(\v2\x15.dossier.state.v1.SumR\x03sum\"\x82\x02\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12\x10\n" +
+	"\x03sum\x18\x03 \x01(\x03R\x03sum\"\x82\x02\n" +
 	"\x0eReferralsFacts\x12\x12\n" +
 	"\x04made\x18\x01 \x01(\rR\x04made\x12\x1c\n" +
 	"\tconverted\x18\x02 \x01(\rR\tconverted\x12\x16\n" +
@@ -3197,28 +3193,22 @@ var file_dossier_state_v1_facts_proto_depIdxs = []int32{
 	10, // 55: dossier.state.v1.ServiceFacts.resolution:type_name -> dossier.state.v1.Sum
 	6,  // 56: dossier.state.v1.ServiceFacts.topics:type_name -> dossier.state.v1.KeyCount
 	25, // 57: dossier.state.v1.ServiceFacts.rating:type_name -> dossier.state.v1.RatingFacts
-	0,  // 58: dossier.state.v1.TicketRow.opened:type_name -> dossier.state.v1.Stamp
-	0,  // 59: dossier.state.v1.TicketRow.replied:type_name -> dossier.state.v1.Stamp
-	0,  // 60: dossier.state.v1.TicketRow.replies:type_name -> dossier.state.v1.Stamp
-	0,  // 61: dossier.state.v1.TicketRow.resolved:type_name -> dossier.state.v1.Stamp
-	0,  // 62: dossier.state.v1.TicketRow.state:type_name -> dossier.state.v1.Stamp
-	0,  // 63: dossier.state.v1.TicketRow.topic_told:type_name -> dossier.state.v1.Stamp
-	10, // 64: dossier.state.v1.RatingFacts.sum:type_name -> dossier.state.v1.Sum
-	0,  // 65: dossier.state.v1.RatingFacts.rated:type_name -> dossier.state.v1.Stamp
-	26, // 66: dossier.state.v1.RatingFacts.aspects:type_name -> dossier.state.v1.AspectFact
-	10, // 67: dossier.state.v1.AspectFact.sum:type_name -> dossier.state.v1.Sum
-	11, // 68: dossier.state.v1.ReferralsFacts.revenue:type_name -> dossier.state.v1.CurrencySum
-	28, // 69: dossier.state.v1.ReferralsFacts.referrers:type_name -> dossier.state.v1.ReferrerFact
-	37, // 70: dossier.state.v1.ReferrerFact.party:type_name -> dossier.log.v1.HashedIdentifier
-	0,  // 71: dossier.state.v1.ReferrerFact.stamp:type_name -> dossier.state.v1.Stamp
-	30, // 72: dossier.state.v1.InteractionsFacts.channels:type_name -> dossier.state.v1.InteractionFact
-	32, // 73: dossier.state.v1.MembershipsFacts.tellings:type_name -> dossier.state.v1.MembershipFact
-	0,  // 74: dossier.state.v1.MemberRow.stamp:type_name -> dossier.state.v1.Stamp
-	75, // [75:75] is the sub-list for method output_type
-	75, // [75:75] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	0,  // 58: dossier.state.v1.TicketRow.state:type_name -> dossier.state.v1.Stamp
+	0,  // 59: dossier.state.v1.TicketRow.topic_told:type_name -> dossier.state.v1.Stamp
+	0,  // 60: dossier.state.v1.RatingFacts.rated:type_name -> dossier.state.v1.Stamp
+	26, // 61: dossier.state.v1.RatingFacts.aspects:type_name -> dossier.state.v1.AspectFact
+	11, // 62: dossier.state.v1.ReferralsFacts.revenue:type_name -> dossier.state.v1.CurrencySum
+	28, // 63: dossier.state.v1.ReferralsFacts.referrers:type_name -> dossier.state.v1.ReferrerFact
+	37, // 64: dossier.state.v1.ReferrerFact.party:type_name -> dossier.log.v1.HashedIdentifier
+	0,  // 65: dossier.state.v1.ReferrerFact.stamp:type_name -> dossier.state.v1.Stamp
+	30, // 66: dossier.state.v1.InteractionsFacts.channels:type_name -> dossier.state.v1.InteractionFact
+	32, // 67: dossier.state.v1.MembershipsFacts.tellings:type_name -> dossier.state.v1.MembershipFact
+	0,  // 68: dossier.state.v1.MemberRow.stamp:type_name -> dossier.state.v1.Stamp
+	69, // [69:69] is the sub-list for method output_type
+	69, // [69:69] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_dossier_state_v1_facts_proto_init() }
