@@ -19,7 +19,7 @@ import (
 
 // FoldVersion is the version of what the fold makes of the log. A store of
 // another version is rebuilt.
-const FoldVersion = 1
+const FoldVersion = 2
 
 // Bounds of the work that one message can cause.
 const (
@@ -518,13 +518,27 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 		f.park(c, i, h, err)
 		return false, nil
 	}
+	if t, takes := targetOf(h, body); takes {
+		reason, err := c.takeBack(t, h, body)
+		if err != nil {
+			return false, err
+		}
+		if reason != nil {
+			f.park(c, i, h, reason)
+			return false, nil
+		}
+	}
+	stands, err := c.stands(h)
+	if err != nil {
+		return false, err
+	}
 	if c.fresh && c.unknown() {
 		f.cp.Customers++
 	}
 	c.touch()
 	c.head.Kind = h.CustomerKind
 	entry := f.entry(i, e, body)
-	if body != nil && !c.head.Stale { // else the refold applies it
+	if stands && body != nil && !c.head.Stale { // else the refold applies it
 		if err := profile.Apply(c.head.Facts, profile.Event{Header: h, RecordedAt: entry.RecordedAt, Body: body}, c, f.env); err != nil {
 			return false, fmt.Errorf("apply message %d event %d: %w", f.m.seq, i, err)
 		}
@@ -585,7 +599,7 @@ func (f *fold) entry(i int, e *logv1.LoggedEvent, body *eventsv1.Event) *statev1
 		Type: h.Type, OccurredAt: h.OccurredAt, RecordedAt: f.recordedAt(h),
 		EventId: h.EventId, Source: h.Source, Role: h.Role, ClaimedAt: h.ClaimedAt,
 		Seq: f.m.seq, Index: uint32(i), At: f.m.record.At + h.AtDelta, Trail: h.Trail,
-		MintedId: h.MintedId, Tombstone: body == nil, BodyBytes: uint32(len(e.Body)),
+		MintedId: h.MintedId, Tombstone: body == nil, BodyBytes: uint32(len(e.Body)), Corrects: h.Corrects,
 	}
 	if body != nil {
 		if h.Type == eventsv1.Type_TYPE_CUSTOM {

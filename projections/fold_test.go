@@ -276,6 +276,9 @@ func drawStream(t *rapid.T, clock string) *stream {
 				continue
 			}
 			e := drawEvent(t, n, customers, days)
+			if rapid.IntRange(0, 7).Draw(t, "takes back") == 0 {
+				e = drawTakeback(t, n, customers, sent)
+			}
 			n++
 			sent, list = append(sent, e), append(list, e)
 		}
@@ -338,7 +341,11 @@ func TestFactsLaw(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var sent []*logv1.LoggedEvent
 		for n := range rapid.IntRange(1, 120).Draw(t, "events") {
-			sent = append(sent, drawEvent(t, n, 3, 60))
+			if rapid.IntRange(0, 7).Draw(t, "takes back") == 0 {
+				sent = append(sent, drawTakeback(t, n, 3, sent))
+			} else {
+				sent = append(sent, drawEvent(t, n, 3, 60))
+			}
 			if rapid.IntRange(0, 4).Draw(t, "repeat") == 0 {
 				sent = append(sent, drawRepeat(t, sent))
 			}

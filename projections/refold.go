@@ -111,8 +111,8 @@ func (c *customer) refoldable() (bool, error) {
 	return err == nil, err
 }
 
-// refold makes a customer's facts anew from his history and this partition's
-// own log. In the order of the log, so that every record is read once: the
+// refold makes a customer's facts anew from those events of his history that
+// stand, read in this partition's own log. In the order of the log, so that every record is read once: the
 // facts do not depend on it.
 func (f *fold) refold(ctx context.Context, c *customer) error {
 	if err := c.dropRows(); err != nil {
@@ -127,26 +127,52 @@ func (f *fold) refold(ctx context.Context, c *customer) error {
 		return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Index, b.Index))
 	})
 	c.touch()
-	c.head.Facts, c.head.Stale = &statev1.Facts{}, false
-	for _, entry := range entries {
-		record, logged, err := f.fetch(ctx, entry)
+	c.head.Facts, c.head.Stale, c.head.HasTakebacks = &statev1.Facts{}, false, false
+	history, err := f.readAgain(ctx, entries)
+	if err != nil {
+		return err
+	}
+	for _, ev := range history {
+		if t, takes := targetOf(ev.Header, ev.Body); takes {
+			// One too many came in place of a copy that took back something else;
+			// it takes back nothing.
+			if err := c.note(t, ev.Header, ev.Body); err != nil && !errors.Is(err, errTooManyTakebacks) {
+				return err
+			}
+		}
+	}
+	for _, ev := range history {
+		stands, err := c.stands(ev.Header)
 		if err != nil {
 			return err
 		}
-		body, err := readBody(logged)
-		if err != nil {
-			return err
-		}
-		if body == nil {
+		if !stands || ev.Body == nil {
 			continue
 		}
-		ev := profile.Event{Header: logged.Header, RecordedAt: record.RecordedAt + int64(logged.Header.RecordedDelta), Body: body}
 		if err := profile.Apply(c.head.Facts, ev, c, f.env); err != nil {
 			return err
 		}
 	}
 	c.measure()
 	return nil
+}
+
+// readAgain reads the events of entries. One whose body has a key that is not
+// ours has none.
+func (f *fold) readAgain(ctx context.Context, entries []*statev1.Entry) ([]profile.Event, error) {
+	history := make([]profile.Event, 0, len(entries))
+	for _, entry := range entries {
+		record, logged, err := f.fetch(ctx, entry)
+		if err != nil {
+			return nil, err
+		}
+		body, err := readBody(logged)
+		if err != nil {
+			return nil, err
+		}
+		history = append(history, profile.Event{Header: logged.Header, RecordedAt: record.RecordedAt + int64(logged.Header.RecordedDelta), Body: body})
+	}
+	return history, nil
 }
 
 // fetch reads the event of an entry again.

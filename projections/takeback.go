@@ -1,0 +1,342 @@
+package projections
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections/profile"
+	"github.com/dossier360/dossier/projections/store"
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
+)
+
+// Taking back: which of a customer's events stand is a function of the set of
+// them, whichever came first.
+//
+//   - An event is voided if a void names its id and source, and its claimed
+//     time if the void names one. A void cannot be voided.
+//   - A correction of an event counts if it is not voided. An event that has
+//     one that counts does not stand. Of several that count the one with the
+//     greatest (issued_at, event id) stands, if nothing corrects itself.
+//
+// What voids and corrections say is kept in rows by the event they name, so
+// that one that comes later is refused its place at once. Where what they name
+// was applied already, the customer is folded again.
+
+// rowTakeback is a row of this package among those of the sections: by hash of
+// source and event id, a Takeback.
+const rowTakeback profile.RowKind = 'x'
+
+// maxTakebacks bounds the voids, and the corrections, of one event.
+const maxTakebacks = 256
+
+// Reasons for parking a void or a correction.
+var (
+	errTooLongToTakeBack = fmt.Errorf("it takes back an event of a customer who has more than %d events or %d KiB to fold again",
+		maxRefoldEntries, maxRefoldBytes>>10)
+	errTooLongToSearch = fmt.Errorf("it names an event without its time, and the customer has more than %d events or %d KiB to search",
+		maxRefoldEntries, maxRefoldBytes>>10)
+	errTooManyTakebacks = fmt.Errorf("there are %d voids or corrections of that event already", maxTakebacks)
+)
+
+// target is an event that is taken back: its source is that of the event that
+// does it.
+type target struct{ source, id string }
+
+func (t target) row() []byte {
+	sum := sha256.Sum256(append(appendSortedText(nil, t.source), t.id...))
+	return sum[:16]
+}
+
+// targetOf is what an event takes back. Naming itself it takes back nothing.
+func targetOf(h *logv1.Header, body *eventsv1.Event) (target, bool) {
+	id := h.GetCorrects()
+	if h.GetType() == eventsv1.Type_TYPE_EVENT_VOIDED {
+		id = body.GetVoid().GetEventId()
+	}
+	return target{h.GetSource(), id}, id != "" && id != h.GetEventId()
+}
+
+// takebacks reads the rows of one customer.
+type takebacks func(id []byte) ([]byte, error)
+
+func (rows takebacks) of(t target) (*statev1.Takeback, error) {
+	value, err := rows(t.row())
+	if err != nil || value == nil {
+		return nil, err
+	}
+	row := &statev1.Takeback{}
+	if err := proto.Unmarshal(value, row); err != nil {
+		return nil, fmt.Errorf("what takes back event %q of %q: %w", t.id, t.source, err)
+	}
+	return row, nil
+}
+
+// voided reports whether a row voids the event that claims a time.
+func voided(row *statev1.Takeback, claimed *int64) bool {
+	for _, v := range row.GetVoids() {
+		if v.ClaimedAt == nil || sameTime(v.ClaimedAt, claimed) {
+			return true
+		}
+	}
+	return false
+}
+
+// best is the correction of t that counts and outranks the others, in a role;
+// nil if none counts.
+func (rows takebacks) best(t target, row *statev1.Takeback, role logv1.Role) (*statev1.Correction, error) {
+	for _, c := range slices.Backward(row.GetCorrections()) {
+		if c.By.Role != role {
+			continue
+		}
+		own, err := rows.of(target{t.source, c.By.EventId})
+		if err != nil {
+			return nil, err
+		}
+		if !voided(own, c.By.ClaimedAt) {
+			return c, nil
+		}
+	}
+	return nil, nil
+}
+
+// Why an event does not stand.
+const (
+	takenBackVoided    = "voided"
+	takenBackCorrected = "corrected"
+)
+
+// why returns why the event with a stamp does not stand, "" if it does.
+// corrects is the event that it corrects, "" if none.
+func (rows takebacks) why(s *statev1.Stamp, corrects string) (string, error) {
+	own := target{s.Source, s.EventId}
+	row, err := rows.of(own)
+	if err != nil {
+		return "", err
+	}
+	if s.Type == eventsv1.Type_TYPE_EVENT_VOIDED {
+		return "", nil
+	}
+	if voided(row, s.ClaimedAt) {
+		return takenBackVoided, nil
+	}
+	if by, err := rows.best(own, row, s.Role); err != nil || by != nil {
+		return takenBackCorrected, err
+	}
+	if corrects == "" || corrects == s.EventId {
+		return "", nil
+	}
+	root := target{s.Source, corrects}
+	if row, err = rows.of(root); err != nil {
+		return "", err
+	}
+	by, err := rows.best(root, row, s.Role)
+	if err != nil {
+		return "", err
+	}
+	if by == nil || profile.CompareStamps(by.By, s) != 0 {
+		return takenBackCorrected, nil
+	}
+	return "", nil
+}
+
+// takebacks reads the customer's rows, the uncommitted ones included.
+func (c *customer) takebacks() takebacks {
+	return func(id []byte) ([]byte, error) { return c.Get(rowTakeback, id) }
+}
+
+// stands reports whether an event of his counts.
+func (c *customer) stands(h *logv1.Header) (bool, error) {
+	if !c.head.HasTakebacks {
+		return true, nil
+	}
+	why, err := c.takebacks().why(headerStamp(h), h.Corrects)
+	return why == "", err
+}
+
+// headerStamp is the order key of an event as its entry has it.
+func headerStamp(h *logv1.Header) *statev1.Stamp {
+	return &statev1.Stamp{OccurredAt: h.OccurredAt, EventId: h.EventId, Source: h.Source, Role: h.Role, Type: h.Type, ClaimedAt: h.ClaimedAt}
+}
+
+// takeBack notes what a new event takes back, in rows that are written with the
+// head. Where that was applied, the customer is to be folded again. A reason
+// says that it cannot be done here; then nothing was.
+func (c *customer) takeBack(t target, h *logv1.Header, body *eventsv1.Event) (reason, err error) {
+	applied := c.head.Stale // then it is folded again anyway
+	if !applied {
+		if applied, reason, err = c.applied(t, h, body); err != nil || reason != nil {
+			return reason, err
+		}
+	}
+	switch err := c.note(t, h, body); {
+	case errors.Is(err, errTooManyTakebacks):
+		return err, nil
+	case err != nil:
+		return nil, err
+	}
+	c.head.Stale = applied
+	return nil, nil
+}
+
+// applied reports whether the facts may hold something that an event takes
+// back: what it names, or another correction of it.
+func (c *customer) applied(t target, h *logv1.Header, body *eventsv1.Event) (found bool, reason, err error) {
+	claimed := claimedTarget(h, body)
+	n, size := 0, 0
+	err = c.everyEntry(func(e *statev1.Entry) error {
+		if n, size = n+1, size+int(e.BodyBytes); n > maxRefoldEntries || size > maxRefoldBytes {
+			return errLong
+		}
+		found = found || e.Source == t.source && e.EventId == t.id && (claimed == nil || sameTime(claimed, e.ClaimedAt))
+		return nil
+	})
+	if err == nil && !found && h.Corrects != "" {
+		found, err = c.corrected(t)
+	}
+	if !errors.Is(err, errLong) {
+		return found, nil, err
+	}
+	if claimed == nil {
+		return false, errTooLongToSearch, nil
+	}
+	if found, err = c.holdsAt(t, *claimed); found {
+		return false, errTooLongToTakeBack, err
+	}
+	return false, nil, err
+}
+
+// claimedTarget is the claimed time of the event that a void names, nil if it
+// names none.
+func claimedTarget(h *logv1.Header, body *eventsv1.Event) *int64 {
+	if at := body.GetVoid().GetTime(); at != nil && h.GetType() == eventsv1.Type_TYPE_EVENT_VOIDED {
+		claimed := events.Micros(at.AsTime())
+		return &claimed
+	}
+	return nil
+}
+
+func (c *customer) corrected(t target) (bool, error) {
+	if !c.head.HasTakebacks {
+		return false, nil
+	}
+	row, err := c.takebacks().of(t)
+	return len(row.GetCorrections()) > 0, err
+}
+
+// holdsAt reports whether a customer of any length has an event that claims a
+// time: it asks for every type and role that it could have.
+func (c *customer) holdsAt(t target, claimed int64) (bool, error) {
+	for typ := range eventsv1.Type_name {
+		for role := range logv1.Role_name {
+			h := &logv1.Header{EventId: t.id, Source: t.source, Type: eventsv1.Type(typ), Role: logv1.Role(role), ClaimedAt: &claimed, OccurredAt: claimed}
+			if f, err := c.find(h); err != nil || f != nil {
+				return f != nil, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// note keeps what an event takes back in the row of what it names.
+func (c *customer) note(t target, h *logv1.Header, body *eventsv1.Event) error {
+	row, err := c.takebacks().of(t)
+	if err != nil {
+		return err
+	}
+	if row == nil {
+		row = &statev1.Takeback{}
+	}
+	if h.Type == eventsv1.Type_TYPE_EVENT_VOIDED {
+		noteVoid(row, &statev1.VoidedTime{ClaimedAt: claimedTarget(h, body), By: headerStamp(h)})
+	} else {
+		noteCorrection(row, &statev1.Correction{IssuedAt: issuedAt(h), By: headerStamp(h)})
+	}
+	if len(row.Voids) > maxTakebacks || len(row.Corrections) > maxTakebacks {
+		return errTooManyTakebacks
+	}
+	value, err := proto.Marshal(row)
+	if err != nil {
+		return fmt.Errorf("note what takes back event %q of %q: %w", t.id, t.source, err)
+	}
+	c.Put(rowTakeback, t.row(), value)
+	c.head.HasTakebacks = true
+	return nil
+}
+
+// noteVoid keeps the least void of each time.
+func noteVoid(row *statev1.Takeback, v *statev1.VoidedTime) {
+	i, found := slices.BinarySearchFunc(row.Voids, v, func(a, b *statev1.VoidedTime) int { return compareTimes(a.ClaimedAt, b.ClaimedAt) })
+	switch {
+	case !found:
+		row.Voids = slices.Insert(row.Voids, i, v)
+	case profile.CompareStamps(v.By, row.Voids[i].By) < 0:
+		row.Voids[i] = v
+	}
+}
+
+// compareTimes orders instants, none before any other.
+func compareTimes(a, b *int64) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return -1
+	case b == nil:
+		return 1
+	}
+	return cmp.Compare(*a, *b)
+}
+
+// noteCorrection keeps corrections in order of rank.
+func noteCorrection(row *statev1.Takeback, c *statev1.Correction) {
+	i, found := slices.BinarySearchFunc(row.Corrections, c, compareCorrections)
+	if !found {
+		row.Corrections = slices.Insert(row.Corrections, i, c)
+	}
+}
+
+func compareCorrections(a, b *statev1.Correction) int {
+	return cmp.Or(cmp.Compare(a.IssuedAt, b.IssuedAt), cmp.Compare(a.By.EventId, b.By.EventId), profile.CompareStamps(a.By, b.By))
+}
+
+// issuedAt is when a correction was issued: when it says, else its time.
+func issuedAt(h *logv1.Header) int64 {
+	switch {
+	case h.IssuedAt != nil:
+		return *h.IssuedAt
+	case h.ClaimedAt != nil:
+		return *h.ClaimedAt
+	}
+	return h.OccurredAt
+}
+
+// TakenBack returns a function that says of a customer's entries why they do
+// not stand: "voided", "corrected", or "" if they do.
+func (v *View) TakenBack(c events.CustomerID) (func(*statev1.Entry) (string, error), error) {
+	head, err := v.Head(c)
+	if err != nil {
+		return nil, err
+	}
+	if !head.HasTakebacks {
+		return func(*statev1.Entry) (string, error) { return "", nil }, nil
+	}
+	prefix := append(ownedPrefix(keyRow, c, head.Generation), byte(rowTakeback))
+	all := map[string][]byte{}
+	err = v.view.Scan(prefix, store.PrefixEnd(prefix), false, func(key, value []byte) bool {
+		all[string(key[len(prefix):])] = slices.Clone(value)
+		return true
+	})
+	if err != nil {
+		return nil, fmt.Errorf("what takes back events of customer %s: %w", c, err)
+	}
+	rows := takebacks(func(id []byte) ([]byte, error) { return all[string(id)], nil })
+	return func(e *statev1.Entry) (string, error) { return rows.why(stampOf(e), e.Corrects) }, nil
+}
