@@ -78,8 +78,19 @@ const (
 	maxRefunds     = 100
 	maxRefundBytes = 256 << 10
 
-	// maxRowIDBytes bounds the id of a row; longer order ids are rows under
-	// their SHA-256.
+	// maxLabelBytes bounds what a publisher's own list names: the topic of a
+	// ticket, the aspect of a rating. What is longer is cut there, and counts
+	// with what begins the same.
+	maxLabelBytes = 128
+	// maxReplies bounds the replies kept of a ticket. More than one is kept only
+	// of those before the ticket was opened, as far as that is known; then the
+	// earliest stay.
+	maxReplies = 16
+	// maxReferrers bounds those kept who referred a customer. The earliest stay.
+	maxReferrers = 8
+
+	// maxRowIDBytes bounds the id of a row; longer ids of orders and tickets are
+	// rows under their SHA-256.
 	maxRowIDBytes = 255
 )
 
