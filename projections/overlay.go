@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections/columns"
 	"github.com/dossier360/dossier/projections/store"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
@@ -28,6 +29,7 @@ type overlay struct {
 	paged   []*customer // with pages read since the last commit
 	changes []pendingChange
 	parked  []*statev1.Parked
+	rows    []*columns.Row // of the customers that the last commit changed, until published
 	timers  timers
 	sweep   sweepQueue
 	// Estimates of the next commit, and the largest head in it as last written.
@@ -155,6 +157,9 @@ func (f *fold) flush(s store.Store) error {
 	}
 	f.view.Close()
 	f.view = s.View()
+	for _, c := range f.dirty {
+		f.rows = append(f.rows, columns.Of(c.id, c.head, f.env))
+	}
 	f.overlay.committed()
 	return f.timers.reset(f.view, f.cp.LogTime)
 }

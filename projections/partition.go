@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections/columns"
 	"github.com/dossier360/dossier/projections/playbook"
 	"github.com/dossier360/dossier/projections/store"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
@@ -58,14 +60,18 @@ type Partition struct {
 	store store.Store
 	limit int // of a commit, in bytes as estimated
 
+	wantRows chan struct{} // of 1: a store was opened whose rows are to be read
+	scanned  atomic.Int64  // customers that the scan under way has read
+
 	stateMu  sync.Mutex // guards what follows
 	target   uint64     // what must be folded for the partition to be ready
 	end      uint64     // of the log when the store was verified last
 	state    state
-	changed  chan struct{} // closed and replaced when state changes
-	snapshot *snapshot     // of the last commit; nil while the store is closed
-	views    int           // open, of any snapshot
-	viewless *sync.Cond    // signalled when views falls to 0
+	changed  chan struct{}   // closed and replaced when state changes
+	snapshot *snapshot       // of the last commit; nil while the store is closed
+	rows     *columns.Writer // of the last commit; nil while the store is closed
+	views    int             // open, of any snapshot
+	viewless *sync.Cond      // signalled when views falls to 0
 }
 
 // state is what the last commit left, for whoever waits on the partition.
@@ -116,7 +122,7 @@ func Open(ctx context.Context, o Options) (*Partition, error) {
 }
 
 func newPartition(o Options) *Partition {
-	p := &Partition{o: o, stream: events.PartitionStream(o.ID), limit: commitBytes, changed: make(chan struct{})}
+	p := &Partition{o: o, stream: events.PartitionStream(o.ID), limit: commitBytes, changed: make(chan struct{}), wantRows: make(chan struct{}, 1)}
 	p.viewless = sync.NewCond(&p.stateMu)
 	return p
 }
@@ -226,7 +232,14 @@ func (p *Partition) publishOpened(s store.Store) error {
 		return err
 	}
 	p.store = s
+	p.stateMu.Lock()
+	p.rows = new(columns.Writer)
+	p.stateMu.Unlock()
 	p.publish(f)
+	select {
+	case p.wantRows <- struct{}{}:
+	default: // the scan that is wanted already will read this store
+	}
 	return nil
 }
 
@@ -243,6 +256,8 @@ func (p *Partition) publish(f *fold) {
 	old := p.snapshot
 	p.snapshot = snap
 	old.release()
+	p.rows.Put(f.rows)
+	f.rows = nil
 	s := state{
 		applied: applied, logTime: f.cp.LogTime, settled: settled(f.cp, f.timers.earliest),
 		earliest: f.timers.earliest, sweeping: f.cp.Sweep != nil, ruleSeq: f.cp.RuleSeq,
@@ -286,6 +301,7 @@ func (p *Partition) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.runFold(ctx) })
 	g.Go(func() error { return p.runNotices(ctx) })
+	g.Go(func() error { return p.runRows(ctx) })
 	return g.Wait()
 }
 
@@ -343,7 +359,7 @@ const (
 func (p *Partition) closeStore() {
 	p.stateMu.Lock()
 	last := p.snapshot
-	p.snapshot = nil
+	p.snapshot, p.rows = nil, nil
 	for p.views > 0 {
 		p.viewless.Wait()
 	}

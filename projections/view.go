@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections/columns"
 	"github.com/dossier360/dossier/projections/profile"
 	"github.com/dossier360/dossier/projections/store"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
@@ -43,7 +44,8 @@ func (s *snapshot) release() {
 // recovers its store, the methods of a view return ErrCatchingUp.
 type View struct {
 	*snapshot
-	p *Partition
+	p    *Partition
+	rows *columns.Table // nil until they were read
 }
 
 // recovering stands for a partition without a store.
@@ -54,11 +56,11 @@ func (p *Partition) View() *View {
 	p.stateMu.Lock()
 	defer p.stateMu.Unlock()
 	if p.snapshot == nil {
-		return &View{&recovering, p}
+		return &View{&recovering, p, nil}
 	}
 	p.snapshot.refs.Add(1)
 	p.views++
-	return &View{p.snapshot, p}
+	return &View{p.snapshot, p, p.rows.Table()}
 }
 
 // Close ends the snapshot. It must be called once.
@@ -108,6 +110,34 @@ func (v *View) Head(c events.CustomerID) (*statev1.Head, error) {
 		return nil, fmt.Errorf("head of customer %s: %w", c, err)
 	}
 	return head, nil
+}
+
+// Rows are the columns of all customers. For a while after a start they are
+// not there yet; then the error is ErrCatchingUp and says how far they are.
+func (v *View) Rows() (*columns.Table, error) {
+	if v.view == nil {
+		return nil, ErrCatchingUp
+	}
+	if v.rows == nil {
+		return nil, fmt.Errorf("partition %d is reading its customers for lists, %d of %d: %w", v.p.o.ID, v.p.scanned.Load(), v.cp.Customers, ErrCatchingUp)
+	}
+	return v.rows, nil
+}
+
+// Outline is a customer's head without the entries of his history, which are
+// most of it, or ErrNotFound.
+func (v *View) Outline(c events.CustomerID) (*statev1.Head, error) {
+	if v.view == nil {
+		return nil, ErrCatchingUp
+	}
+	value, err := v.view.Get(headKey(c))
+	if err != nil {
+		return nil, err
+	}
+	if value == nil {
+		return nil, ErrNotFound
+	}
+	return decodeOutline(c, value)
 }
 
 // Entries yields a customer's history, newest first, beginning below `before`

@@ -6,17 +6,17 @@
 // next commit from that of the last and the rows that changed; it copies only
 // the chunks that they stand in.
 //
-// Rows are filled once after a start, by one scan of the store in the
-// background ([Writer.Fill]). Commits meanwhile are kept and outdo what the
-// scan finds. Until then there is no table.
+// Rows are read once after a start, by one scan of the store in the background.
+// Rows of commits made meanwhile are gathered by a [Writer] without a table, and
+// put over what the scan finds. Until then there is no table.
 //
-//	table := partition.View().Rows()
+//	table, err := partition.View().Rows()
 //	for row := range table.All() { … }
 package columns
 
 import (
 	"iter"
-	"maps"
+	"slices"
 
 	"github.com/dossier360/dossier/events"
 )
@@ -54,76 +54,77 @@ func (t *Table) All() iter.Seq[*Row] {
 	}
 }
 
-// Writer makes tables. The zero Writer is ready for use; it is not safe for
-// concurrent use.
+// Writer makes tables. The zero Writer has no table: it gathers rows for one
+// that has. It is not safe for concurrent use.
 type Writer struct {
-	table  *Table // nil until filled
+	table  *Table // nil: none
 	places map[events.CustomerID]int
-	// early are rows of commits made before the table was filled.
-	early map[events.CustomerID]*Row
+	early  map[events.CustomerID]*Row // of a writer without a table
 }
 
-// Table is the rows as of the last call of Put, nil until [Writer.Fill].
+// NewWriter returns a writer with a table of these rows, one a customer.
+func NewWriter(rows []*Row) *Writer {
+	w := &Writer{table: &Table{}, places: make(map[events.CustomerID]int, len(rows))}
+	w.Put(rows)
+	return w
+}
+
+// Table is the rows as of the last Put, nil if the writer has none.
 func (w *Writer) Table() *Table { return w.table }
+
+// Early are the rows that a writer without a table was given, the last of each
+// customer, in no order.
+func (w *Writer) Early() []*Row {
+	rows := make([]*Row, 0, len(w.early))
+	for _, r := range w.early {
+		rows = append(rows, r)
+	}
+	return rows
+}
 
 // Put takes in the rows that a commit changed.
 func (w *Writer) Put(rows []*Row) {
-	if w.table == nil {
+	switch {
+	case len(rows) == 0:
+	case w.table == nil:
 		if w.early == nil {
 			w.early = make(map[events.CustomerID]*Row, len(rows))
 		}
 		for _, r := range rows {
 			w.early[r.ID] = r
 		}
-		return
-	}
-	if len(rows) == 0 {
-		return
-	}
-	next := &Table{chunks: append(make([]*chunk, 0, len(w.table.chunks)+len(rows)/chunkRows+1), w.table.chunks...), count: w.table.count}
-	own := make(map[int]bool, len(rows)) // chunks that next alone holds
-	for _, r := range rows {
-		w.put(next, own, r)
-	}
-	w.table = next
-}
-
-func (w *Writer) put(t *Table, own map[int]bool, r *Row) {
-	at, known := w.places[r.ID]
-	if !known {
-		at = t.count
-		w.places[r.ID] = at
-		t.count++
-	}
-	n := at / chunkRows
-	switch {
-	case n == len(t.chunks):
-		t.chunks = append(t.chunks, new(chunk))
-		own[n] = true
-	case !own[n]:
-		copied := *t.chunks[n]
-		t.chunks[n] = &copied
-		own[n] = true
-	}
-	t.chunks[n][at%chunkRows] = r
-}
-
-// Fill makes the first table, of rows that a scan found in a commit since which
-// all others were put.
-func (w *Writer) Fill(scanned []*Row) {
-	early := w.early
-	w.early, w.table, w.places = nil, &Table{}, make(map[events.CustomerID]int, len(scanned)+len(early))
-	own := map[int]bool{}
-	t := &Table{}
-	for _, r := range scanned {
-		if newer := early[r.ID]; newer != nil {
-			r = newer
+	default:
+		next := draft{&Table{chunks: slices.Clone(w.table.chunks), count: w.table.count}, make(map[int]bool, len(rows))}
+		for _, r := range rows {
+			at, known := w.places[r.ID]
+			if !known {
+				at = next.count
+				w.places[r.ID] = at
+			}
+			next.put(at, r)
 		}
-		w.put(t, own, r)
+		w.table = next.Table
 	}
-	// In any order: a table has none.
-	for r := range maps.Values(early) {
-		w.put(t, own, r)
+}
+
+// draft is a table that nobody reads yet.
+type draft struct {
+	*Table
+	own map[int]bool // chunks that no other table holds
+}
+
+// put sets a row at its place, which is the next free one if it is new.
+func (d draft) put(at int, r *Row) {
+	n := at / chunkRows
+	if !d.own[n] {
+		d.own[n] = true
+		if n == len(d.chunks) {
+			d.chunks = append(d.chunks, new(chunk))
+		} else {
+			copied := *d.chunks[n]
+			d.chunks[n] = &copied
+		}
 	}
-	w.table = t
+	d.chunks[n][at%chunkRows] = r
+	d.count = max(d.count, at+1)
 }
