@@ -71,7 +71,8 @@ func (fs *flags) form(std stdio, lang *string, asJSON *bool) {
 	fs.BoolVar(asJSON, "json", false, "print JSON for programs")
 }
 
-// parse reads flags and arguments in any order and wants `names` arguments.
+// parse reads flags and arguments in any order and wants `names` arguments; of
+// a last name that ends in "…" one or more.
 func (fs *flags) parse(args []string, names ...string) ([]string, error) {
 	var positional []string
 	for {
@@ -89,7 +90,7 @@ func (fs *flags) parse(args []string, names ...string) ([]string, error) {
 	if len(positional) < len(names) {
 		return nil, wrongUsage("%s missing; `dossier %s -h` tells how", names[len(positional)], fs.Name())
 	}
-	if len(positional) > len(names) {
+	if many := len(names) > 0 && strings.HasSuffix(names[len(names)-1], "…"); len(positional) > len(names) && !many {
 		return nil, wrongUsage("%q is one argument too many", positional[len(names)])
 	}
 	return positional, nil
@@ -118,11 +119,14 @@ func (c *client) parse(args []string, names ...string) ([]string, error) {
 // server's matter, and a receipt or a tick may take a while.
 const dialTimeout = 5 * time.Second
 
-func (c *client) service() queryv1connect.QueryServiceClient {
-	transport := &http.Transport{
+func (c *client) transport() http.RoundTripper {
+	return &http.Transport{
 		Proxy:       http.ProxyFromEnvironment,
 		DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
 	}
+}
+
+func (c *client) service() queryv1connect.QueryServiceClient {
 	bearer := connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
 		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 			if c.readKey != "" {
@@ -131,7 +135,7 @@ func (c *client) service() queryv1connect.QueryServiceClient {
 			return next(ctx, req)
 		}
 	})
-	return queryv1connect.NewQueryServiceClient(&http.Client{Transport: transport}, c.server, connect.WithInterceptors(bearer))
+	return queryv1connect.NewQueryServiceClient(&http.Client{Transport: c.transport()}, c.server, connect.WithInterceptors(bearer))
 }
 
 // explain turns the error of a call into a sentence that says what to do.

@@ -69,13 +69,18 @@ func (p printer) profile(w io.Writer, resp *queryv1.GetProfileResponse) error {
 	if c.GetFirstSeenAt() != nil {
 		s.row(p.seen, p.instant(c.GetFirstSeenAt())+" – "+p.instant(c.GetLastSeenAt()))
 	}
+	p.belongingRows(s, c)
 	p.orderRows(s, c.GetOrders())
 	s.row(p.engagement, p.engagementLines(c.GetEngagement())...)
+	s.row(p.acquisition, p.acquisitionLines(c.GetAcquisition())...)
+	s.row(p.service, p.serviceLines(c.GetService())...)
+	s.row(p.interactions, p.interactionLines(c.GetInteractions())...)
+	s.row(p.referrals, p.referralLines(c.GetReferrals())...)
 	s.row(p.identifiers, p.identifierLines(c.GetIdentifiers())...)
 	s.row(p.traits, p.traitLines(c.GetTraits())...)
 	s.row(p.custom, p.customLines(c.GetCustom())...)
 	if len(c.GetFlags()) > 0 {
-		s.row(p.flags, strings.Join(c.GetFlags(), p.list))
+		s.row(p.flags, p.flagWords(c.GetFlags()))
 	}
 	s.row(p.freshness, p.freshnessLine(resp.GetFreshness()))
 	return s.write(w)
@@ -215,19 +220,29 @@ func (p printer) identifierLines(identifiers []*queryv1.Identifier) []string {
 func (p printer) traitLines(traits map[string]*queryv1.Trait) []string {
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(traits)) {
-		t := traits[name]
-		// A trait's value came from JSON and goes back without loss.
-		value, err := json.Marshal(t.GetValue().AsInterface())
-		if err != nil {
-			value = []byte(p.unknown)
-		}
-		line := plain(name) + " = " + cut(plain(string(value)), maxValueColumns)
-		if t.GetManual() {
-			line += " (" + p.manual + ")"
-		}
-		lines = append(lines, line)
+		lines = append(lines, p.traitLine(name, traits[name]))
 	}
 	return p.bounded(lines)
+}
+
+func (p printer) traitLine(name string, t *queryv1.Trait) string {
+	line := plain(name) + " = " + p.traitValue(t)
+	if t.GetManual() {
+		line += " (" + p.manual + ")"
+	}
+	return line
+}
+
+// traitValue is a trait's value as JSON; it came as such and goes back without
+// loss.
+func (p printer) traitValue(t *queryv1.Trait) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(t.GetValue().AsInterface()); err != nil {
+		return p.unknown
+	}
+	return cut(plain(strings.TrimSpace(b.String())), maxValueColumns)
 }
 
 func (p printer) customLines(custom map[string]*queryv1.Custom) []string {

@@ -55,6 +55,10 @@ func run(ctx context.Context, std stdio, args []string) int {
 		return exit(std, name, get(ctx, std, rest))
 	case "timeline":
 		return exit(std, name, timeline(ctx, std, rest))
+	case "set":
+		return exit(std, name, set(ctx, std, rest))
+	case "unset":
+		return exit(std, name, unset(ctx, std, rest))
 	case "tick":
 		return exit(std, name, tick(ctx, std, rest))
 	case "version", "-version", "--version":
@@ -76,11 +80,15 @@ usage: dossier <command> [flags] [arguments]
 
   get REF        one customer's profile
   timeline REF   one customer's events, newest first
+  set REF NAME=VALUE… --reason TEXT
+                 facts told by hand, which outrank imports until released
+  unset REF NAME… --reason TEXT
+                 release facts told by hand
   tick --to T    move time (deployments on --clock events only)
   version        build and format versions
 
 REF is <identifier type>:<value>, as email:ann@example.com or user_id:42, or a
-customer id. get, timeline and tick take --server URL (env DOSSIER_SERVER) and
+customer id. All that ask a server take --server URL (env DOSSIER_SERVER) and
 --read-key KEY (env DOSSIER_READ_KEY); they and version take --json and --lang
 zh|en (default from LANG).
 ` + "`dossier <command> -h`" + ` tells the flags of one command.

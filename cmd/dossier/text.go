@@ -51,6 +51,28 @@ type vocabulary struct {
 	types, fields                                              map[string]string // nil: as they are stored
 	values                                                     map[string]string // by "field=value"
 
+	memberships, members                                      string
+	acquisition, firstTouch, lastTouch, channels, campaigns   string
+	touchesFormat, adViewsFormat, adClicksFormat              string
+	service, firstResponse, resolution, topics                string
+	ticketsFormat, openFormat, resolvedFormat, reopenedFormat string
+	ratingFormat, minutesFormat, hoursFormat                  string
+	referrals, referredRevenue, referredBy                    string
+	madeFormat, convertedFormat, sharesFormat                 string
+	interactions, inboundFormat, outboundFormat               string
+	lastInbound, lastOutbound, last, semicolon                string
+	// Words of the service; nil: as they are.
+	channelNames, interactionNames, flagNames map[string]string
+
+	// Of the timeline: the part that a customer played, what was taken back.
+	role, roleFormat, takenBackFormat string
+	roles, takenBack                  map[string]string
+
+	// Of set and unset.
+	outranked, releasedNothing, fromFormat, limit       string
+	nothingByHandFormat, toldFormat, noIdentifierFormat string
+	refusedFormat, writeKeyRemedy, writeKeyRefused      string
+
 	eventID, noTypeFormat, customTypeFormat, alreadyFormat string
 	revision, modified, committed, recordFormat            string
 	noServer, notFoundFormat, idNotFoundFormat, notDossier string
@@ -77,6 +99,30 @@ var words = map[string]vocabulary{
 		revision:         "revision", modified: " and changes not committed", committed: "committed", recordFormat: "record format",
 		list: ", ", colon: ": ",
 		causes: map[string]string{"event": "event", "time": "time", "rules": "rules", "manual": "hand", "merge": "merge"},
+
+		memberships: "Member of", members: "Members",
+		acquisition: "Acquisition", firstTouch: "first touch", lastTouch: "last touch", channels: "channels", campaigns: "campaigns",
+		touchesFormat: "touches: %s", adViewsFormat: "ads seen: %s", adClicksFormat: "ads clicked: %s",
+		service: "Service", firstResponse: "mean first response", resolution: "mean resolution", topics: "topics",
+		ticketsFormat: "tickets: %s", openFormat: "open: %s", resolvedFormat: "resolved: %s", reopenedFormat: "reopened: %s",
+		ratingFormat: "rating %s of 100 (ratings: %s, last %s)", minutesFormat: "%s min", hoursFormat: "%s h",
+		referrals: "Referrals", referredRevenue: "revenue", referredBy: "referred by",
+		madeFormat: "made: %s", convertedFormat: "converted: %s", sharesFormat: "shared content: %s",
+		interactions: "Interactions", inboundFormat: "inbound: %s", outboundFormat: "outbound: %s",
+		lastInbound: "last inbound", lastOutbound: "last outbound", last: "last",
+		semicolon: "; ",
+		role:      "role", roleFormat: "[%s] ", takenBackFormat: "(%s) ",
+
+		outranked:           "what was just told does not show; a later telling by hand stands, or the profile holds no more",
+		releasedNothing:     "released; nothing else was told of it",
+		fromFormat:          " (from %s, %s)",
+		limit:               "limit",
+		nothingByHandFormat: "nothing was set by hand of: %s",
+		toldFormat:          "told, but not in the profile yet: %w (receipt %s)",
+		noIdentifierFormat:  "no identifier leads to customer %s any more, so nothing can be told of him by his id; name him by an identifier (user_id:42)",
+		refusedFormat:       "refused: %s (%s)",
+		writeKeyRemedy:      "the server at %s wants a write key; give it with --write-key or DOSSIER_WRITE_KEY",
+		writeKeyRefused:     "the server at %s does not accept this write key; check --write-key or DOSSIER_WRITE_KEY",
 
 		noServer:         "no server answers at %s (%v); start one with `dossier serve`, or name another with --server or DOSSIER_SERVER",
 		notFoundFormat:   "no customer %s; nothing accepted so far names this customer: check the spelling and the type (user_id, email, phone, anonymous_id)",
@@ -106,7 +152,32 @@ var words = map[string]vocabulary{
 		types: chineseTypes, fields: chineseFields,
 		values: map[string]string{"granted=yes": "是", "granted=no": "否"},
 		list:   "，", colon: "：",
-		causes: map[string]string{"event": "事件", "time": "时间", "rules": "规则", "manual": "人工", "merge": "合并"},
+		causes:      map[string]string{"event": "事件", "time": "时间", "rules": "规则", "manual": "人工", "merge": "合并"},
+		memberships: "所属公司", members: "成员",
+		acquisition: "获客", firstTouch: "首次触点", lastTouch: "最近触点", channels: "渠道", campaigns: "营销活动",
+		touchesFormat: "触点%s个", adViewsFormat: "看广告%s次", adClicksFormat: "点广告%s次",
+		service: "服务", firstResponse: "平均首次响应", resolution: "平均解决用时", topics: "主题",
+		ticketsFormat: "工单%s个", openFormat: "未结%s", resolvedFormat: "已解决%s", reopenedFormat: "重开%s次",
+		ratingFormat: "评分%s（满分100，%s次，最近%s）", minutesFormat: "%s分钟", hoursFormat: "%s小时",
+		referrals: "推荐", referredRevenue: "带来收入", referredBy: "推荐人",
+		madeFormat: "推荐%s次", convertedFormat: "成交%s次", sharesFormat: "分享内容%s次",
+		interactions: "沟通", inboundFormat: "来访%s", outboundFormat: "外联%s",
+		lastInbound: "最近来访", lastOutbound: "最近外联", last: "最近",
+		semicolon: "；",
+		role:      "角色", roleFormat: "[%s] ", takenBackFormat: "（%s）",
+		roles:               map[string]string{"subject": "本人", "company": "公司", "referrer": "推荐人", "referee": "被推荐人"},
+		takenBack:           map[string]string{"voided": "已作废", "corrected": "已更正"},
+		outranked:           "刚才的设置没有显示：已有更晚的人工设置，或档案已达上限",
+		releasedNothing:     "已撤销；没有其他来源的值",
+		fromFormat:          "（来源 %s，%s）",
+		limit:               "上限",
+		nothingByHandFormat: "没有人工设置过：%s",
+		toldFormat:          "已提交，但档案尚未更新：%w（回执 %s）",
+		noIdentifierFormat:  "已没有标识指向客户 %s，无法按客户编号设置；请改用标识（user_id:42）",
+		refusedFormat:       "被拒绝：%s（%s）",
+		writeKeyRemedy:      "%s 需要写入密钥；请用 --write-key 或 DOSSIER_WRITE_KEY 提供",
+		writeKeyRefused:     "%s 不接受该写入密钥；请检查 --write-key 或 DOSSIER_WRITE_KEY",
+		channelNames:        chineseChannels, interactionNames: chineseInteractions, flagNames: chineseFlags,
 		stages: map[string]string{
 			"lost": "流失客户", "dormant": "沉睡客户", "won_back": "已挽回客户", "repeat": "复购客户", "user": "用户",
 			"customer": "订单客户", "opportunity": "销售机会客户", "potential": "潜在客户", "unidentified": "待识别客户",
