@@ -25,20 +25,36 @@ func IdentifiersOf(h *logv1.Header, body *eventsv1.Event) []*eventsv1.Identifier
 	case logv1.Role_ROLE_SUBJECT:
 		return ofKind(body.GetIdentifiers(), h.GetCustomerKind())
 	case logv1.Role_ROLE_COMPANY:
-		if h.GetLeaves() || len(h.GetIdentifiers()) == 0 {
+		if len(h.GetIdentifiers()) == 0 || joinsAnother(h) {
 			return nil
 		}
-		ids := ofKind(body.GetIdentifiers(), logv1.CustomerKind_CUSTOMER_KIND_COMPANY)
-		if group := body.GetGroup().GetGroupId(); group != "" {
-			ids = append([]*eventsv1.Identifier{{Type: CompanyID, Value: group}}, ids...)
-		}
-		return ids
+		return companyIdentifiers(body)
 	case logv1.Role_ROLE_REFERRER:
 		return one(body.GetReferral().GetReferrer())
 	case logv1.Role_ROLE_REFEREE:
 		return one(body.GetReferral().GetReferee())
 	}
 	return nil
+}
+
+// joinsAnother reports whether a person leaves this company by joining another:
+// the company that the event names is the other one. An event group.left names
+// the company that is left.
+func joinsAnother(h *logv1.Header) bool {
+	return h.GetLeaves() && h.GetType() == eventsv1.Type_TYPE_GROUP_JOINED
+}
+
+// companyIdentifiers are those by which an event names a company: the group's
+// id first, each once.
+func companyIdentifiers(body *eventsv1.Event) []*eventsv1.Identifier {
+	ids := ofKind(body.GetIdentifiers(), logv1.CustomerKind_CUSTOMER_KIND_COMPANY)
+	group := body.GetGroup().GetGroupId()
+	if group == "" || slices.ContainsFunc(ids, func(id *eventsv1.Identifier) bool {
+		return id.GetType() == CompanyID && id.GetValue() == group
+	}) {
+		return ids
+	}
+	return append([]*eventsv1.Identifier{{Type: CompanyID, Value: group}}, ids...)
 }
 
 func one(id *eventsv1.Identifier) []*eventsv1.Identifier {

@@ -4,27 +4,27 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dossier360/dossier/events"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
-	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
-// Identifiers: the union of what events told about their subject, each with
-// its earliest telling. All fields are facts. The gateway normalised the values.
+// Identifiers: the union of what events told of this customer, in whichever
+// role: by its identifiers of the subject, by those of a company of the company,
+// by the other party of a referral of that one. So a referee is known of whom
+// nothing else was told. Each with its earliest telling. All fields are facts.
+// The gateway normalised the values.
 //
 // Of each kind, somebody's and nobody's in particular, the least stay that fit
 // a number and a number of bytes. The least that did not fit is remembered:
 // without it a short identifier behind it would be kept or not by its turn.
 
 func foldIdentifiers(f *statev1.Facts, a *application) error {
-	if a.Header.GetRole() != logv1.Role_ROLE_SUBJECT {
-		return nil // the identifiers in the body are the subject's
-	}
 	// Without the event id, which may be longer than the identifier.
 	first := &statev1.Stamp{OccurredAt: a.stamp.OccurredAt, Source: a.stamp.Source}
-	hashed := a.Header.GetIdentifiers() // in the order of the body's
-	for n, id := range a.Body.GetIdentifiers() {
+	hashed := a.Header.GetIdentifiers() // in the order of those
+	for n, id := range events.IdentifiersOf(a.Header, a.Body) {
 		if n < len(hashed) && hashed[n].GetOther() {
 			continue // it names another customer
 		}
@@ -127,10 +127,12 @@ func Identified(f *statev1.Facts) bool {
 }
 
 // strength ranks the types of identifiers as the resolver does: user_id,
-// <system>_id, email, phone, then those of nobody in particular.
+// <system>_id, email, phone, then those of nobody in particular. Of a company
+// company_id is what user_id is of a person; every other company_<x> names
+// somebody, and as strongly as a <system>_id.
 func strength(kind string) int {
 	switch kind {
-	case "user_id":
+	case "user_id", events.CompanyID:
 		return 4
 	case "email":
 		return 2

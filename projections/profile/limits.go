@@ -16,7 +16,11 @@ const (
 	//	orders         622  256 products, 4,096 sums of days, 32 days of 64 times
 	//	cart           209  256 steps
 	//	custom         137  256 names
-	MaxFactsBytes = 2_560 << 10
+	//	memberships    234  1,024 tellings
+	//	acquisition     70  256 campaigns, first and last touch
+	//	interactions    45  256 channels
+	//	service         71  256 topics, 256 aspects
+	MaxFactsBytes = 3_072 << 10
 	// MaxRowBytes bounds an entity row, encoded: the lines and the id of an
 	// order come from events of at most 32 KiB, of which a row's form makes
 	// three times as much at most, and its refunds have maxRefundBytes.
@@ -38,8 +42,9 @@ const (
 	// characters, which is 800 bytes at worst.
 	maxEventIDBytes = 200
 
-	// maxTraits bounds the names kept of one customer, tombstones included. The
-	// least names stay, each exact.
+	// maxTraits bounds the slots kept of one customer, tombstones included: one of
+	// a name for imports, one for what was told by hand. The least stay, each
+	// exact.
 	maxTraits = 500
 	// maxTraitBytes bounds name and value of a trait together; of a longer
 	// value a text of its beginning is kept.
@@ -56,7 +61,7 @@ const (
 	identifierOverhead = 64
 
 	// maxKeys bounds the distinct keys counted exactly: pages, products, custom
-	// names.
+	// names, campaigns, channels of interactions.
 	maxKeys = 256
 	// maxCartEntries bounds the steps of a cart. The newest stay.
 	maxCartEntries = 256
@@ -78,8 +83,11 @@ const (
 	maxRefunds     = 100
 	maxRefundBytes = 256 << 10
 
+	// maxCampaignBytes bounds source, medium and name of a campaign. What is longer
+	// is cut there in what is shown; touches are told apart by the whole.
+	maxCampaignBytes = 256
 	// maxLabelBytes bounds what a publisher's own list names: the topic of a
-	// ticket, the aspect of a rating. What is longer is cut there, and counts
+	// ticket, the aspect of a rating, the channel of an interaction. What is longer is cut there, and counts
 	// with what begins the same.
 	maxLabelBytes = 128
 	// maxReplies bounds the replies kept of a ticket. More than one is kept only
@@ -88,6 +96,14 @@ const (
 	maxReplies = 16
 	// maxReferrers bounds those kept who referred a customer. The earliest stay.
 	maxReferrers = 8
+
+	// maxMembershipTellings bounds what is kept of where a person belongs: of a
+	// week and a company one of joining and one of leaving. Who tells his company
+	// every week has 19 years of it. The newest stay.
+	maxMembershipTellings = 1_024
+	// maxMembershipsShown bounds the memberships of a profile. The newest are
+	// shown, and the digest holds all.
+	maxMembershipsShown = 100
 
 	// maxRowIDBytes bounds the id of a row; longer ids of orders and tickets are
 	// rows under their SHA-256.

@@ -1,7 +1,9 @@
 package profile
 
 import (
+	"cmp"
 	"encoding/json"
+	"iter"
 	"slices"
 	"strings"
 
@@ -14,24 +16,43 @@ import (
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
-// Traits: what was told about the customer, each name by the last writer by
-// (rank, order key), where a telling by hand outranks imports. Forgetting a
-// name is a telling too: its tombstone stays, so that an older value that
-// comes late does not return. All fields are facts.
+// Traits: what was told about the customer. Every name has two slots, by rank:
+// what imports told, and what somebody told by hand, each by the last writer by
+// order key. What was told by hand is shown until a later telling by hand
+// releases the name; the import below it was kept all the while. Forgetting a
+// name is a telling too: its tombstone stays in its slot, so that an older value
+// that comes late does not return, and one told by hand hides what is imported.
+// All fields are facts.
 //
-// Beyond maxTraits the least names stay and the section is approximate. Of a
-// name or value that was told longer than facts hold the beginning stands; the
-// trait is approximate until another telling wins.
+// Of a person they are told by traits.set; the facts about a company in
+// group.joined are the company's own, and imports.
+//
+// Beyond maxTraits the least (name, rank) stay and the section is approximate.
+// Of a name or value that was told longer than facts hold the beginning stands;
+// the trait is approximate until another telling wins its slot.
 
-const rankManual = 1
+const (
+	rankImport = 0
+	rankManual = 1
+)
 
 func foldTraits(f *statev1.Facts, a *application) error {
-	told := a.Body.GetTraits()
-	if a.Header.GetType() != eventsv1.Type_TYPE_TRAITS_SET || told == nil || a.Header.GetRole() != logv1.Role_ROLE_SUBJECT {
-		return nil
+	h := a.Header
+	switch {
+	case h.GetType() == eventsv1.Type_TYPE_TRAITS_SET && h.GetRole() == logv1.Role_ROLE_SUBJECT:
+		tellTraits(f, a, a.Body.GetTraits())
+	case h.GetType() == eventsv1.Type_TYPE_GROUP_JOINED && h.GetRole() == logv1.Role_ROLE_COMPANY && !h.GetLeaves():
+		// Who leaves this company joins another, whose the facts are.
+		tellTraits(f, a, &eventsv1.Traits{Set: a.Body.GetGroup().GetTraits()})
 	}
-	stamp := a.stamp
-	if told.Manual {
+	return nil
+}
+
+// tellTraits tells one event's. A name that it both sets and unsets is unset,
+// and released if it is released too: an event outranks itself.
+func tellTraits(f *statev1.Facts, a *application, told *eventsv1.Traits) {
+	stamp := a.stamp // of rankImport
+	if told.GetManual() {
 		stamp = StampOf(a.Event)
 		stamp.Rank = rankManual
 	}
@@ -41,11 +62,17 @@ func foldTraits(f *statev1.Facts, a *application) error {
 	for _, name := range sortedKeys(fields) {
 		tellTrait(f, boundTrait(name, fields[name]), stamp)
 	}
-	// A name both set and unset by one event is unset.
-	for _, name := range told.Unset {
+	for _, name := range told.GetUnset() {
 		tellTrait(f, boundTrait(name, nil), stamp)
 	}
-	return nil
+	if !told.GetManual() {
+		return // an import has nothing by hand to release
+	}
+	for _, name := range told.GetRelease() {
+		released := boundTrait(name, nil)
+		released.Released = true
+		tellTrait(f, released, stamp)
+	}
 }
 
 // boundTrait is what facts hold of a telling, without its stamp. A nil value
@@ -69,7 +96,7 @@ func boundTrait(name string, value *structpb.Value) *statev1.TraitFact {
 
 func tellTrait(f *statev1.Facts, told *statev1.TraitFact, stamp *statev1.Stamp) {
 	told.Stamp = stamp
-	i, found := find(f.Traits, told.Name, (*statev1.TraitFact).GetName)
+	i, found := findTrait(f.Traits, told.Name, stamp.Rank)
 	if found {
 		if outranks(stamp, f.Traits[i].Stamp) {
 			f.Traits[i] = told
@@ -81,9 +108,34 @@ func tellTrait(f *statev1.Facts, told *statev1.TraitFact, stamp *statev1.Stamp) 
 	f.TraitsApproximate = f.TraitsApproximate || dropped
 }
 
+func findTrait(list []*statev1.TraitFact, name string, rank uint32) (int, bool) {
+	return slices.BinarySearchFunc(list, name, func(t *statev1.TraitFact, name string) int {
+		return cmp.Or(strings.Compare(t.Name, name), cmp.Compare(t.Stamp.GetRank(), rank))
+	})
+}
+
+// shownTraits are the tellings that are shown, by name: of each what was told
+// by hand unless it is released, else what imports told. Tombstones are among
+// them.
+func shownTraits(f *statev1.Facts) iter.Seq[*statev1.TraitFact] {
+	return func(yield func(*statev1.TraitFact) bool) {
+		list := f.GetTraits()
+		for i, t := range list {
+			// By (name, rank): what was told by hand follows the import.
+			manual := i+1 < len(list) && list[i+1].Name == t.Name
+			if t.Released || manual && !list[i+1].Released {
+				continue
+			}
+			if !yield(t) {
+				return
+			}
+		}
+	}
+}
+
 // encodeTraits: approximate; unless so, list of (name, value as canonical
-// JSON, "" if forgotten, which is no JSON, "…" if cut, which is none either;
-// rank; occurrence).
+// JSON, or what is no JSON: "" if forgotten, "released", "…" if cut; rank;
+// occurrence), of both slots by (name, rank).
 func encodeTraits(e *encoder, f *statev1.Facts) {
 	if len(f.Traits) == 0 {
 		return
@@ -95,9 +147,12 @@ func encodeTraits(e *encoder, f *statev1.Facts) {
 	e.length(len(f.Traits))
 	for _, t := range f.Traits {
 		e.string(t.Name)
-		if t.Cut {
+		switch {
+		case t.Cut:
 			e.string("…")
-		} else {
+		case t.Released:
+			e.string("released")
+		default:
 			e.string(t.ValueJson)
 		}
 		e.count(t.Stamp.GetRank())
@@ -107,9 +162,11 @@ func encodeTraits(e *encoder, f *statev1.Facts) {
 
 func renderTraits(f *statev1.Facts, r *rendering) {
 	r.approximate = r.approximate || f.TraitsApproximate
-	r.into.Traits = nil
 	for _, t := range f.Traits {
 		r.approximate = r.approximate || t.Cut
+	}
+	r.into.Traits = nil
+	for t := range shownTraits(f) {
 		if t.ValueJson == "" {
 			continue
 		}
@@ -130,15 +187,25 @@ func renderTraits(f *statev1.Facts, r *rendering) {
 	}
 }
 
+// shownTrait is the telling that is shown of a name, or nil.
+func shownTrait(f *statev1.Facts, name string) *statev1.TraitFact {
+	for _, rank := range [...]uint32{rankManual, rankImport} {
+		if i, found := findTrait(f.GetTraits(), name, rank); found && !f.Traits[i].Released {
+			return f.Traits[i]
+		}
+	}
+	return nil
+}
+
 // textTrait is the first of some traits that is text and not blank.
 func textTrait(f *statev1.Facts, names ...string) string {
 	for _, name := range names {
-		i, found := find(f.GetTraits(), name, (*statev1.TraitFact).GetName)
-		if !found || !strings.HasPrefix(f.Traits[i].ValueJson, `"`) {
+		value := shownTrait(f, name).GetValueJson()
+		if !strings.HasPrefix(value, `"`) {
 			continue
 		}
 		var text string
-		if json.Unmarshal([]byte(f.Traits[i].ValueJson), &text) == nil {
+		if json.Unmarshal([]byte(value), &text) == nil {
 			if text = strings.TrimSpace(text); text != "" {
 				return text
 			}
