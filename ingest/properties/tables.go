@@ -122,15 +122,41 @@ func newOrderTable(total string) *table[eventsv1.Order] {
 }
 
 var ticketTable = newTable(
-	column[eventsv1.Ticket]{"ticketid id caseid", id(func(p *eventsv1.Ticket) *string { return &p.TicketId })},
+	column[eventsv1.Ticket]{"ticketid id caseid ticketnumber conversationid", id(func(p *eventsv1.Ticket) *string { return &p.TicketId })},
 	column[eventsv1.Ticket]{"channel", text(func(p *eventsv1.Ticket) *string { return &p.Channel })},
-	column[eventsv1.Ticket]{"topic", text(func(p *eventsv1.Ticket) *string { return &p.Topic })},
+	column[eventsv1.Ticket]{"topic category", text(func(p *eventsv1.Ticket) *string { return &p.Topic })},
 	column[eventsv1.Ticket]{"priority", text(func(p *eventsv1.Ticket) *string { return &p.Priority })},
-	column[eventsv1.Ticket]{"agent agentname agentid", text(func(p *eventsv1.Ticket) *string { return &p.Agent })},
+	column[eventsv1.Ticket]{"agent agentname agentid assignee", text(func(p *eventsv1.Ticket) *string { return &p.Agent })},
 	column[eventsv1.Ticket]{"subject title", text(func(p *eventsv1.Ticket) *string { return &p.Subject })},
 	column[eventsv1.Ticket]{"text message body", text(func(p *eventsv1.Ticket) *string { return &p.Text })},
-	column[eventsv1.Ticket]{"author", text(func(p *eventsv1.Ticket) *string { return &p.Author })},
+	column[eventsv1.Ticket]{"authortype authorrole author", word(authors, func(p *eventsv1.Ticket) *string { return &p.Author })},
 )
+
+// authors are the words of help desks for who wrote a reply. A robot, or a
+// person by name, is neither: only an agent's reply is a first response.
+var authors = map[string]string{
+	"agent": "agent", "admin": "agent", "staff": "agent", "operator": "agent", "representative": "agent", "support": "agent",
+	"customer": "customer", "user": "customer", "enduser": "customer", "requester": "customer", "contact": "customer", "client": "customer",
+}
+
+// word fills a string that is one of few words. Another word for one of them,
+// or another spelling, becomes that one, and stays with the other properties as
+// it was told; a word for none of them is taken as it is.
+func word[P any](words map[string]string, field func(*P) *string) setter[P] {
+	return func(p *P, _ place, v jsontree.Value) outcome {
+		s, ok := Text(v)
+		if !ok || *field(p) != "" {
+			return outcome{taken: ok && *field(p) == s}
+		}
+		*field(p) = s
+		key := strings.NewReplacer(" ", "", "-", "", "_", "").Replace(strings.ToLower(s))
+		if known := words[key]; known != "" && known != s {
+			*field(p) = known
+			return outcome{taken: true, rest: v.AppendCanonical(nil)}
+		}
+		return outcome{taken: true}
+	}
+}
 
 var ratingTable = newTable(
 	column[eventsv1.Rating]{"ticketid", id(func(p *eventsv1.Rating) *string { return &p.TicketId })},
@@ -143,9 +169,13 @@ var ratingTable = newTable(
 	column[eventsv1.Rating]{"comment text", text(func(p *eventsv1.Rating) *string { return &p.Comment })},
 )
 
-// setScale reads the scale of a rating: its greatest score, or "0-10", or
-// "0..10".
+// setScale reads the scale of a rating: its greatest score, of which the least
+// is 1; or both, as "0-10", "0..10", "0 to 10" or {"min": 0, "max": 10}. Of a
+// scale told in two ways the limits of their own stand.
 func setScale(p *eventsv1.Rating, at place, v jsontree.Value) outcome {
+	if low, high := v.Get("min"), v.Get("max"); v.Kind() == jsontree.Object && low.Given() && high.Given() {
+		return setLimits(p, at, low, high, v)
+	}
 	s, _ := Text(v)
 	if low, high, both := cutScale(s); both {
 		least, _, err1 := ParseMicros(low)
@@ -159,9 +189,37 @@ func setScale(p *eventsv1.Rating, at place, v jsontree.Value) outcome {
 	return setAmount(&p.MaxMicros, at, v)
 }
 
+// setLimits reads a scale that is an object, which stays if it says more.
+func setLimits(p *eventsv1.Rating, at place, low, high, v jsontree.Value) outcome {
+	if p.MinMicros != nil || p.MaxMicros != nil {
+		return outcome{}
+	}
+	var least, most *int64
+	all := outcome{taken: true}
+	for _, limit := range [...]struct {
+		to    **int64
+		key   string
+		value jsontree.Value
+	}{{&least, "min", low}, {&most, "max", high}} {
+		inside := at
+		inside.key += "." + limit.key
+		o := setAmount(limit.to, inside, limit.value)
+		if !o.taken {
+			return o
+		}
+		if o.rest != nil || members(v) > 2 {
+			all.rest = v.AppendCanonical(nil)
+		}
+	}
+	p.MinMicros, p.MaxMicros = least, most
+	return all
+}
+
 func cutScale(s string) (low, high string, ok bool) {
-	if low, high, ok = strings.Cut(s, ".."); ok {
-		return low, high, true
+	for _, between := range [...]string{"..", "–", "—", " to "} {
+		if low, high, ok = strings.Cut(s, between); ok {
+			return low, high, true
+		}
 	}
 	// A dash after the first character: "-5" is a number, "0-10" a scale.
 	if i := strings.LastIndexByte(s, '-'); i > 0 && !strings.ContainsAny(s, "eE") {
@@ -170,34 +228,106 @@ func cutScale(s string) (low, high string, ok bool) {
 	return "", "", false
 }
 
+// Who was referred, and who referred: of names that say of which type the value
+// is, the stronger type comes first.
+const (
+	refereeSpellings = "referee invitee refereeuserid refereeid inviteeuserid inviteeid referreduserid referredid" +
+		" refereeemail inviteeemail referredemail refereephone inviteephone referredphone"
+	referrerSpellings = "referrer inviter referredby referreruserid referrerid inviteruserid inviterid" +
+		" referreremail inviteremail referrerphone inviterphone"
+)
+
 var referralTable = newTable(
-	column[eventsv1.Referral]{"referee", setReferee("")},
-	column[eventsv1.Referral]{"refereeuserid refereeid", setReferee("user_id")},
-	column[eventsv1.Referral]{"refereeemail inviteeemail", setReferee("email")},
-	column[eventsv1.Referral]{"refereephone", setReferee("phone")},
-	column[eventsv1.Referral]{"medium channel", text(func(p *eventsv1.Referral) *string { return &p.Medium })},
+	column[eventsv1.Referral]{refereeSpellings, setParty(func(p *eventsv1.Referral) **eventsv1.Identifier { return &p.Referee })},
+	column[eventsv1.Referral]{referrerSpellings, setParty(func(p *eventsv1.Referral) **eventsv1.Identifier { return &p.Referrer })},
+	column[eventsv1.Referral]{"medium channel via", text(func(p *eventsv1.Referral) *string { return &p.Medium })},
 	column[eventsv1.Referral]{"orderid", id(func(p *eventsv1.Referral) *string { return &p.OrderId })},
 	column[eventsv1.Referral]{"revenue value", amount(func(p *eventsv1.Referral) **int64 { return &p.RevenueMicros })},
 	column[eventsv1.Referral]{"currency", text(func(p *eventsv1.Referral) *string { return &p.Currency })},
 )
 
-// setReferee reads the other party of a referral, of a known type or as
-// [ParseIdentifier] tells it.
-func setReferee(typ string) setter[eventsv1.Referral] {
+// setParty reads a party of a referral, of the type that the property's name
+// says or as [parseParty] tells it.
+func setParty(field func(*eventsv1.Referral) **eventsv1.Identifier) setter[eventsv1.Referral] {
 	return func(p *eventsv1.Referral, at place, v jsontree.Value) outcome {
-		identifier := &eventsv1.Identifier{Type: typ}
-		ok := false
-		if typ == "" {
-			identifier, ok = ParseIdentifier(v)
-		} else {
-			identifier.Value, ok = Text(v)
-		}
-		if !ok || p.Referee != nil {
+		if *field(p) != nil {
 			return outcome{}
 		}
-		p.Referee = identifier
-		return outcome{taken: true, refused: checkID(at, identifier.Value)}
+		var party *eventsv1.Identifier
+		o := outcome{taken: true}
+		if typ := partyType(at.key); typ == "" {
+			party, o.rest = parseParty(v)
+		} else if s, ok := Text(v); ok {
+			party = &eventsv1.Identifier{Type: typ, Value: s}
+		}
+		if party == nil {
+			return outcome{}
+		}
+		*field(p) = party
+		o.refused = checkID(at, party.Value)
+		return o
 	}
+}
+
+// partyType is the type that the name of a property says, "" if it says none.
+func partyType(key string) string {
+	switch key = strings.ToLower(key); {
+	case strings.HasSuffix(key, "email"):
+		return "email"
+	case strings.HasSuffix(key, "phone"):
+		return "phone"
+	case strings.HasSuffix(key, "id"):
+		return "user_id"
+	}
+	return ""
+}
+
+// partyMembers are the members of an object by which it names somebody, folded,
+// the strongest first.
+var partyMembers = [...]struct{ name, typ string }{
+	{"userid", "user_id"}, {"id", "user_id"}, {"companyid", "company_id"}, {"groupid", "company_id"}, {"email", "email"}, {"phone", "phone"}, {"anonymousid", "anonymous_id"},
+}
+
+// phonePattern is what a text must look like to be a phone number beyond doubt.
+var phonePattern = regexp.MustCompile(`^\+[0-9][0-9 ().-]{6,24}$`)
+
+// parseParty reads who is meant as [ParseIdentifier] does, and beside it an
+// international phone number and an object that describes a person, {"email": …,
+// "name": …}, which then is left over. An address of a page names nobody: it is
+// what "referrer" means elsewhere.
+func parseParty(v jsontree.Value) (party *eventsv1.Identifier, rest []byte) {
+	if v.Kind() == jsontree.Object {
+		if party, ok := ParseIdentifier(v); ok {
+			return party, nil
+		}
+		return describedParty(v)
+	}
+	s, _ := Text(v)
+	switch {
+	case strings.Contains(s, "://"):
+		return nil, nil
+	case phonePattern.MatchString(s):
+		return &eventsv1.Identifier{Type: "phone", Value: s}, nil
+	}
+	party, _ = ParseIdentifier(v)
+	return party, nil
+}
+
+func describedParty(v jsontree.Value) (party *eventsv1.Identifier, rest []byte) {
+	best := len(partyMembers)
+	for key, m := range v.Members() {
+		var buf [16]byte
+		folded, _ := fold(buf[:0], key)
+		for rank, known := range partyMembers {
+			if value, ok := Text(m); ok && rank < best && known.name == string(folded) {
+				best, party = rank, &eventsv1.Identifier{Type: known.typ, Value: value}
+			}
+		}
+	}
+	if party != nil && members(v) > 1 {
+		rest = v.AppendCanonical(nil)
+	}
+	return party, rest
 }
 
 // identifierPattern is what a text must look like to name its own type.
@@ -247,20 +377,26 @@ func ValidIdentifierType(typ string) bool {
 }
 
 var shareTable = newTable(
-	column[eventsv1.Share]{"network sharevia via", text(func(p *eventsv1.Share) *string { return &p.Network })},
-	column[eventsv1.Share]{"url", text(func(p *eventsv1.Share) *string { return &p.Url })},
+	column[eventsv1.Share]{"network sharevia via method platform", text(func(p *eventsv1.Share) *string { return &p.Network })},
+	column[eventsv1.Share]{"url shareurl link", text(func(p *eventsv1.Share) *string { return &p.Url })},
 	column[eventsv1.Share]{"message sharemessage", text(func(p *eventsv1.Share) *string { return &p.Message })},
 )
 
 var interactionTable = newTable(
 	column[eventsv1.Interaction]{"channel", text(func(p *eventsv1.Interaction) *string { return &p.Channel })},
-	column[eventsv1.Interaction]{"direction", text(func(p *eventsv1.Interaction) *string { return &p.Direction })},
-	column[eventsv1.Interaction]{"kind", text(func(p *eventsv1.Interaction) *string { return &p.Kind })},
-	column[eventsv1.Interaction]{"summary", text(func(p *eventsv1.Interaction) *string { return &p.Summary })},
+	column[eventsv1.Interaction]{"direction", word(directions, func(p *eventsv1.Interaction) *string { return &p.Direction })},
+	column[eventsv1.Interaction]{"kind type", text(func(p *eventsv1.Interaction) *string { return &p.Kind })},
+	column[eventsv1.Interaction]{"summary subject title", text(func(p *eventsv1.Interaction) *string { return &p.Summary })},
 	column[eventsv1.Interaction]{"participants", setParticipants},
 	column[eventsv1.Interaction]{"inreplyto", id(func(p *eventsv1.Interaction) *string { return &p.InReplyTo })},
 	column[eventsv1.Interaction]{"duration durationseconds", amount(func(p *eventsv1.Interaction) **int64 { return &p.DurationMicros })},
 )
+
+// directions are the words for who began: inbound is customer to firm.
+var directions = map[string]string{
+	"inbound": "inbound", "in": "inbound", "incoming": "inbound", "received": "inbound",
+	"outbound": "outbound", "out": "outbound", "outgoing": "outbound", "sent": "outbound",
+}
 
 // setParticipants takes an array of texts, or one text.
 func setParticipants(p *eventsv1.Interaction, _ place, v jsontree.Value) outcome {
