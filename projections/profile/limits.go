@@ -84,11 +84,12 @@ const (
 	maxRefundBytes = 256 << 10
 
 	// maxCampaignBytes bounds source, medium and name of a campaign. What is longer
-	// is cut there in what is shown; touches are told apart by the whole.
+	// is cut where it is shown and counted by name; which touches are distinct is
+	// decided by the whole.
 	maxCampaignBytes = 256
 	// maxLabelBytes bounds what a publisher's own list names: the topic of a
-	// ticket, the aspect of a rating, the channel of an interaction. What is longer is cut there, and counts
-	// with what begins the same.
+	// ticket, the aspect of a rating, the channel of an interaction. What is
+	// longer is cut there, and counts with what begins the same.
 	maxLabelBytes = 128
 	// maxReplies bounds the replies kept of a ticket. More than one is kept only
 	// of those before the ticket was opened, as far as that is known; then the
