@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/ingest/directory"
 	"github.com/dossier360/dossier/projections"
 	"github.com/dossier360/dossier/projections/profile"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
@@ -52,6 +53,9 @@ func (s *service) GetProfile(ctx context.Context, req *queryv1.GetProfileRequest
 	}
 	answer := render(id, head, sn.views[p])
 	wanted.keep(answer)
+	if err := s.nameCompanies(answer); err != nil {
+		return nil, err
+	}
 	return &queryv1.GetProfileResponse{Profile: answer, Freshness: fresh}, nil
 }
 
@@ -100,6 +104,24 @@ func render(id events.CustomerID, head *statev1.Head, v View) *queryv1.Profile {
 	}
 	profile.Render(head.GetFacts(), v.Settled(), v.Env(), p)
 	return p
+}
+
+// nameCompanies says which customers the companies of a profile's memberships
+// are, as far as the directory knows them: facts hold what was told, and a
+// company is found when it is read.
+func (s *service) nameCompanies(p *queryv1.Profile) error {
+	for _, m := range p.GetMemberships() {
+		company, known, err := s.Directory.Lookup(m.GetCompany().GetType(), m.GetCompany().GetValue())
+		switch {
+		case errors.Is(err, directory.ErrBlocked):
+			// It names nobody.
+		case err != nil:
+			return fmt.Errorf("look up company %q of customer %s: %w", m.GetCompany().GetValue(), p.GetCustomerId(), err)
+		case known:
+			m.CompanyId = company.String()
+		}
+	}
+	return nil
 }
 
 const flagParked = "parked"
