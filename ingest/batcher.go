@@ -83,15 +83,15 @@ type batcher struct {
 
 	mu      sync.Mutex
 	waiting []*entry
-	bytes   int  // of waiting, and reserved
-	stopped bool // nothing is appended any more
-	recent  recent
+	bytes   int            // of waiting, and reserved
+	stopped bool           // nothing is appended any more
+	recent  recent[uint64] // event to its sequence here
 }
 
 func newBatcher(partition int, log events.Log, gateway []byte, mint func() [16]byte) *batcher {
 	return &batcher{
 		partition: partition, log: log, gateway: gateway, mint: mint,
-		kick: make(chan struct{}, 1), recent: newRecent(recentEvents),
+		kick: make(chan struct{}, 1), recent: newRecent[uint64](recentEvents),
 	}
 }
 
@@ -139,7 +139,7 @@ func (b *batcher) add(entries []*entry) {
 func (b *batcher) durable(k eventKey) (uint64, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.recent.seq(k)
+	return b.recent.get(k)
 }
 
 // run appends until the context ends. The append then under way is waited for;

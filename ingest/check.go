@@ -3,7 +3,6 @@ package ingest
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -13,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/dossier360/dossier/events"
-	"github.com/dossier360/dossier/ingest/directory"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 )
@@ -24,16 +22,23 @@ const maxTypeCharacters = MaxIDCharacters
 // item is a draft on its way: refused, or with all that its log entry needs
 // but the address.
 type item struct {
-	refused     *Rejection
-	id          string
-	minted      bool
-	typ         eventsv1.Type
-	corrects    string
-	identifiers []directory.Identifier
-	times       times
-	flags       []logv1.Flag
-	body        []byte
-	address     directory.Address
+	refused  *Rejection
+	id       string
+	minted   bool
+	typ      eventsv1.Type
+	corrects string
+	voids    *voided
+	times    times
+	flags    []logv1.Flag
+	body     []byte
+	subject  party
+	others   []party // nil of nearly every event
+}
+
+// voided is what an event.voided takes back.
+type voided struct {
+	id      string
+	claimed *int64 // nil: whatever its time
 }
 
 // check looks at every draft of a batch before anything is decided for one:
@@ -128,76 +133,22 @@ func (it *item) checkIDs(e *eventsv1.Event) *Rejection {
 			return refuseLong(id.field, n)
 		}
 	}
+	if it.typ == eventsv1.Type_TYPE_EVENT_VOIDED && e.Corrects != "" {
+		return Refuse(CodeBadType, "corrects", "empty", "corrects is "+Shown(e.Corrects)+" of a void: tell the event again under another id")
+	}
 	it.id, it.corrects = e.Id, e.Corrects
+	if v := e.GetVoid(); v != nil && it.typ == eventsv1.Type_TYPE_EVENT_VOIDED {
+		it.voids = &voided{id: v.EventId}
+		if v.Time != nil {
+			it.voids.claimed = new(events.Micros(v.Time.AsTime()))
+		}
+	}
 	return nil
 }
 
 func refuseLong(field string, n int) *Rejection {
 	return Refuse(CodeIDTooLong, field, strconv.Itoa(MaxIDCharacters),
 		fmt.Sprintf("%s of %d characters, limit %d", field, n, MaxIDCharacters))
-}
-
-// identify normalises what the event told about its customer and drops what
-// names nobody. The body holds what is left, in its normal form.
-func (it *item) identify(d *directory.Directory, e *eventsv1.Event) *Rejection {
-	if n := len(e.Identifiers); n > MaxIdentifiers {
-		return Refuse(CodeTooLarge, "identifiers", strconv.Itoa(MaxIdentifiers), fmt.Sprintf("%d identifiers, limit %d", n, MaxIdentifiers))
-	}
-	it.identifiers = make([]directory.Identifier, 0, len(e.Identifiers)+1)
-	var blocked *Rejection
-	told := e.Identifiers[:0]
-	for _, id := range e.Identifiers {
-		known, refused := identify(d, id)
-		switch {
-		case refused != nil && refused.Code == CodeBlockedID:
-			blocked = refused
-		case refused != nil:
-			return refused
-		default:
-			it.identifiers = append(it.identifiers, known)
-			id.Value = known.Value
-			told = append(told, id)
-		}
-	}
-	clear(e.Identifiers[len(told):])
-	e.Identifiers = told
-	if it.typ == eventsv1.Type_TYPE_IDENTITY_ALIASED && e.GetAlias().GetPrevious() != nil {
-		// The former name is the same customer's, or that of a conflict. It
-		// stays where the event told it.
-		previous := e.GetAlias().GetPrevious()
-		known, refused := identify(d, previous)
-		switch {
-		case refused != nil && refused.Code != CodeBlockedID:
-			return refused
-		case refused == nil:
-			previous.Value = known.Value
-			it.identifiers = append(it.identifiers, known)
-		}
-	}
-	switch {
-	case len(it.identifiers) > 0:
-		return nil
-	case blocked != nil:
-		return blocked
-	default:
-		return Refuse(CodeMissingID, "identifiers", "", "no identifier says whose event this is")
-	}
-}
-
-func identify(d *directory.Directory, id *eventsv1.Identifier) (directory.Identifier, *Rejection) {
-	known, err := d.Identify(id.GetType(), id.GetValue())
-	switch {
-	case err == nil:
-		return known, nil
-	case errors.Is(err, directory.ErrBlocked):
-		return known, Refuse(CodeBlockedID, id.GetType(), "", id.GetType()+" "+Shown(id.GetValue())+" names nobody")
-	case errors.Is(err, directory.ErrTooLong):
-		return known, Refuse(CodeIDTooLong, id.GetType(), strconv.Itoa(MaxIDCharacters), err.Error())
-	case errors.Is(err, directory.ErrNotUTF8):
-		return known, Refuse(CodeNotUTF8, id.GetType(), "", id.GetType()+" is not UTF-8")
-	default:
-		return known, Refuse(CodeBadType, "identifiers", "", err.Error())
-	}
 }
 
 // checkProperties refuses numbers that are none, and turns properties that a
@@ -280,20 +231,24 @@ func (it *item) pack(e *eventsv1.Event) *Rejection {
 	return nil
 }
 
-// logged makes the log entry of an addressed event.
-func (it *item) logged(source string) *logv1.LoggedEvent {
+// logged makes the log entry of an addressed event for one of its parties.
+func (it *item) logged(source string, to *party) *logv1.LoggedEvent {
 	h := &logv1.Header{
-		Customer: it.address.Customer[:], CustomerKind: it.address.Kind,
-		Role: logv1.Role_ROLE_SUBJECT, Type: it.typ, Source: source,
+		Customer: to.address.Customer[:], CustomerKind: to.address.Kind,
+		Role: to.role, Type: it.typ, Source: source,
 		EventId: it.id, MintedId: it.minted,
 		ClaimedAt: it.times.claimed, OccurredAt: it.times.occurred,
 		Corrected: it.times.corrected, Clamped: it.times.clamped, Assigned: it.times.assigned,
 		Corrects: it.corrects, IssuedAt: it.times.issued, Flags: it.flags,
-		Identifiers: make([]*logv1.HashedIdentifier, len(it.identifiers)),
+		Identifiers: make([]*logv1.HashedIdentifier, len(to.identifiers)),
+		Leaves:      to.leaves, Until: to.until, Withdraws: to.withdraws,
 	}
-	for i := range it.identifiers {
-		id := &it.identifiers[i]
-		h.Identifiers[i] = &logv1.HashedIdentifier{Type: id.Type, Hash: id.Hash[:], Other: it.address.Others&(1<<i) != 0}
+	for i := range to.identifiers {
+		id := &to.identifiers[i]
+		h.Identifiers[i] = &logv1.HashedIdentifier{Type: id.Type, Hash: id.Hash[:], Other: to.address.Others&(1<<i) != 0}
+	}
+	if len(it.others) > 0 {
+		it.mention(h, to)
 	}
 	return &logv1.LoggedEvent{Header: h, Body: it.body}
 }

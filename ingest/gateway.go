@@ -34,6 +34,11 @@ type Options struct {
 	// Name is the ULID of this process, logged with its records; empty means
 	// a new one.
 	Name []byte
+	// Copies finds who else holds a copy of an event, or of a correction of it,
+	// by what is folded of its subject: a void or a correction goes there too.
+	// The event is named as a void names it; nil claimed: whatever its time.
+	// Nil: known is only what was taken in lately, here.
+	Copies func(ctx context.Context, customer events.CustomerID, source, eventID string, claimed *int64) ([]*logv1.Copy, error)
 	// DiskFree is asked before every call; its error is answered as
 	// ErrDiskFull. May be nil.
 	DiskFree func() error
@@ -47,6 +52,7 @@ type Gateway struct {
 	o        Options
 	clock    clock
 	batchers []*batcher
+	holders  *holders
 }
 
 // NewGateway makes a gateway for a founded log.
@@ -70,7 +76,7 @@ func NewGateway(o Options) (*Gateway, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{o: o, clock: clock{end: o.Genesis.GetClockEnd()}}
+	g := &Gateway{o: o, clock: clock{end: o.Genesis.GetClockEnd()}, holders: newHolders(recentHolders)}
 	for p := range int(o.Genesis.GetPartitions()) {
 		g.batchers = append(g.batchers, newBatcher(p, o.Log, o.Name, func() [16]byte { return o.Minter.Mint() }))
 	}
@@ -115,7 +121,7 @@ func (g *Gateway) Accept(ctx context.Context, b Batch) (Result, error) {
 		return Result{}, err
 	}
 	items := g.check(&b)
-	if err := g.resolve(ctx, b.Source, items); err != nil {
+	if err := g.address(ctx, b.Source, items); err != nil {
 		return Result{}, err
 	}
 	var result Result
@@ -173,37 +179,10 @@ func ValidSource(name string) bool {
 	return name != "" && len(name) <= 40
 }
 
-// resolve finds the customers of all items that were not refused.
-func (g *Gateway) resolve(ctx context.Context, source string, items []item) error {
-	requests := make([]directory.Request, 0, len(items))
-	for i := range items {
-		if items[i].refused == nil {
-			requests = append(requests, directory.Request{Identifiers: items[i].identifiers, Source: source, EventID: items[i].id})
-		}
-	}
-	if len(requests) == 0 {
-		return nil
-	}
-	addresses, err := g.o.Directory.Resolve(ctx, requests)
-	switch {
-	case errors.Is(err, directory.ErrOverload), errors.Is(err, events.ErrOverload):
-		return fmt.Errorf("%w: %w", ErrOverload, err)
-	case errors.Is(err, events.ErrFull):
-		return fmt.Errorf("%w: %w", ErrDiskFull, err)
-	case err != nil:
-		return fmt.Errorf("%w: %w", ErrNotReady, err)
-	}
-	for i, n := 0, 0; i < len(items); i++ {
-		if items[i].refused == nil {
-			items[i].address, n = addresses[n], n+1
-		}
-	}
-	return nil
-}
-
 // entries makes the log entries of a batch by partition, without those that
-// are known to be repeats; these count as duplicates, and the receipt covers
-// the copy in the log.
+// are known to be repeats; the receipt covers their copy in the log. An event
+// of which every copy is known counts as a duplicate; one of which a part was
+// not stored the last time is completed.
 func (g *Gateway) entries(b *Batch, items []item, result *Result, seqs map[int]uint64) (map[int][]*entry, map[int]int) {
 	fresh, bytes := map[int][]*entry{}, map[int]int{}
 	inBatch := make(map[eventKey]bool, len(items))
@@ -213,25 +192,32 @@ func (g *Gateway) entries(b *Batch, items []item, result *Result, seqs map[int]u
 		if it.refused != nil {
 			continue
 		}
-		p := it.address.Customer.Partition(len(g.batchers))
-		key := keyOf(it.address.Customer, logv1.Role_ROLE_SUBJECT, it.typ, b.Source, it.id, it.times.claimed)
-		if !it.minted {
-			if inBatch[key] {
-				result.Duplicates++
-				continue
+		known := true
+		for n := range it.parties() {
+			to := it.party(n)
+			p := to.address.Customer.Partition(len(g.batchers))
+			key := keyOf(to.address.Customer, to.role, it.typ, b.Source, it.id, it.times.claimed)
+			if !it.minted {
+				if inBatch[key] {
+					continue
+				}
+				inBatch[key] = true
+				if seq, ok := g.batchers[p].durable(key); ok {
+					seqs[p] = max(seqs[p], seq)
+					continue
+				}
 			}
-			inBatch[key] = true
-			if seq, ok := g.batchers[p].durable(key); ok {
-				result.Duplicates++
-				seqs[p] = max(seqs[p], seq)
-				continue
-			}
+			known = false
+			e := &entry{event: it.logged(b.Source, to), key: key, at: to.address.At, recorded: recorded}
+			e.bytes = proto.Size(e.event)
+			fresh[p] = append(fresh[p], e)
+			bytes[p] += e.bytes
 		}
-		e := &entry{event: it.logged(b.Source), key: key, at: it.address.At, recorded: recorded}
-		e.bytes = proto.Size(e.event)
-		fresh[p] = append(fresh[p], e)
-		bytes[p] += e.bytes
-		result.Accepted++
+		if known {
+			result.Duplicates++
+		} else {
+			result.Accepted++
+		}
 	}
 	return fresh, bytes
 }

@@ -24,6 +24,10 @@ type party struct {
 	made  bool         // by this decision
 }
 
+func newParty(id events.CustomerID, kind logv1.CustomerKind) *party {
+	return &party{id: id, row: customer{kind: kind}, made: true}
+}
+
 // strength of the strongest identifier that names the party.
 func (p *party) strength() byte { return p.named[0].kind.strength }
 
@@ -73,12 +77,12 @@ func decide(g graph, r Request, mint func() events.CustomerID) (binding, []*logv
 		}
 		i := slices.IndexFunc(parties, func(p *party) bool { return !p.row.holds(id.Type) })
 		if i < 0 {
-			i, parties = len(parties), append(parties, &party{id: mint(), made: true})
+			i, parties = len(parties), append(parties, newParty(mint(), r.Kind))
 		}
 		parties[i].take(id)
 	}
 	if len(parties) == 0 {
-		parties = append(parties, &party{id: mint(), made: true})
+		parties = append(parties, newParty(mint(), r.Kind))
 	}
 	rank(parties)
 	target := parties[0]
@@ -146,7 +150,7 @@ func claims(parties []*party) []*logv1.Decision {
 		switch {
 		case p.made:
 			decisions = append(decisions, &logv1.Decision{Decision: &logv1.Decision_Created{Created: &logv1.Created{
-				Customer: p.id[:], Kind: logv1.CustomerKind_CUSTOMER_KIND_PERSON, Identifiers: hashed(p.fresh),
+				Customer: p.id[:], Kind: p.row.kind, Identifiers: hashed(p.fresh),
 			}}})
 		case len(p.fresh) > 0:
 			known := slices.IndexFunc(p.named, func(i Identifier) bool {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,7 +20,8 @@ import (
 // Bounds of the directory, each with its reason.
 const (
 	// DefaultCacheEntries is how many identifiers are held in memory at least;
-	// twice as many at most, about 100 bytes each.
+	// twice as many at most, about 100 bytes each. Where anybody ever joined a
+	// company, as many persons with their companies are.
 	DefaultCacheEntries = 200_000
 	// MaxUnconfirmed is how long the directory may not have been seen at the
 	// end of IDENTITY before it stops answering: it may miss others' decisions.
@@ -87,12 +89,15 @@ type Directory struct {
 	queue  queue
 	// stopped is closed when Run has ended: nothing will be decided any more.
 	stopped chan struct{}
+	// joinings recorded, cp.joinings as it is read without the lock.
+	joinings atomic.Uint64
 
 	mu         sync.RWMutex
 	st         store.Store // nil while there is none
-	cache      *cache
-	pending    *tables // folded, not in the store
-	committing *tables // on the way to the store; nil if none
+	cache      *cache[Hash, binding]
+	companies  *cache[events.CustomerID, Memberships] // also of persons without any
+	pending    *tables                                // folded, not in the store
+	committing *tables                                // on the way to the store; nil if none
 	cp         checkpoint
 	confirmed  time.Time     // seen at the end of IDENTITY
 	target     uint64        // end of IDENTITY when last asked
@@ -149,7 +154,9 @@ func (d *Directory) load(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.st, d.cp, d.target = st, cp, info.Last
-	d.cache, d.pending, d.committing = newCache(d.o.CacheEntries), newTables(), nil
+	d.cache, d.companies = newCache[Hash, binding](d.o.CacheEntries), newCache[events.CustomerID, Memberships](d.o.CacheEntries)
+	d.pending, d.committing = newTables(), nil
+	d.joinings.Store(cp.joinings)
 	d.announceLocked()
 	return nil
 }
@@ -335,11 +342,14 @@ func (d *Directory) apply(ctx context.Context, seq uint64, at time.Time, id *log
 			d.cp.customers++
 		case *logv1.Decision_Quarantined:
 			d.cp.quarantined++
+		case *logv1.Decision_Joined:
+			d.cp.joinings++
 		}
 	}
 	if id.GetRule() != nil {
 		d.cp.rules++
 	}
+	d.joinings.Store(d.cp.joinings)
 	d.cp.seq, d.cp.time = seq, at
 	d.announceLocked()
 	return nil
@@ -449,6 +459,9 @@ func (d *Directory) commit(last uint64) (uint64, error) {
 	for h, b := range t.identifiers {
 		d.cache.put(h, b)
 	}
+	for person, m := range t.joinings {
+		d.companies.put(person, m)
+	}
 	d.committing = nil
 	return cp.seq, nil
 }
@@ -543,6 +556,12 @@ func (d *Directory) Lookup(typ, value string) (events.CustomerID, bool, error) {
 	if err != nil {
 		return events.CustomerID{}, false, err
 	}
+	return d.LookupHash(id.Hash)
+}
+
+// LookupHash is [Directory.Lookup] of an identifier of which only the hash is
+// known, as of one that a header names.
+func (d *Directory) LookupHash(hash Hash) (events.CustomerID, bool, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if d.st == nil || d.confirmed.IsZero() {
@@ -550,7 +569,7 @@ func (d *Directory) Lookup(typ, value string) (events.CustomerID, bool, error) {
 	}
 	s := &snapshot{d: d}
 	defer s.close()
-	b, ok, err := s.identifier(id.Hash)
+	b, ok, err := s.identifier(hash)
 	return b.customer, ok, err
 }
 

@@ -24,10 +24,10 @@ func (d *Directory) WaitApplied(ctx context.Context, seq uint64) error {
 }
 
 // Cache is the two-generation cache, for its bound.
-type Cache struct{ c *cache }
+type Cache struct{ c *cache[Hash, binding] }
 
 // NewCache makes one for n entries.
-func NewCache(n int) Cache { return Cache{newCache(n)} }
+func NewCache(n int) Cache { return Cache{newCache[Hash, binding](n)} }
 
 // Put puts a hash; Has asks for it; Len is how many are held.
 func (c Cache) Put(h Hash)      { c.c.put(h, binding{}) }

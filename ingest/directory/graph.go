@@ -69,6 +69,7 @@ type graph interface {
 	identifier(h Hash) (binding, bool, error)
 	customer(c events.CustomerID) (customer, bool, error)
 	quarantined(p pair) (bool, error)
+	memberships(person events.CustomerID) (Memberships, error)
 }
 
 // tables are changes that lie above a graph.
@@ -77,6 +78,7 @@ type tables struct {
 	customers   map[events.CustomerID]customer
 	pairs       map[pair]bool
 	members     map[member]string // type; "" means no longer
+	joinings    map[events.CustomerID]Memberships
 }
 
 func newTables() *tables {
@@ -85,12 +87,13 @@ func newTables() *tables {
 		customers:   map[events.CustomerID]customer{},
 		pairs:       map[pair]bool{},
 		members:     map[member]string{},
+		joinings:    map[events.CustomerID]Memberships{},
 	}
 }
 
 // size is the number of keys changed.
 func (t *tables) size() int {
-	return len(t.identifiers) + len(t.customers) + len(t.pairs) + len(t.members)
+	return len(t.identifiers) + len(t.customers) + len(t.pairs) + len(t.members) + len(t.joinings)
 }
 
 // overlay is a graph with changes above it.
@@ -122,9 +125,16 @@ func (o overlay) quarantined(p pair) (bool, error) {
 	return o.base.quarantined(p)
 }
 
+func (o overlay) memberships(person events.CustomerID) (Memberships, error) {
+	if m, ok := o.joinings[person]; ok {
+		return m, nil
+	}
+	return o.base.memberships(person)
+}
+
 // counters are what the fold counts.
 type counters struct {
-	customers, quarantined, rules uint64
+	customers, quarantined, rules, joinings uint64
 }
 
 // fold applies one decision. g must show t above everything older. Every
@@ -164,6 +174,8 @@ func fold(t *tables, g graph, d *logv1.Decision) error {
 		}
 		t.pairs[pairOf(a, b)] = true
 		return nil
+	case *logv1.Decision_Joined:
+		return t.join(g, d.Joined)
 	}
 	return fmt.Errorf("decision %T: this program is older than the log", d.Decision)
 }
@@ -207,6 +219,25 @@ func (t *tables) rebind(g graph, r *logv1.Rebound) error {
 	t.identifiers[h] = binding{to, row.kind}
 	t.members[member{from, h}] = ""
 	t.members[member{to, h}] = r.Identifier.GetType()
+	return nil
+}
+
+func (t *tables) join(g graph, j *logv1.Joined) error {
+	person, err := events.CustomerIDFromBytes(j.Person)
+	if err != nil {
+		return fmt.Errorf("joined, person: %w", err)
+	}
+	told := Membership{Since: j.Since}
+	if len(j.Company) > 0 {
+		if told.Company, err = events.CustomerIDFromBytes(j.Company); err != nil {
+			return fmt.Errorf("joined, company: %w", err)
+		}
+	}
+	m, err := g.memberships(person)
+	if err != nil {
+		return err
+	}
+	t.joinings[person] = m.with(told)
 	return nil
 }
 

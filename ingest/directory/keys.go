@@ -20,11 +20,13 @@ import (
 //	                                   identifier: length 1, type, hash 16
 //	m <customer 16> <hash 16>          type: the customer's identifiers
 //	q <older customer 16> <younger 16> empty: a quarantined pair
+//	j <person 16>                      for each joining, the oldest first:
+//	                                   since 8, company 16 (zero: none)
 //
 // A commit puts the checkpoint in its last batch. A crash between batches
 // leaves rows that are newer than the checkpoint; folding again overwrites
 // them with the same or later bytes (see fold).
-const storeVersion = 1
+const storeVersion = 2
 
 var checkpointKey = []byte("!")
 
@@ -33,6 +35,8 @@ func identifierKey(h Hash) []byte { return append([]byte{'i'}, h[:]...) }
 func customerKey(c events.CustomerID) []byte { return append([]byte{'c'}, c[:]...) }
 
 func memberKey(m member) []byte { return append(append([]byte{'m'}, m.customer[:]...), m.hash[:]...) }
+
+func joiningsKey(c events.CustomerID) []byte { return append([]byte{'j'}, c[:]...) }
 
 func pairKey(p pair) []byte { return append(append([]byte{'q'}, p.a[:]...), p.b[:]...) }
 
@@ -44,13 +48,13 @@ type checkpoint struct {
 	counters
 }
 
-const checkpointBytes = 1 + 6*8
+const checkpointBytes = 1 + 7*8
 
 func (c checkpoint) encode() []byte {
 	b := make([]byte, 0, checkpointBytes)
 	b = append(b, storeVersion)
 	for _, n := range []uint64{
-		uint64(c.created.UnixNano()), c.seq, uint64(c.time.UnixNano()), c.customers, c.quarantined, c.rules,
+		uint64(c.created.UnixNano()), c.seq, uint64(c.time.UnixNano()), c.customers, c.quarantined, c.rules, c.joinings,
 	} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
@@ -66,7 +70,7 @@ func decodeCheckpoint(b []byte) (checkpoint, error) {
 		created:  time.Unix(0, int64(n(0))),
 		seq:      n(1),
 		time:     time.Unix(0, int64(n(2))),
-		counters: counters{customers: n(3), quarantined: n(4), rules: n(5)},
+		counters: counters{customers: n(3), quarantined: n(4), rules: n(5), joinings: n(6)},
 	}, nil
 }
 
@@ -107,6 +111,27 @@ func decodeCustomer(v []byte) (customer, error) {
 	return c, nil
 }
 
+const joiningBytes = 8 + len(events.CustomerID{})
+
+func (m Memberships) encode() []byte {
+	v := make([]byte, 0, len(m)*joiningBytes)
+	for _, j := range m {
+		v = append(binary.BigEndian.AppendUint64(v, uint64(j.Since)), j.Company[:]...)
+	}
+	return v
+}
+
+func decodeMemberships(v []byte) (Memberships, error) {
+	if len(v)%joiningBytes != 0 {
+		return nil, fmt.Errorf("row of joinings of %d bytes, a multiple of %d wanted", len(v), joiningBytes)
+	}
+	m := make(Memberships, 0, len(v)/joiningBytes)
+	for ; len(v) > 0; v = v[joiningBytes:] {
+		m = append(m, Membership{int64(binary.BigEndian.Uint64(v)), events.CustomerID(v[8:joiningBytes])})
+	}
+	return m, nil
+}
+
 // batches cuts the changes into batches a store takes, and gives each to
 // commit; the checkpoint is in the last.
 func (t *tables) batches(cp checkpoint, commit func(*store.Batch) error) error {
@@ -136,6 +161,12 @@ func (t *tables) batches(cp checkpoint, commit func(*store.Batch) error) error {
 			return failed
 		}
 		b.Put(pairKey(p), nil)
+	}
+	for c, m := range t.joinings {
+		if !room() {
+			return failed
+		}
+		b.Put(joiningsKey(c), m.encode())
 	}
 	for m, typ := range t.members {
 		if !room() {

@@ -3,6 +3,8 @@ package directory
 import (
 	"regexp"
 	"strings"
+
+	"github.com/dossier360/dossier/events"
 )
 
 type form byte
@@ -11,6 +13,7 @@ const (
 	formPlain form = iota
 	formEmail
 	formPhone
+	formDomain
 )
 
 // kind is what the rules know of an identifier type.
@@ -22,6 +25,8 @@ type kind struct {
 	// weak: names a device or a visit rather than a customer, and may be
 	// rebound.
 	weak bool
+	// company: names a company; all others name persons.
+	company bool
 }
 
 var (
@@ -31,14 +36,36 @@ var (
 	kindPhone  = kind{strength: 2, form: formPhone}
 	kindWeak   = kind{strength: 1, weak: true}
 
+	kindCompany       = kind{strength: 5, exclusive: true, company: true}
+	kindCompanyOther  = kind{strength: 4, company: true}
+	kindCompanyDomain = kind{strength: 3, form: formDomain, company: true}
+	kindCompanyEmail  = kind{strength: 2, form: formEmail, company: true}
+	kindCompanyPhone  = kind{strength: 1, form: formPhone, company: true}
+
 	typePattern = regexp.MustCompile(`^[a-z0-9_]{1,40}$`)
 )
 
+// groupID is what the Segment wire calls the firm's own id of a company.
+const groupID = "group_id"
+
+// canonicalType is the type by which an identifier is known, of two spellings
+// of one.
+func canonicalType(typ string) string {
+	if typ == groupID {
+		return events.CompanyID
+	}
+	return typ
+}
+
 // kindOf finds the kind of an identifier type. The strength falls from user_id
 // over <system>_id, email and phone to anonymous_id, device_id and guest,
-// which are equal.
+// which are equal; of a company's, from company_id over every other company_*,
+// among them company_<system>_id, and company_domain to company_email and
+// company_phone.
 func kindOf(typ string) (kind, bool) {
 	switch typ {
+	case events.CompanyID, groupID:
+		return kindCompany, true
 	case "user_id":
 		return kindUser, true
 	case "email":
@@ -51,6 +78,9 @@ func kindOf(typ string) (kind, bool) {
 	if !typePattern.MatchString(typ) {
 		return kind{}, false
 	}
+	if events.NamesCompany(typ) {
+		return companyKind(strings.TrimPrefix(typ, "company"))
+	}
 	switch {
 	case strings.HasSuffix(typ, "_id"):
 		return kindSystem, len(typ) > len("_id")
@@ -60,6 +90,22 @@ func kindOf(typ string) (kind, bool) {
 		return kindPhone, len(typ) > len("_phone")
 	}
 	return kind{}, false
+}
+
+// companyKind finds the kind of a company's identifier by what follows
+// "company" in its type.
+func companyKind(rest string) (kind, bool) {
+	switch {
+	case rest == "_":
+		return kind{}, false
+	case strings.HasSuffix(rest, "_domain"):
+		return kindCompanyDomain, true
+	case strings.HasSuffix(rest, "_email"):
+		return kindCompanyEmail, true
+	case strings.HasSuffix(rest, "_phone"):
+		return kindCompanyPhone, true
+	}
+	return kindCompanyOther, true
 }
 
 // Weak reports whether identifiers of a type name a device or a visit rather

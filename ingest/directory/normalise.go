@@ -51,14 +51,19 @@ const (
 //     without its country code: +86 138 0013 8000, 0086138…, 86138… and
 //     138… are one number. No other country is assumed for a number without
 //     one.
-//   - user_id, anonymous_id, device_id, guest and every <system>_id: full and
-//     half width folded, case kept: systems tell Ab from ab.
+//   - company_domain, company_<x>_domain: compatibility forms folded, lower
+//     case; of an address (https://www.acme.com/about, info@acme.com) only the
+//     host, without port, leading www. and trailing dot. Needs a '.' inside and
+//     no space.
+//   - user_id, anonymous_id, device_id, guest, every <system>_id, company_id
+//     and every other company_*: full and half width folded, case kept: systems
+//     tell Ab from ab.
 //
 // All are trimmed of white space and of invisible characters at their ends.
 func Normalise(typ, value string) (string, error) {
 	k, ok := kindOf(typ)
 	if !ok {
-		return "", fmt.Errorf("identifier type %q: user_id, email, phone, anonymous_id, device_id, guest or <system>_id wanted: %w", typ, ErrType)
+		return "", fmt.Errorf("identifier type %q: user_id, email, phone, anonymous_id, device_id, guest, <system>_id or company_* wanted: %w", typ, ErrType)
 	}
 	if !utf8.ValidString(value) {
 		return "", fmt.Errorf("%s %q: %w", typ, value, ErrNotUTF8)
@@ -82,6 +87,8 @@ func (k kind) normalise(value string) string {
 		return settle(value, func(s string) string { return trim(norm.NFKC.String(strings.ToLower(norm.NFKC.String(s)))) })
 	case formPhone:
 		return phone(settle(value, func(s string) string { return trim(norm.NFKC.String(s)) }))
+	case formDomain:
+		return settle(value, domain)
 	default:
 		if ascii(value) {
 			return trim(value)
@@ -111,6 +118,9 @@ func (k kind) plausible(normal string) bool {
 			return false
 		}
 		return strings.Trim(digits, "0123456789") == ""
+	case formDomain:
+		dot := strings.IndexByte(normal, '.')
+		return dot > 0 && dot < len(normal)-1 && !strings.ContainsFunc(normal, unicode.IsSpace)
 	default:
 		return true
 	}
@@ -140,6 +150,21 @@ func trim(s string) string {
 		}
 		return unicode.IsSpace(r)
 	})
+}
+
+// domain takes the host out of what people paste for a domain.
+func domain(s string) string {
+	s = trim(norm.NFKC.String(strings.ToLower(norm.NFKC.String(s))))
+	if _, rest, ok := strings.Cut(s, "://"); ok {
+		s = rest
+	}
+	s = strings.TrimPrefix(s, "//")
+	if i := strings.IndexAny(s, "/?#"); i >= 0 {
+		s = s[:i]
+	}
+	s = s[strings.LastIndexByte(s, '@')+1:]
+	s, _, _ = strings.Cut(s, ":")
+	return trim(strings.TrimSuffix(strings.TrimPrefix(s, "www."), "."))
 }
 
 var chineseMobile = regexp.MustCompile(`^(?:\+?86)(1[3-9][0-9]{9})$`)

@@ -39,24 +39,42 @@ type Identifier struct {
 	kind        kind
 }
 
-// Identify normalises and hashes an identifier. The errors are those of
-// [Normalise].
+// Identify normalises and hashes an identifier; of two spellings of a type it
+// has the one that is kept (group_id becomes company_id). The errors are those
+// of [Normalise].
 func (d *Directory) Identify(typ, value string) (Identifier, error) {
 	normal, err := Normalise(typ, value)
 	if err != nil {
 		return Identifier{}, err
 	}
+	typ = canonicalType(typ)
 	k, _ := kindOf(typ)
 	return Identifier{Type: typ, Value: normal, Hash: d.hasher.hash(typ, normal), kind: k}, nil
 }
+
+// Kind is the kind of customer that the identifier names.
+func (i Identifier) Kind() logv1.CustomerKind {
+	if i.kind.company {
+		return logv1.CustomerKind_CUSTOMER_KIND_COMPANY
+	}
+	return logv1.CustomerKind_CUSTOMER_KIND_PERSON
+}
+
+// Strength orders identifiers of one kind by how surely they name a customer:
+// the greater the surer.
+func (i Identifier) Strength() int { return int(i.kind.strength) }
 
 func (i Identifier) hashed() *logv1.HashedIdentifier {
 	return &logv1.HashedIdentifier{Type: i.Type, Hash: i.Hash[:]}
 }
 
-// Request is a set of identifiers that one event told, at least one.
+// Request is a set of identifiers of one customer that one event told, at least
+// one and all of one kind.
 type Request struct {
 	Identifiers []Identifier
+	// Kind of the customer. An identifier's type decides the kind it names, so
+	// a person and a company never share one, and are never joined.
+	Kind logv1.CustomerKind
 	// Of the event, noted where it caused a conflict.
 	Source, EventID string
 }
@@ -106,20 +124,41 @@ func (d *Directory) Resolve(ctx context.Context, requests []Request) ([]Address,
 	c := &call{done: make(chan struct{}), left: len(undecided)}
 	items := make([]item, len(undecided))
 	for n, i := range undecided {
-		items[n] = item{&requests[i], &addresses[i], c}
+		items[n] = item{request: &requests[i], address: &addresses[i], call: c}
 	}
+	if err := d.enqueue(ctx, c, items); err != nil {
+		return nil, err // the decider may still write into addresses
+	}
+	return addresses, nil
+}
+
+// enqueue hands items of one call to the decider and waits for all of them.
+func (d *Directory) enqueue(ctx context.Context, c *call, items []item) error {
 	if !d.queue.add(items) {
-		return nil, fmt.Errorf("%w: %d more, limit %d", ErrOverload, len(items), maxQueued)
+		return fmt.Errorf("%w: %d more, limit %d", ErrOverload, len(items), maxQueued)
 	}
 	select {
 	case <-c.done:
-		return addresses, c.err
+		return c.err
 	case <-d.stopped:
-		return nil, fmt.Errorf("%w: stopped", ErrNotReady)
+		return fmt.Errorf("%w: stopped", ErrNotReady)
 	case <-ctx.Done():
-		// The decider may still write into addresses: they are not returned.
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
+}
+
+// check holds a set against what is promised of it.
+func (r *Request) check() error {
+	if len(r.Identifiers) == 0 {
+		return fmt.Errorf("resolve event %q of %q: no identifier", r.EventID, r.Source)
+	}
+	for i := range r.Identifiers {
+		if kind := r.Identifiers[i].Kind(); kind != r.Kind {
+			return fmt.Errorf("resolve event %q of %q: %s names a customer of kind %v, the set one of kind %v",
+				r.EventID, r.Source, r.Identifiers[i].Type, kind, r.Kind)
+		}
+	}
+	return nil
 }
 
 // lookUp resolves what needs no decision, and gathers the indexes of the rest.
@@ -132,8 +171,8 @@ func (d *Directory) lookUp(requests []Request, addresses []Address, from int, un
 	s := &snapshot{d: d}
 	defer s.close()
 	for i, r := range requests {
-		if len(r.Identifiers) == 0 {
-			return nil, fmt.Errorf("resolve event %q of %q: no identifier", r.EventID, r.Source)
+		if err := r.check(); err != nil {
+			return nil, err
 		}
 		b, ok, err := agreed(s, r.Identifiers)
 		if err != nil {
@@ -160,11 +199,33 @@ func (d *Directory) lookUp(requests []Request, addresses []Address, from int, un
 	return undecided, nil
 }
 
-// item is one undecided set of a call.
+// item is one undecided set of a call, or one joining.
 type item struct {
 	request *Request
 	address *Address
+	joining *Joining // nil: a set
 	call    *call
+}
+
+// decide says what has to be logged for an item, and of a set whose it is.
+func (i item) decide(g graph, mint func() events.CustomerID) (binding, []*logv1.Decision, error) {
+	if i.joining == nil {
+		return decide(g, *i.request, mint)
+	}
+	m, err := g.memberships(i.joining.Person)
+	if err != nil || !m.changedBy(i.joining.Membership) {
+		return binding{}, nil, err
+	}
+	return binding{}, []*logv1.Decision{i.joining.decision()}, nil
+}
+
+// settle tells the call where an item was decided.
+func (i item) settle(a Address, at uint64) {
+	if i.address != nil {
+		a.At = at
+		*i.address = a
+	}
+	i.call.settle(nil)
 }
 
 // call waits for its items. Its fields belong to the decider until done is
@@ -270,9 +331,7 @@ func (d *Directory) round(ctx context.Context, items []item) ([]item, error) {
 		}
 		if err == nil {
 			for i, address := range plan.addresses {
-				address.At = at
-				*items[i].address = address
-				items[i].call.settle(nil)
+				items[i].settle(address, at)
 			}
 			return items[len(plan.addresses):], nil
 		}
@@ -317,7 +376,7 @@ func (d *Directory) plan(items []item) (plan, error) {
 	p := plan{seq: d.cp.seq, bindings: &logv1.Bindings{}}
 	bytes := 0
 	for _, i := range items {
-		b, decisions, err := decide(o, *i.request, func() events.CustomerID { return events.CustomerID(d.o.Minter.Mint()) })
+		b, decisions, err := i.decide(o, func() events.CustomerID { return events.CustomerID(d.o.Minter.Mint()) })
 		if err != nil {
 			return p, err
 		}
@@ -333,11 +392,13 @@ func (d *Directory) plan(items []item) (plan, error) {
 			}
 		}
 		p.bindings.Decisions = append(p.bindings.Decisions, decisions...)
-		bits, err := others(o, i.request.Identifiers, b.customer)
-		if err != nil {
-			return p, err
+		a := Address{Customer: b.customer, Kind: b.kind}
+		if i.request != nil {
+			if a.Others, err = others(o, i.request.Identifiers, b.customer); err != nil {
+				return p, err
+			}
 		}
-		p.addresses = append(p.addresses, Address{Customer: b.customer, Kind: b.kind, Others: bits})
+		p.addresses = append(p.addresses, a)
 	}
 	return p, nil
 }

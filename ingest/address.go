@@ -1,0 +1,241 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/ingest/directory"
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+)
+
+// address finds every customer to whom the events of a batch go. What has to be
+// decided for it is durable when it returns: whose new identifiers are, and who
+// belongs to which company from when on. All joinings of the batch are recorded
+// before any event of it is asked for its company.
+func (g *Gateway) address(ctx context.Context, source string, items []item) error {
+	if err := g.resolve(ctx, source, items); err != nil {
+		return notTaken(err)
+	}
+	if err := g.join(ctx, items); err != nil {
+		return notTaken(err)
+	}
+	for i := range items {
+		if it := &items[i]; it.refused == nil {
+			if err := g.rollUp(source, it); err != nil {
+				return notTaken(err)
+			}
+		}
+	}
+	// After all others: what is taken back may stand in the same batch.
+	for i := range items {
+		if it := &items[i]; it.refused == nil && it.takesBack() {
+			if err := g.takeBack(ctx, source, it); err != nil {
+				return notTaken(err)
+			}
+		}
+	}
+	return nil
+}
+
+// notTaken makes an error of the directory one of [Gateway.Accept].
+func notTaken(err error) error {
+	switch {
+	case errors.Is(err, directory.ErrOverload), errors.Is(err, events.ErrOverload):
+		return fmt.Errorf("%w: %w", ErrOverload, err)
+	case errors.Is(err, events.ErrFull):
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return fmt.Errorf("%w: %w", ErrNotReady, err)
+}
+
+// resolve finds the customers that the events name.
+func (g *Gateway) resolve(ctx context.Context, source string, items []item) error {
+	requests := make([]directory.Request, 0, len(items))
+	for i := range items {
+		it := &items[i]
+		if it.refused != nil {
+			continue
+		}
+		for n := range it.parties() {
+			ids := it.party(n).identifiers
+			requests = append(requests, directory.Request{Identifiers: ids, Kind: ids[0].Kind(), Source: source, EventID: it.id})
+		}
+	}
+	if len(requests) == 0 {
+		return nil
+	}
+	addresses, err := g.o.Directory.Resolve(ctx, requests)
+	if err != nil {
+		return err
+	}
+	for i := range items {
+		it := &items[i]
+		if it.refused != nil {
+			continue
+		}
+		for n := range it.parties() {
+			it.party(n).address, addresses = addresses[0], addresses[1:]
+		}
+	}
+	return nil
+}
+
+// join records which company the persons of a batch joined or left.
+func (g *Gateway) join(ctx context.Context, items []item) error {
+	var joinings []directory.Joining
+	for i := range items {
+		it := &items[i]
+		if it.refused != nil || !it.ofPerson() {
+			continue
+		}
+		told := directory.Membership{Since: it.times.occurred}
+		switch named := it.company(); it.typ {
+		case eventsv1.Type_TYPE_GROUP_JOINED:
+			if named == nil {
+				continue
+			}
+			told.Company = named.address.Customer
+		case eventsv1.Type_TYPE_GROUP_LEFT:
+			m, err := g.o.Directory.Memberships(it.subject.address.Customer)
+			if err != nil {
+				return err
+			}
+			before, known := m.Before(told.Since)
+			if named != nil && known && before.Company != named.address.Customer {
+				continue // left what the person did not belong to any more
+			}
+		default:
+			continue
+		}
+		joinings = append(joinings, directory.Joining{Person: it.subject.address.Customer, Membership: told})
+	}
+	if len(joinings) == 0 {
+		return nil
+	}
+	return g.o.Directory.Join(ctx, joinings)
+}
+
+// ofPerson reports whether the subject is a person.
+func (it *item) ofPerson() bool { return it.subject.address.Kind != company }
+
+// company is the company that the event of a person names; nil if none.
+func (it *item) company() *party {
+	if len(it.others) > 0 && it.others[0].role == companyRole {
+		return &it.others[0]
+	}
+	return nil
+}
+
+// rollUp adds the companies that the event of a person is about without naming
+// them, and says of those it names what only the joinings tell.
+func (g *Gateway) rollUp(source string, it *item) error {
+	if len(it.others) > 0 && !it.minted {
+		g.holders.note(it, source) // the others are found by who the subject is
+	}
+	if !it.ofPerson() {
+		return nil
+	}
+	m, err := g.o.Directory.Memberships(it.subject.address.Customer)
+	if err != nil {
+		return err
+	}
+	occurred, named := it.times.occurred, it.company()
+	switch {
+	case it.typ == eventsv1.Type_TYPE_GROUP_JOINED && named != nil:
+		if until, ok := m.Until(occurred, named.address.Customer); ok {
+			named.until = &until
+		}
+		if left, ok := m.Before(occurred); ok && left.Company != named.address.Customer {
+			it.addCompany(left.Company, party{leaves: true})
+		}
+	case it.typ == eventsv1.Type_TYPE_GROUP_LEFT && named != nil:
+		named.leaves = true
+	case it.typ == eventsv1.Type_TYPE_GROUP_LEFT:
+		if left, ok := m.Before(occurred); ok {
+			it.addCompany(left.Company, party{leaves: true})
+		}
+	case named == nil:
+		if at, ok := m.At(occurred); ok {
+			it.addCompany(at, party{})
+		}
+	}
+	return nil
+}
+
+func (it *item) takesBack() bool { return it.voids != nil || it.corrects != "" }
+
+// takeBack adds everyone who may hold a copy of what the event takes back: the
+// companies of the person, and those who were found to hold one. A void where
+// there is nothing to be voided does no harm. A correction counts where it is
+// addressed to, and only withdraws elsewhere.
+func (g *Gateway) takeBack(ctx context.Context, source string, it *item) error {
+	subject := it.subject.address.Customer
+	target, what := it.corrects, party{withdraws: true}
+	var claimed *int64
+	if it.voids != nil {
+		target, claimed, what = it.voids.id, it.voids.claimed, party{}
+	}
+	if it.ofPerson() {
+		companies, err := g.o.Directory.Companies(subject)
+		if err != nil {
+			return err
+		}
+		for _, c := range companies {
+			it.addCompany(c, what)
+		}
+	}
+	copies := g.holders.of(subject, source, target)
+	if g.o.Copies != nil {
+		found, err := g.o.Copies(ctx, subject, source, target, claimed)
+		if err != nil {
+			return fmt.Errorf("find the copies of event %q of %q: %w", target, source, err)
+		}
+		copies = slices.Concat(copies, found)
+	}
+	for _, c := range copies {
+		if err := g.addHolder(it, c, what); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addHolder adds who holds a copy.
+func (g *Gateway) addHolder(it *item, c *logv1.Copy, what party) error {
+	if c.GetRole() == subjectRole {
+		return nil // the subject itself
+	}
+	customer, err := events.CustomerIDFromBytes(c.GetCustomer())
+	if err != nil {
+		return fmt.Errorf("copy in role %v: %w", c.GetRole(), err)
+	}
+	kind, err := g.o.Directory.Kind(customer)
+	if err != nil {
+		return err
+	}
+	it.add(customer, kind, c.GetRole(), what)
+	return nil
+}
+
+// addCompany adds a company in its role; none is no party.
+func (it *item) addCompany(c events.CustomerID, as party) {
+	if c != (events.CustomerID{}) {
+		it.add(c, company, companyRole, as)
+	}
+}
+
+// add adds a customer in a role, once.
+func (it *item) add(customer events.CustomerID, kind logv1.CustomerKind, role logv1.Role, as party) {
+	for i := range it.others {
+		if o := &it.others[i]; o.role == role && o.address.Customer == customer {
+			return
+		}
+	}
+	as.role = role
+	as.address = directory.Address{Customer: customer, Kind: kind, At: it.subject.address.At}
+	it.others = append(it.others, as)
+}

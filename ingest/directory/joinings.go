@@ -1,0 +1,230 @@
+package directory
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/dossier360/dossier/events"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+)
+
+// MaxMemberships bounds the joinings kept of a person: the newest ones. What
+// happened before the oldest kept counts as its company's.
+const MaxMemberships = 16
+
+// Joining says that a person belongs to a company from an instant on, or to
+// none.
+type Joining struct {
+	Person events.CustomerID
+	Membership
+}
+
+func (j *Joining) decision() *logv1.Decision {
+	d := &logv1.Joined{Person: j.Person[:], Since: j.Since}
+	if j.Company != (events.CustomerID{}) {
+		d.Company = j.Company[:]
+	}
+	return &logv1.Decision{Decision: &logv1.Decision_Joined{Joined: d}}
+}
+
+// Membership is one entry of a person's history.
+type Membership struct {
+	Since   int64             // microseconds
+	Company events.CustomerID // zero: none
+}
+
+// Memberships are the joinings recorded of a person: by Since, which no two
+// share. A person belongs to one company at a time. It is not to be changed.
+type Memberships []Membership
+
+// index is where an instant stands: the number of joinings up to and including
+// it.
+func (m Memberships) index(at int64) int {
+	i, found := slices.BinarySearchFunc(m, at, func(e Membership, at int64) int { return cmp.Compare(e.Since, at) })
+	if found {
+		i++
+	}
+	return i
+}
+
+// At is the company to which the person belongs at an instant: that of the
+// latest joining up to it, before the first one that of the first.
+func (m Memberships) At(at int64) (events.CustomerID, bool) {
+	if len(m) == 0 {
+		return events.CustomerID{}, false
+	}
+	company := m[max(m.index(at)-1, 0)].Company
+	return company, company != (events.CustomerID{})
+}
+
+// Before is the latest joining strictly before an instant. It is not changed by
+// recording a joining of that instant: an event that is sent again is told the
+// same.
+func (m Memberships) Before(at int64) (Membership, bool) {
+	i := m.index(at - 1)
+	if i == 0 {
+		return Membership{}, false
+	}
+	return m[i-1], true
+}
+
+// Until is when the person who joined a company at an instant belonged to
+// another one, or to none.
+func (m Memberships) Until(at int64, company events.CustomerID) (int64, bool) {
+	for _, e := range m[m.index(at-1):] {
+		if e.Company != company {
+			return e.Since, true
+		}
+	}
+	return 0, false
+}
+
+// Companies are all companies of the history, each once, in the order of the
+// first joining.
+func (m Memberships) Companies() []events.CustomerID {
+	var all []events.CustomerID
+	for _, e := range m {
+		if e.Company != (events.CustomerID{}) && !slices.Contains(all, e.Company) {
+			all = append(all, e.Company)
+		}
+	}
+	return all
+}
+
+// with is the history with one more entry. The result is a function of the set
+// of entries told: of two of one instant the greater company stands, and the
+// newest entries stay. So folding an entry again changes nothing.
+func (m Memberships) with(told Membership) Memberships {
+	i := m.index(told.Since - 1)
+	if i < len(m) && m[i].Since == told.Since {
+		if m[i].Company.Compare(told.Company) >= 0 {
+			return m
+		}
+		m = slices.Clone(m)
+		m[i] = told
+		return m
+	}
+	m = slices.Insert(slices.Clip(m), i, told)
+	return m[max(0, len(m)-MaxMemberships):]
+}
+
+// changedBy reports whether an entry tells anything new: one that repeats the
+// company of the entry before it does not, and would cost a decision each time
+// that a tracker tells the company anew.
+func (m Memberships) changedBy(told Membership) bool {
+	i := m.index(told.Since)
+	if i > 0 && m[i-1].Company == told.Company {
+		return false
+	}
+	if i > 0 && m[i-1].Since == told.Since {
+		return m[i-1].Company.Compare(told.Company) < 0
+	}
+	return i > 0 || len(m) < MaxMemberships
+}
+
+// Memberships are the joinings recorded of a person, as far as the directory
+// has folded. Where nobody ever joined a company it costs nothing.
+func (d *Directory) Memberships(person events.CustomerID) (Memberships, error) {
+	if d.joinings.Load() == 0 {
+		return nil, nil
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	s := &snapshot{d: d}
+	defer s.close()
+	return s.memberships(person)
+}
+
+// Company is the company to which a person belongs at an instant, in
+// microseconds, by the joinings recorded: see [Memberships.At].
+func (d *Directory) Company(person events.CustomerID, at int64) (events.CustomerID, bool, error) {
+	m, err := d.Memberships(person)
+	if err != nil {
+		return events.CustomerID{}, false, err
+	}
+	company, ok := m.At(at)
+	return company, ok, nil
+}
+
+// Companies are all companies to which a person is recorded to have belonged.
+func (d *Directory) Companies(person events.CustomerID) ([]events.CustomerID, error) {
+	m, err := d.Memberships(person)
+	return m.Companies(), err
+}
+
+// Kind is what a customer is; a customer whom the directory does not know is
+// taken for a person.
+func (d *Directory) Kind(c events.CustomerID) (logv1.CustomerKind, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	s := &snapshot{d: d}
+	defer s.close()
+	row, _, err := s.customer(c)
+	return row.kind, err
+}
+
+// Join records joinings, those of one person in the order of time, whatever
+// their order here. One that tells nothing new is not recorded. When it returns
+// nil all are durable. The errors are those of [Directory.Resolve].
+func (d *Directory) Join(ctx context.Context, joinings []Joining) error {
+	joinings = slices.Clone(joinings)
+	slices.SortStableFunc(joinings, func(a, b Joining) int { return cmp.Compare(a.Since, b.Since) })
+	c := &call{done: make(chan struct{}), left: len(joinings)}
+	items := make([]item, len(joinings))
+	for i := range joinings {
+		items[i] = item{joining: &joinings[i], call: c}
+	}
+	changed, err := d.changedBy(items)
+	if err != nil || !changed {
+		return err
+	}
+	return d.enqueue(ctx, c, items)
+}
+
+// changedBy reports whether anything has to be decided.
+func (d *Directory) changedBy(items []item) (bool, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if err := d.readyLocked(); err != nil {
+		return false, err
+	}
+	s := &snapshot{d: d}
+	defer s.close()
+	for _, i := range items {
+		// The first that changes anything changes what the others meet.
+		_, decisions, err := i.decide(s, nil)
+		if err != nil || len(decisions) > 0 {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+func (s *snapshot) memberships(person events.CustomerID) (Memberships, error) {
+	if m, ok := s.d.pending.joinings[person]; ok {
+		return m, nil
+	}
+	if s.d.committing != nil {
+		if m, ok := s.d.committing.joinings[person]; ok {
+			return m, nil
+		}
+	}
+	if s.d.st == nil {
+		return nil, fmt.Errorf("%w: no store", ErrNotReady)
+	}
+	if m, ok := s.d.companies.get(person); ok {
+		return m, nil
+	}
+	v, err := s.get(joiningsKey(person))
+	if err != nil {
+		return nil, err
+	}
+	m, err := decodeMemberships(v)
+	if err != nil {
+		return nil, err
+	}
+	s.d.companies.put(person, m)
+	return m, nil
+}

@@ -1,0 +1,234 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/ingest/directory"
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
+)
+
+const (
+	subjectRole = logv1.Role_ROLE_SUBJECT
+	companyRole = logv1.Role_ROLE_COMPANY
+	company     = logv1.CustomerKind_CUSTOMER_KIND_COMPANY
+)
+
+// party is a customer's part in an event: the event is logged once for each.
+type party struct {
+	role logv1.Role
+	// identifiers by which the event names the customer, in the order of
+	// events.IdentifiersOf; none of one found in another way.
+	identifiers []directory.Identifier
+	address     directory.Address
+	// What the header says of this copy.
+	leaves    bool
+	until     *int64
+	withdraws bool
+}
+
+// parties are the numbers for [item.party].
+func (it *item) parties() int { return 1 + len(it.others) }
+
+// party returns the subject, then the others.
+func (it *item) party(n int) *party {
+	if n == 0 {
+		return &it.subject
+	}
+	return &it.others[n-1]
+}
+
+// identify normalises what the event told about its customers and drops what
+// names nobody. The body holds what is left, in its normal form. An event that
+// names persons and companies is the person's, and goes to the company too; one
+// that names only companies is the company's.
+func (it *item) identify(d *directory.Directory, e *eventsv1.Event) *Rejection {
+	if n := len(e.Identifiers); n > MaxIdentifiers {
+		return Refuse(CodeTooLarge, "identifiers", strconv.Itoa(MaxIdentifiers), fmt.Sprintf("%d identifiers, limit %d", n, MaxIdentifiers))
+	}
+	named, blocked, refused := it.identifySubject(d, e)
+	if refused != nil {
+		return refused
+	}
+	group, refused := it.identifyGroup(d, e)
+	if refused != nil {
+		return refused
+	}
+	switch {
+	case len(it.subject.identifiers) > 0:
+		if group != nil {
+			named = slices.Insert(named, 0, *group)
+		}
+		if len(named) > 0 {
+			it.others = append(it.others, party{role: companyRole, identifiers: named})
+		}
+	case group != nil || len(named) > 0:
+		it.subject.identifiers = named
+		if group != nil && !slices.ContainsFunc(named, func(id directory.Identifier) bool { return id.Hash == group.Hash }) {
+			// Among the identifiers, where a subject's are looked for.
+			it.subject.identifiers = append(named, *group)
+			e.Identifiers = append(e.Identifiers, &eventsv1.Identifier{Type: group.Type, Value: group.Value})
+		}
+	case blocked != nil:
+		return blocked
+	default:
+		return Refuse(CodeMissingID, "identifiers", "", "no identifier says whose event this is")
+	}
+	it.identifyReferred(d, e)
+	return nil
+}
+
+// identifySubject reads the identifiers and, of an alias, the former name. Those
+// of persons are the subject's, those of companies are returned; blocked is the
+// last one that names nobody.
+func (it *item) identifySubject(d *directory.Directory, e *eventsv1.Event) (companies []directory.Identifier, blocked, refused *Rejection) {
+	it.subject.identifiers = make([]directory.Identifier, 0, len(e.Identifiers)+1)
+	told := e.Identifiers[:0]
+	for _, id := range e.Identifiers {
+		known, bad := identify(d, id)
+		switch {
+		case bad != nil && bad.Code == CodeBlockedID:
+			blocked = bad
+			continue
+		case bad != nil:
+			return nil, nil, bad
+		case known.Kind() == company:
+			companies = append(companies, known)
+		default:
+			it.subject.identifiers = append(it.subject.identifiers, known)
+		}
+		id.Type, id.Value = known.Type, known.Value
+		told = append(told, id)
+	}
+	clear(e.Identifiers[len(told):])
+	e.Identifiers = told
+	previous := e.GetAlias().GetPrevious()
+	if it.typ != eventsv1.Type_TYPE_IDENTITY_ALIASED || previous == nil {
+		return companies, blocked, nil
+	}
+	// The former name is the same customer's, or that of a conflict. It stays
+	// where the event told it. A person's is none of a company, and the other
+	// way round.
+	known, bad := identify(d, previous)
+	switch {
+	case bad != nil && bad.Code != CodeBlockedID:
+		return nil, nil, bad
+	case bad == nil:
+		previous.Type, previous.Value = known.Type, known.Value
+		if known.Kind() != company {
+			it.subject.identifiers = append(it.subject.identifiers, known)
+		} else if len(it.subject.identifiers) == 0 {
+			companies = append(companies, known)
+		}
+	}
+	return companies, blocked, nil
+}
+
+// identifyGroup reads the group id. Joining a group that is nobody means
+// nothing; leaving it means leaving whatever the person belongs to.
+func (it *item) identifyGroup(d *directory.Directory, e *eventsv1.Event) (*directory.Identifier, *Rejection) {
+	group := e.GetGroup()
+	if group.GetGroupId() == "" {
+		return nil, nil
+	}
+	known, refused := identify(d, &eventsv1.Identifier{Type: events.CompanyID, Value: group.GroupId})
+	switch {
+	case refused == nil:
+		group.GroupId = known.Value
+		return &known, nil
+	case refused.Code == CodeBlockedID && it.typ == eventsv1.Type_TYPE_GROUP_LEFT:
+		group.GroupId = ""
+		return nil, nil
+	default:
+		refused.Field = "group_id"
+		return nil, refused
+	}
+}
+
+// identifyReferred reads the other party of a referral. What names nobody stays
+// in the body: the referral happened, only with whom is not known.
+func (it *item) identifyReferred(d *directory.Directory, e *eventsv1.Event) {
+	referral := e.GetReferral()
+	role, named := logv1.Role_ROLE_REFEREE, referral.GetReferee()
+	if named == nil {
+		role, named = logv1.Role_ROLE_REFERRER, referral.GetReferrer()
+	}
+	if named == nil {
+		return
+	}
+	known, refused := identify(d, named)
+	if refused != nil {
+		return
+	}
+	named.Type, named.Value = known.Type, known.Value
+	it.others = append(it.others, party{role: role, identifiers: []directory.Identifier{known}})
+}
+
+func identify(d *directory.Directory, id *eventsv1.Identifier) (directory.Identifier, *Rejection) {
+	known, err := d.Identify(id.GetType(), id.GetValue())
+	switch {
+	case err == nil:
+		return known, nil
+	case errors.Is(err, directory.ErrBlocked):
+		return known, Refuse(CodeBlockedID, id.GetType(), "", id.GetType()+" "+Shown(id.GetValue())+" names nobody")
+	case errors.Is(err, directory.ErrTooLong):
+		return known, Refuse(CodeIDTooLong, id.GetType(), strconv.Itoa(MaxIDCharacters), err.Error())
+	case errors.Is(err, directory.ErrNotUTF8):
+		return known, Refuse(CodeNotUTF8, id.GetType(), "", id.GetType()+" is not UTF-8")
+	default:
+		return known, Refuse(CodeBadType, "identifiers", "", err.Error())
+	}
+}
+
+// mention writes into the header of one party's copy who the other parties are.
+func (it *item) mention(h *logv1.Header, to *party) {
+	if to.role != subjectRole {
+		it.subject.name(h)
+		return
+	}
+	h.Copies = make([]*logv1.Copy, len(it.others))
+	for i := range it.others {
+		o := &it.others[i]
+		h.Copies[i] = &logv1.Copy{Customer: o.address.Customer[:], Role: o.role}
+	}
+	if other := it.counterpart(); other != nil {
+		other.name(h)
+	}
+}
+
+// counterpart is the customer with whom the subject of a two-party event has to
+// do; nil if it is no such event.
+func (it *item) counterpart() *party {
+	for i := range it.others {
+		switch o := &it.others[i]; {
+		case o.withdraws:
+		case o.role == logv1.Role_ROLE_REFERRER || o.role == logv1.Role_ROLE_REFEREE:
+			if it.typ == eventsv1.Type_TYPE_REFERRAL_MADE || it.typ == eventsv1.Type_TYPE_REFERRAL_CONVERTED {
+				return o
+			}
+		case it.typ == eventsv1.Type_TYPE_GROUP_JOINED && !o.leaves, it.typ == eventsv1.Type_TYPE_GROUP_LEFT && o.leaves:
+			return o
+		}
+	}
+	return nil
+}
+
+// name writes who p is as the other party of a copy: by the surest identifier
+// that names him, of equally sure ones the first told.
+func (p *party) name(h *logv1.Header) {
+	h.PartyCustomer = p.address.Customer[:]
+	best := -1
+	for i := range p.identifiers {
+		if p.address.Others&(1<<i) == 0 && (best < 0 || p.identifiers[i].Strength() > p.identifiers[best].Strength()) {
+			best = i
+		}
+	}
+	if best >= 0 {
+		id := &p.identifiers[best]
+		h.Party = &logv1.HashedIdentifier{Type: id.Type, Hash: id.Hash[:]}
+	}
+}
