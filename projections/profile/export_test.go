@@ -71,3 +71,14 @@ func fromBig(n *big.Int) wide {
 	}
 	return w
 }
+
+// ChannelOf is the channel of a campaign, AdChannelOf of an advertisement.
+func ChannelOf(source, medium string) string {
+	t := touch{source: source, medium: medium}
+	return t.channel()
+}
+
+func AdChannelOf(word, source, medium string) string {
+	t := touch{source: source, medium: medium, isAd: true, word: word}
+	return t.channel()
+}
