@@ -141,6 +141,7 @@ type shelf struct {
 	open          int // views not closed
 	entriesRead   int
 	statusFailure error
+	takenBack     map[string]string // by event id
 }
 
 func (s *shelf) ID() int { return s.id }
@@ -204,6 +205,10 @@ func (l *leaf) Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*st
 			}
 		}
 	}
+}
+
+func (l *leaf) TakenBack(events.CustomerID) (func(*statev1.Entry) (string, error), error) {
+	return func(e *statev1.Entry) (string, error) { return l.s.takenBack[e.EventId], nil }, nil
 }
 
 func key(e *statev1.Entry) *statev1.Stamp {
@@ -557,10 +562,47 @@ func TestTimelineTokenHoldsTheWholeOrderKey(t *testing.T) {
 	}
 }
 
+// An event in two roles is one row, of the least role, however pages are cut.
+func TestTimelineShowsAnEventOnce(t *testing.T) {
+	t.Parallel()
+	entry := func(id string, typ eventsv1.Type, role logv1.Role) *statev1.Entry {
+		return &statev1.Entry{EventId: id, Type: typ, Role: role, Source: "web", OccurredAt: 1_000_000, ClaimedAt: new(int64(1_000_000))}
+	}
+	made, converted := eventsv1.Type_TYPE_REFERRAL_MADE, eventsv1.Type_TYPE_REFERRAL_CONVERTED
+	d := newDesk(t)
+	d.customer(7, "user_id:1",
+		entry("a", made, logv1.Role_ROLE_SUBJECT), entry("a", made, logv1.Role_ROLE_REFEREE),
+		entry("b", made, logv1.Role_ROLE_REFEREE),
+		entry("c", made, logv1.Role_ROLE_SUBJECT), entry("c", converted, logv1.Role_ROLE_SUBJECT), entry("c", converted, logv1.Role_ROLE_REFEREE),
+	)
+	client, _ := d.serve(t)
+	want := []string{"c referral.converted subject", "c referral.made subject", "b referral.made referee", "a referral.made subject"}
+	for size := uint32(1); size <= 5; size++ {
+		var got []string
+		req := &queryv1.GetTimelineRequest{Customer: "user_id:1", PageSize: size}
+		for {
+			resp, err := client.GetTimeline(t.Context(), req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range resp.GetEntries() {
+				got = append(got, e.GetEventId()+" "+e.GetType()+" "+e.GetRole())
+			}
+			if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
+				break
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("pages of %d (-want +got):\n%s", size, diff)
+		}
+	}
+}
+
 func TestTimelineEntry(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	_, shelf := d.customer(7, "user_id:1", history(6)[5])
+	shelf.takenBack = map[string]string{"e-0005": "voided"}
 	client, _ := d.serve(t)
 	resp, err := client.GetTimeline(t.Context(), &queryv1.GetTimelineRequest{Customer: "user_id:1"})
 	if err != nil {
@@ -569,7 +611,7 @@ func TestTimelineEntry(t *testing.T) {
 	want := []*queryv1.Entry{{
 		EventId: "e-0005", Type: "Wishlist Shared", Source: "web", Title: "page", Fields: map[string]string{"url": "/a", "path": "/"},
 		OccurredAt: timestamppb.New(time.Date(2026, 1, 1, 0, 1, 0, 0, time.UTC)), RecordedAt: timestamppb.New(time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)),
-		Position: fmt.Sprintf("%02d-0-7-5", shelf.id),
+		Position: fmt.Sprintf("%02d-0-7-5", shelf.id), Role: "subject", TakenBack: "voided",
 	}}
 	if diff := cmp.Diff(want, resp.GetEntries(), protocmp.Transform()); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)

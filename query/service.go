@@ -42,6 +42,7 @@ type View interface {
 	Settled() int64
 	Head(c events.CustomerID) (*statev1.Head, error)
 	Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*statev1.Entry, error]
+	TakenBack(c events.CustomerID) (func(*statev1.Entry) (string, error), error)
 	Close()
 }
 
@@ -76,12 +77,20 @@ type Options struct {
 	ReadKeys []string
 	// CORSOrigins may read from a browser; none may by default, "*" is all.
 	CORSOrigins []string
+	// Stopping is closed when the server is about to stop: answers without an
+	// end of their own end then. Nil: it never stops.
+	Stopping <-chan struct{}
 }
 
-// service implements queryv1connect.QueryServiceHandler. It holds no state of
-// its own and is safe for concurrent use.
+// service implements queryv1connect.QueryServiceHandler. It is safe for
+// concurrent use.
 type service struct {
 	Options
+	tails chan struct{} // holds one token for each tail that is open
+}
+
+func newService(o Options) *service {
+	return &service{Options: o, tails: make(chan struct{}, MaxTails)}
 }
 
 var _ queryv1connect.QueryServiceHandler = (*service)(nil)

@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -123,8 +124,12 @@ func ceilMicros(t *timestamppb.Timestamp) int64 {
 // used up. The order key returned is where the next page goes on, nil if there
 // is none.
 func (page *timelinePage) fill(ctx context.Context, v View, id events.CustomerID, partition int) (*statev1.Stamp, error) {
+	takenBack, err := v.TakenBack(id)
+	if err != nil {
+		return nil, fmt.Errorf("read history of %s: %w", id, err)
+	}
 	var last *statev1.Stamp
-	for e, err := range v.Entries(id, page.before) {
+	for e, err := range oncePerEvent(v.Entries(id, page.before)) {
 		if err != nil {
 			return nil, fmt.Errorf("read history of %s: %w", id, err)
 		}
@@ -138,11 +143,55 @@ func (page *timelinePage) fill(ctx context.Context, v View, id events.CustomerID
 			return nil, ctx.Err()
 		}
 		last = orderKey(e)
-		if page.wants(e) {
-			page.entries = append(page.entries, showEntry(e, partition, v.Checkpoint().GetEpoch()))
+		if !page.wants(e) {
+			continue
 		}
+		shown := showEntry(e, partition, v.Checkpoint().GetEpoch())
+		if shown.TakenBack, err = takenBack(e); err != nil {
+			return nil, fmt.Errorf("read history of %s: %w", id, err)
+		}
+		page.entries = append(page.entries, shown)
 	}
 	return nil, nil
+}
+
+// oncePerEvent leaves of the entries of one event, which a customer has in two
+// roles if he referred himself, the one of the least role. They lie next to
+// each other, that one last: so what follows any entry that is left holds it
+// for all that it leaves out.
+func oncePerEvent(entries iter.Seq2[*statev1.Entry, error]) iter.Seq2[*statev1.Entry, error] {
+	return func(yield func(*statev1.Entry, error) bool) {
+		var group []*statev1.Entry // of one instant, event id and source
+		flush := func() bool {
+			for i, e := range group {
+				if !slices.ContainsFunc(group[i+1:], func(o *statev1.Entry) bool { return sameEvent(e, o) }) && !yield(e, nil) {
+					return false
+				}
+			}
+			group = group[:0]
+			return true
+		}
+		for e, err := range entries {
+			if err != nil {
+				_ = flush() && yield(nil, err)
+				return
+			}
+			if len(group) > 0 && !sameID(group[0], e) && !flush() {
+				return
+			}
+			group = append(group, e)
+		}
+		flush()
+	}
+}
+
+func sameID(a, b *statev1.Entry) bool {
+	return a.OccurredAt == b.OccurredAt && a.EventId == b.EventId && a.Source == b.Source
+}
+
+// sameEvent reports whether two entries of one id differ in their role only.
+func sameEvent(a, b *statev1.Entry) bool {
+	return a.Type == b.Type && a.GetClaimedAt() == b.GetClaimedAt() && (a.ClaimedAt == nil) == (b.ClaimedAt == nil)
 }
 
 func (page *timelinePage) wants(e *statev1.Entry) bool {
@@ -171,6 +220,7 @@ func showEntry(e *statev1.Entry, partition int, epoch uint32) *queryv1.Entry {
 		RecordedAt: instant(e.GetRecordedAt()),
 		Source:     e.GetSource(),
 		Title:      e.GetTitle(),
+		Role:       enumWord(e.GetRole().String(), "ROLE_"),
 		Position:   events.Position{Partition: partition, Epoch: epoch, Seq: e.GetSeq(), Index: e.GetIndex()}.String(),
 	}
 	for pair := range slices.Chunk(e.GetFields(), 2) {
