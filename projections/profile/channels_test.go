@@ -199,7 +199,9 @@ func TestChannelLaw(t *testing.T) {
 		source, medium, word := texts.Draw(t, "source"), texts.Draw(t, "medium"), texts.Draw(t, "channel")
 		for _, of := range []func(change func(string) string) string{
 			func(change func(string) string) string { return profile.ChannelOf(change(source), change(medium)) },
-			func(change func(string) string) string { return profile.AdChannelOf(change(word), change(source), change(medium)) },
+			func(change func(string) string) string {
+				return profile.AdChannelOf(change(word), change(source), change(medium))
+			},
 		} {
 			got := of(func(s string) string { return s })
 			if !closed[got] {

@@ -100,6 +100,18 @@ func traitValues() *rapid.Generator[*structpb.Value] {
 	})
 }
 
+// campaigns are drawn so that they meet; some tell nothing.
+func campaigns() *rapid.Generator[*eventsv1.Campaign] {
+	return rapid.Custom(func(t *rapid.T) *eventsv1.Campaign {
+		return &eventsv1.Campaign{
+			Source: rapid.SampledFrom([]string{"", "google", "Facebook", "gazette"}).Draw(t, "source"),
+			Medium: rapid.SampledFrom([]string{"", "cpc", "email", "organic"}).Draw(t, "medium"),
+			Name:   rapid.SampledFrom([]string{"", "spring", "Spring"}).Draw(t, "name"),
+			Term:   rapid.SampledFrom([]string{"", "lamp"}).Draw(t, "term"),
+		}
+	})
+}
+
 // sectionTypes are the types that each section's law draws from.
 var sectionTypes = map[string][]eventsv1.Type{
 	"identifiers": {eventsv1.Type_TYPE_CONSENT_CHANGED, eventsv1.Type_TYPE_IDENTITY_ALIASED, eventsv1.Type_TYPE_EVENT_VOIDED},
@@ -118,11 +130,16 @@ var sectionTypes = map[string][]eventsv1.Type{
 		eventsv1.Type_TYPE_CHECKOUT_STARTED, eventsv1.Type_TYPE_CHECKOUT_PAYMENT_ENTERED, eventsv1.Type_TYPE_ORDER_PLACED, eventsv1.Type_TYPE_ORDER_CANCELLED,
 	},
 	"custom": {eventsv1.Type_TYPE_CUSTOM},
+	"acquisition": {
+		eventsv1.Type_TYPE_AD_VIEWED, eventsv1.Type_TYPE_AD_CLICKED, eventsv1.Type_TYPE_AD_CLICKED, eventsv1.Type_TYPE_PAGE_VIEWED,
+		eventsv1.Type_TYPE_CONSENT_CHANGED, eventsv1.Type_TYPE_EVENT_VOIDED,
+	},
+	"interactions": {eventsv1.Type_TYPE_INTERACTION_LOGGED},
 }
 
 func allTypes() []eventsv1.Type {
 	var all []eventsv1.Type
-	for _, section := range []string{"identifiers", "traits", "engagement", "orders", "cart", "custom"} {
+	for _, section := range []string{"identifiers", "traits", "engagement", "orders", "cart", "custom", "acquisition", "interactions"} {
 		all = append(all, sectionTypes[section]...)
 	}
 	return all
@@ -164,6 +181,12 @@ func drawEvent(t *rapid.T, types []eventsv1.Type, id, source string) profile.Eve
 		})
 	}
 	drawPayload(t, h.Type, body)
+	if rapid.IntRange(0, 2).Draw(t, "from a campaign") == 0 {
+		if body.Context == nil {
+			body.Context = &eventsv1.Context{}
+		}
+		body.Context.Campaign = campaigns().Draw(t, "campaign")
+	}
 	return profile.Event{Header: h, RecordedAt: h.OccurredAt, Body: body}
 }
 
@@ -177,6 +200,20 @@ func drawPayload(t *rapid.T, kind eventsv1.Type, body *eventsv1.Event) {
 	case eventsv1.Type_TYPE_PAGE_VIEWED, eventsv1.Type_TYPE_SCREEN_VIEWED:
 		body.Payload = &eventsv1.Event_View{View: &eventsv1.View{Url: urls.Draw(t, "url")}}
 		body.Context = &eventsv1.Context{PageUrl: urls.Draw(t, "page")}
+	case eventsv1.Type_TYPE_AD_VIEWED, eventsv1.Type_TYPE_AD_CLICKED:
+		if c := campaigns().Draw(t, "advertisement"); rapid.IntRange(0, 3).Draw(t, "told") > 0 {
+			body.Payload = &eventsv1.Event_Ad{Ad: &eventsv1.AdTouch{
+				Source: c.Source, Medium: c.Medium, Campaign: c.Name,
+				Channel: rapid.SampledFrom([]string{"", "", "Social", "direct-mail", "carrier pigeon"}).Draw(t, "channel"),
+			}}
+		}
+	case eventsv1.Type_TYPE_INTERACTION_LOGGED:
+		if rapid.IntRange(0, 9).Draw(t, "told") > 0 {
+			body.Payload = &eventsv1.Event_Interaction{Interaction: &eventsv1.Interaction{
+				Channel:   rapid.SampledFrom([]string{"", "call", " Call", "E-Mail", "other", "拜访"}).Draw(t, "channel"),
+				Direction: rapid.SampledFrom([]string{"inbound", "outbound", "Outbound ", "IN", "呼出", "sent", ""}).Draw(t, "direction"),
+			}}
+		}
 	case eventsv1.Type_TYPE_PRODUCT_ADDED, eventsv1.Type_TYPE_PRODUCT_REMOVED:
 		p := &eventsv1.Product{Currency: currencies.Draw(t, "currency")}
 		if lines := orderLines().Draw(t, "line"); len(lines) > 0 {

@@ -60,9 +60,11 @@ func expected(list []profile.Event, at int64, base string) *queryv1.Profile {
 	}
 	m.identifiers(p)
 	m.traits(p)
+	m.acquisition(p)
 	m.engagement(p)
 	m.orders(p)
 	m.cart(p)
+	m.interactions(p)
 	m.custom(p)
 	m.name(p)
 	for name := range m.flags {
@@ -157,6 +159,111 @@ func safeInteger(v *structpb.Value) *structpb.Value {
 		}
 	}
 	return v
+}
+
+func (m *model) acquisition(p *queryv1.Profile) {
+	type arrival struct {
+		day                  time.Time
+		source, medium, name string
+	}
+	known := map[arrival]bool{}
+	for _, ev := range m.events {
+		isAd := strings.HasPrefix(ev.Header.Type.String(), "TYPE_AD_")
+		ad, c := ev.Body.GetAd(), ev.Body.GetContext().GetCampaign()
+		arrived := arrival{m.date(ev.Header.OccurredAt), c.GetSource(), c.GetMedium(), c.GetName()}
+		tagged := arrived != arrival{day: arrived.day}
+		if !isAd && !tagged {
+			continue
+		}
+		if p.Acquisition == nil {
+			p.Acquisition = &queryv1.Acquisition{ByChannel: map[string]uint32{}, Campaigns: map[string]uint32{}}
+		}
+		q := p.Acquisition
+		count := func(t *queryv1.Touch) {
+			q.Touches++
+			q.ByChannel[t.Channel]++
+			if t.Campaign != "" {
+				q.Campaigns[t.Campaign]++
+			}
+		}
+		told := &queryv1.Touch{
+			Channel: modelChannel(arrived.source, arrived.medium, "", false),
+			Source:  arrived.source, Medium: arrived.medium, Campaign: arrived.name,
+		}
+		if tagged && !known[arrived] {
+			known[arrived] = true
+			count(told)
+		}
+		if isAd {
+			if ad.GetSource()+ad.GetMedium() != "" {
+				told.Source, told.Medium = ad.Source, ad.Medium
+			}
+			told.Campaign = cmp.Or(ad.GetCampaign(), told.Campaign)
+			told.Channel = modelChannel(told.Source, told.Medium, ad.GetChannel(), true)
+			count(told)
+			if ev.Header.Type == eventsv1.Type_TYPE_AD_VIEWED {
+				q.AdViews++
+			} else {
+				q.AdClicks++
+			}
+		}
+		told.At = when(ev.Header.OccurredAt)
+		if q.FirstTouch == nil {
+			q.FirstTouch = told
+		}
+		q.LastTouch = told
+	}
+}
+
+// modelChannel is the channel of what is drawn.
+func modelChannel(source, medium, channel string, isAd bool) string {
+	paid := medium == "cpc" || isAd && medium != "organic"
+	network := map[bool]string{false: "organic_", true: "paid_"}[paid]
+	switch {
+	case channel == "Social":
+		return network + "social"
+	case channel == "direct-mail":
+		return "direct_mail"
+	case medium == "email":
+		return "email"
+	case source == "Facebook":
+		return network + "social"
+	case source == "google" || medium == "organic":
+		return network + "search"
+	case medium == "cpc":
+		return "paid_other"
+	}
+	return "other"
+}
+
+func (m *model) interactions(p *queryv1.Profile) {
+	for _, ev := range m.events {
+		if ev.Header.Type != eventsv1.Type_TYPE_INTERACTION_LOGGED {
+			continue
+		}
+		if p.Interactions == nil {
+			p.Interactions = &queryv1.Interactions{ByChannel: map[string]*queryv1.ChannelInteractions{}}
+		}
+		s, told := p.Interactions, ev.Body.GetInteraction()
+		name := cmp.Or(strings.ToLower(strings.TrimSpace(told.GetChannel())), "other")
+		if s.ByChannel[name] == nil {
+			s.ByChannel[name] = &queryv1.ChannelInteractions{}
+		}
+		c, at := s.ByChannel[name], when(ev.Header.OccurredAt)
+		s.Count++
+		c.Count++
+		c.LastAt = at
+		switch told.GetDirection() {
+		case "inbound", "IN":
+			s.Inbound++
+			c.Inbound++
+			s.LastInboundAt = at
+		case "outbound", "Outbound ", "呼出":
+			s.Outbound++
+			c.Outbound++
+			s.LastOutboundAt = at
+		}
+	}
 }
 
 func (m *model) engagement(p *queryv1.Profile) {
