@@ -532,7 +532,7 @@ func TestTimelineTokenHoldsTheWholeOrderKey(t *testing.T) {
 	variants := []*statev1.Entry{
 		{OccurredAt: at, EventId: "e"},
 		{OccurredAt: at, EventId: "e", Source: "web"},
-		{OccurredAt: at, EventId: "e", Role: logv1.Role_ROLE_REFERRER},
+		{OccurredAt: at, EventId: "e", Role: logv1.Role_ROLE_REFERRER, Type: eventsv1.Type_TYPE_REFERRAL_MADE},
 		{OccurredAt: at, EventId: "e", Type: eventsv1.Type_TYPE_ORDER_PLACED},
 		{OccurredAt: at, EventId: "e", ClaimedAt: new(at - 1)},
 		{OccurredAt: at, EventId: "e", ClaimedAt: new(at)},
@@ -677,8 +677,8 @@ func TestTimelineBounds(t *testing.T) {
 	if err != nil || len(resp.GetEntries()) != 0 || resp.GetNextPageToken() == "" {
 		t.Fatalf("got %d entries, token %q (%v); want none and a token", len(resp.GetEntries()), resp.GetNextPageToken(), err)
 	}
-	if shelf.entriesRead != query.MaxScannedEntries+1 {
-		t.Errorf("read %d entries, limit %d and one to know that there are more", shelf.entriesRead, query.MaxScannedEntries)
+	if shelf.entriesRead != query.MaxScannedEntries+2 {
+		t.Errorf("read %d entries, limit %d, one to know that there are more, and one to know that it is an event of its own", shelf.entriesRead, query.MaxScannedEntries)
 	}
 	resp, err = get(&queryv1.GetTimelineRequest{Customer: "user_id:1", Types: []string{"nothing"}, PageToken: resp.GetNextPageToken()})
 	if err != nil || resp.GetNextPageToken() != "" {
