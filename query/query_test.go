@@ -318,7 +318,7 @@ func TestGetProfileSections(t *testing.T) {
 	}
 	for _, section := range []string{"order", "digest", ""} {
 		_, err := client.GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: "user_id:1", Sections: []string{section}})
-		wantCode(t, err, connect.CodeInvalidArgument, fmt.Sprintf("%q", section), "identifiers, traits, engagement, orders, lifecycle, custom")
+		wantCode(t, err, connect.CodeInvalidArgument, fmt.Sprintf("%q", section), "identifiers, memberships, members, traits, acquisition, engagement, orders, service, referrals, lifecycle, custom, interactions")
 	}
 }
 
@@ -344,7 +344,7 @@ func TestReferences(t *testing.T) {
 		{"email:ann lee@example.com", connect.CodeInvalidArgument, "no space"},
 		{"phone:1234", connect.CodeInvalidArgument, "not a phone number"},
 		{"user_id:null", connect.CodeInvalidArgument, "names nobody"},
-		{"nonsense:1", connect.CodeInvalidArgument, "<system>_id wanted"},
+		{"nonsense:1", connect.CodeInvalidArgument, "<system>_id or company_* wanted"},
 		{strings.Repeat("a", 41) + ":1", connect.CodeInvalidArgument, "41 characters, limit 40"},
 		{"user_id:" + strings.Repeat("界", 200), connect.CodeNotFound, "no customer"},
 		{"user_id:" + strings.Repeat("界", 201), connect.CodeInvalidArgument, "201 characters, limit 200"},
