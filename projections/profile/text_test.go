@@ -30,8 +30,8 @@ import (
 //	                      sections named (default: all but the digest)
 //
 // Values of events: amounts in whole units (revenue, total, tax, shipping,
-// value, price), lines=product:quantity@price,… and any identifier as
-// id=type:value. Every "show" also folds the events backwards and compares.
+// value, price), lines=product:quantity@price,…, any identifier as
+// id=type:value, and the campaign of the context as utm=source/medium/name. Every "show" also folds the events backwards and compares.
 // Times are of New York winter days unless they say otherwise; the deployment's
 // zone is New York, its currency CNY.
 func TestText(t *testing.T) {
@@ -160,6 +160,8 @@ func (s *story) parse(d *datadriven.TestData, text string) profile.Event {
 			h.Source = value
 		case "corrected":
 			h.Corrected = true
+		case "utm":
+			b.body.Context = &eventsv1.Context{Campaign: campaign(value)}
 		default:
 			b.set[name] = value
 		}
@@ -193,6 +195,14 @@ type eventBuilder struct {
 func (b *eventBuilder) payload(name string) {
 	section, _, _ := strings.Cut(name, ".")
 	switch section {
+	case "ad":
+		b.body.Payload = &eventsv1.Event_Ad{Ad: &eventsv1.AdTouch{
+			Campaign: b.set["campaign"], Channel: b.set["channel"], Source: b.set["from"], Medium: b.set["medium"],
+		}}
+	case "interaction":
+		b.body.Payload = &eventsv1.Event_Interaction{Interaction: &eventsv1.Interaction{
+			Channel: b.set["channel"], Direction: b.set["direction"], Summary: b.set["summary"],
+		}}
 	case "page", "screen":
 		b.body.Payload = &eventsv1.Event_View{View: &eventsv1.View{Url: b.set["url"], Title: b.set["title"]}}
 	case "product":
@@ -208,6 +218,13 @@ func (b *eventBuilder) payload(name string) {
 	case "traits":
 		b.traits()
 	}
+}
+
+// campaign reads source/medium/name.
+func campaign(told string) *eventsv1.Campaign {
+	source, rest, _ := strings.Cut(told, "/")
+	medium, name, _ := strings.Cut(rest, "/")
+	return &eventsv1.Campaign{Source: source, Medium: medium, Name: name}
 }
 
 func (b *eventBuilder) traits() {
