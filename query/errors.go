@@ -20,6 +20,10 @@ var (
 	errPrecondition = errors.New("query: not in this deployment")
 	// errSealed: the bytes are there and cannot be read here.
 	errSealed = errors.New("query: no key for this body")
+	// errBusy: as many as may are being served.
+	errBusy = errors.New("query: busy")
+	// errStopping: the server ends, another may come.
+	errStopping = errors.New("query: stopping")
 )
 
 // codes is the one place where a Go error becomes a code of the wire. The
@@ -31,6 +35,8 @@ var codes = []struct {
 	{errInvalid, connect.CodeInvalidArgument},
 	{errPrecondition, connect.CodeFailedPrecondition},
 	{errSealed, connect.CodeFailedPrecondition},
+	{errBusy, connect.CodeResourceExhausted},
+	{errStopping, connect.CodeUnavailable},
 	{directory.ErrType, connect.CodeInvalidArgument},
 	{directory.ErrTooLong, connect.CodeInvalidArgument},
 	{directory.ErrNotUTF8, connect.CodeInvalidArgument},
@@ -76,23 +82,45 @@ func codeOf(err error) (connect.Code, bool) {
 // table does not know is logged here, where it ends, and told without detail.
 type coder struct{ logger *slog.Logger }
 
-func (c coder) intercept(next connect.UnaryFunc) connect.UnaryFunc {
+var _ connect.Interceptor = coder{}
+
+// WrapUnary implements [connect.Interceptor].
+func (c coder) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		resp, err := next(ctx, req)
-		if err == nil {
-			return resp, nil
+		if err != nil {
+			return nil, c.encode(ctx, req.Spec(), err)
 		}
-		if wire := (*connect.Error)(nil); errors.As(err, &wire) {
-			return nil, wire
-		}
-		code, known := codeOf(err)
-		if !known {
-			c.logger.ErrorContext(ctx, "query failed", "procedure", req.Spec().Procedure, "error", err)
-			return nil, connect.NewError(code, errors.New("internal error; the server's log has the cause"))
-		}
-		if code == connect.CodeDataLoss {
-			c.logger.ErrorContext(ctx, "query met corruption", "procedure", req.Spec().Procedure, "error", err)
-		}
-		return nil, connect.NewError(code, err)
+		return resp, nil
 	}
+}
+
+// WrapStreamingHandler implements [connect.Interceptor].
+func (c coder) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		if err := next(ctx, conn); err != nil {
+			return c.encode(ctx, conn.Spec(), err)
+		}
+		return nil
+	}
+}
+
+// WrapStreamingClient implements [connect.Interceptor]: this is no client.
+func (c coder) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (c coder) encode(ctx context.Context, spec connect.Spec, err error) error {
+	if wire := (*connect.Error)(nil); errors.As(err, &wire) {
+		return wire
+	}
+	code, known := codeOf(err)
+	if !known {
+		c.logger.ErrorContext(ctx, "query failed", "procedure", spec.Procedure, "error", err)
+		return connect.NewError(code, errors.New("internal error; the server's log has the cause"))
+	}
+	if code == connect.CodeDataLoss {
+		c.logger.ErrorContext(ctx, "query met corruption", "procedure", spec.Procedure, "error", err)
+	}
+	return connect.NewError(code, err)
 }

@@ -38,14 +38,14 @@ func New(o Options) http.Handler {
 		connect.WithRecover(recoverer(o.Logger)),
 	}
 	own := append(slices.Clone(shared),
-		connect.WithInterceptors(connect.UnaryInterceptorFunc(coder{o.Logger}.intercept)),
+		connect.WithInterceptors(coder{o.Logger}),
 		connect.WithCodec(strictJSON{name: "json"}),
 		connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),
 	)
 	reflector := grpcreflect.NewStaticReflector(queryv1connect.QueryServiceName)
 	mux := http.NewServeMux()
-	path, methods := queryv1connect.NewQueryServiceHandler(&service{o}, own...)
-	mux.Handle(path, known(path, methods))
+	path, methods := queryv1connect.NewQueryServiceHandler(newService(o), own...)
+	mux.Handle(path, known(path, paced(methods)))
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, shared...))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, shared...))
 	return crossOrigin(o.CORSOrigins, Guard(o.ReadKeys, mux))

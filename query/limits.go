@@ -20,6 +20,16 @@ const (
 	// maxTickAhead is how far ahead of now a tick may move log time: a mistyped
 	// year cannot be taken back.
 	maxTickAhead = 24 * time.Hour
+	// MaxTails bounds the tails open at once: each reads the whole log as it
+	// grows, and a reader buffers up to two pulls of 8 MiB for a client that is
+	// behind.
+	MaxTails = 8
+	// TailPatience is how long the client of a tail may take nothing, before
+	// its place is given to others.
+	TailPatience = time.Minute
+	// tailFarewell is what is left for a write under way when the server stops;
+	// the server waits longer than that.
+	tailFarewell = 2 * time.Second
 	// MaxRequestBytes bounds one request message.
 	MaxRequestBytes = 64 << 10
 )
