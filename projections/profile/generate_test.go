@@ -2,6 +2,8 @@ package profile_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/structpb"
@@ -83,7 +85,19 @@ func traitSets() *rapid.Generator[*eventsv1.Traits] {
 			told.Set.Fields[n] = traitValues().Draw(t, "value")
 		}
 		told.Unset = rapid.SliceOfN(names, 0, 2).Draw(t, "unset")
+		told.Release = rapid.SliceOfN(names, 0, 2).Draw(t, "release")
 		return told
+	})
+}
+
+func groups() *rapid.Generator[*eventsv1.Group] {
+	names := rapid.SampledFrom([]string{"name", "size"})
+	return rapid.Custom(func(t *rapid.T) *eventsv1.Group {
+		g := &eventsv1.Group{GroupId: rapid.SampledFrom([]string{"", "acme", "acme", "globex", "initech"}).Draw(t, "group")}
+		if rapid.Bool().Draw(t, "facts") {
+			g.Traits = &structpb.Struct{Fields: map[string]*structpb.Value{names.Draw(t, "fact"): traitValues().Draw(t, "value")}}
+		}
+		return g
 	})
 }
 
@@ -115,7 +129,8 @@ func campaigns() *rapid.Generator[*eventsv1.Campaign] {
 // sectionTypes are the types that each section's law draws from.
 var sectionTypes = map[string][]eventsv1.Type{
 	"identifiers": {eventsv1.Type_TYPE_CONSENT_CHANGED, eventsv1.Type_TYPE_IDENTITY_ALIASED, eventsv1.Type_TYPE_EVENT_VOIDED},
-	"traits":      {eventsv1.Type_TYPE_TRAITS_SET},
+	"traits":      {eventsv1.Type_TYPE_TRAITS_SET, eventsv1.Type_TYPE_TRAITS_SET, eventsv1.Type_TYPE_GROUP_JOINED},
+	"memberships": {eventsv1.Type_TYPE_GROUP_JOINED, eventsv1.Type_TYPE_GROUP_JOINED, eventsv1.Type_TYPE_GROUP_LEFT, eventsv1.Type_TYPE_CONSENT_CHANGED},
 	"engagement": {
 		eventsv1.Type_TYPE_PAGE_VIEWED, eventsv1.Type_TYPE_PAGE_VIEWED, eventsv1.Type_TYPE_SCREEN_VIEWED, eventsv1.Type_TYPE_AD_VIEWED,
 		eventsv1.Type_TYPE_AD_CLICKED, eventsv1.Type_TYPE_PRODUCT_SEARCHED, eventsv1.Type_TYPE_CART_VIEWED,
@@ -139,55 +154,85 @@ var sectionTypes = map[string][]eventsv1.Type{
 
 func allTypes() []eventsv1.Type {
 	var all []eventsv1.Type
-	for _, section := range []string{"identifiers", "traits", "engagement", "orders", "cart", "custom", "acquisition", "interactions"} {
+	for _, section := range slices.Sorted(maps.Keys(sectionTypes)) {
 		all = append(all, sectionTypes[section]...)
 	}
 	return all
 }
 
-// histories draws the events of one customer, none a repeat of another: two
-// sources use the same event ids.
+// histories draws the events of one customer, a person or a company, none a
+// repeat of another: two sources use the same event ids.
 func histories(types []eventsv1.Type) *rapid.Generator[[]profile.Event] {
 	return rapid.Custom(func(t *rapid.T) []profile.Event {
+		kind := rapid.SampledFrom([]logv1.CustomerKind{
+			logv1.CustomerKind_CUSTOMER_KIND_PERSON, logv1.CustomerKind_CUSTOMER_KIND_PERSON, logv1.CustomerKind_CUSTOMER_KIND_COMPANY,
+		}).Draw(t, "kind")
 		n := rapid.IntRange(0, 24).Draw(t, "events")
 		list := make([]profile.Event, n)
 		for i := range list {
-			list[i] = drawEvent(t, types, fmt.Sprintf("e%d", i/2), []string{"web", "shop"}[i%2])
+			list[i] = drawEvent(t, kind, types, fmt.Sprintf("e%d", i/2), []string{"web", "shop"}[i%2])
 		}
 		return list
 	})
 }
 
-func drawEvent(t *rapid.T, types []eventsv1.Type, id, source string) profile.Event {
+// roles that a customer of a kind plays.
+var roles = map[logv1.CustomerKind][]logv1.Role{
+	logv1.CustomerKind_CUSTOMER_KIND_PERSON: {
+		logv1.Role_ROLE_SUBJECT, logv1.Role_ROLE_SUBJECT, logv1.Role_ROLE_SUBJECT, logv1.Role_ROLE_SUBJECT, logv1.Role_ROLE_REFERRER, logv1.Role_ROLE_REFEREE,
+	},
+	logv1.CustomerKind_CUSTOMER_KIND_COMPANY: {
+		logv1.Role_ROLE_COMPANY, logv1.Role_ROLE_COMPANY, logv1.Role_ROLE_COMPANY, logv1.Role_ROLE_SUBJECT, logv1.Role_ROLE_REFEREE,
+	},
+}
+
+func drawEvent(t *rapid.T, kind logv1.CustomerKind, types []eventsv1.Type, id, source string) profile.Event {
 	h := &logv1.Header{
-		Type:       rapid.SampledFrom(types).Draw(t, "type"),
-		EventId:    id,
-		Source:     source,
-		OccurredAt: instants().Draw(t, "at"),
-		Corrected:  rapid.IntRange(0, 9).Draw(t, "corrected") == 0,
-		Clamped:    rapid.IntRange(0, 9).Draw(t, "clamped") == 0,
-		Role: rapid.SampledFrom([]logv1.Role{
-			logv1.Role_ROLE_SUBJECT, logv1.Role_ROLE_SUBJECT, logv1.Role_ROLE_SUBJECT, logv1.Role_ROLE_COMPANY, logv1.Role_ROLE_REFERRER,
-		}).Draw(t, "role"),
+		Type:         rapid.SampledFrom(types).Draw(t, "type"),
+		EventId:      id,
+		Source:       source,
+		OccurredAt:   instants().Draw(t, "at"),
+		Corrected:    rapid.IntRange(0, 9).Draw(t, "corrected") == 0,
+		Clamped:      rapid.IntRange(0, 9).Draw(t, "clamped") == 0,
+		Role:         rapid.SampledFrom(roles[kind]).Draw(t, "role"),
+		CustomerKind: kind,
+		Withdraws:    rapid.IntRange(0, 19).Draw(t, "withdraws") == 0,
 	}
 	if rapid.Bool().Draw(t, "claimed") {
 		h.ClaimedAt = &h.OccurredAt
 	}
+	if h.Role == logv1.Role_ROLE_COMPANY {
+		drawCompanyCopy(t, h)
+	}
 	body := &eventsv1.Event{}
 	for range rapid.IntRange(0, 2).Draw(t, "identifiers") {
 		body.Identifiers = append(body.Identifiers, &eventsv1.Identifier{
-			Type:  rapid.SampledFrom([]string{"anonymous_id", "email", "user_id", "crm_id", "guest", "phone"}).Draw(t, "identifier"),
+			Type:  rapid.SampledFrom([]string{"anonymous_id", "email", "user_id", "crm_id", "guest", "phone", "company_id", "company_domain"}).Draw(t, "identifier"),
 			Value: rapid.SampledFrom([]string{"1", "2"}).Draw(t, "value"),
 		})
 	}
 	drawPayload(t, h.Type, body)
-	if rapid.IntRange(0, 2).Draw(t, "from a campaign") == 0 {
-		if body.Context == nil {
-			body.Context = &eventsv1.Context{}
-		}
-		body.Context.Campaign = campaigns().Draw(t, "campaign")
-	}
 	return profile.Event{Header: h, RecordedAt: h.OccurredAt, Body: body}
+}
+
+// drawCompanyCopy draws what a header says where a person's event is logged to
+// a company: whether the event named it, who he is, and what he does to his
+// membership.
+func drawCompanyCopy(t *rapid.T, h *logv1.Header) {
+	if rapid.Bool().Draw(t, "named") {
+		h.Identifiers = []*logv1.HashedIdentifier{{Type: "company_id"}}
+	}
+	if person := rapid.SampledFrom([]string{"", "ann", "ann", "bob"}).Draw(t, "person"); person != "" {
+		h.PartyCustomer = []byte(person)
+	}
+	switch h.Type {
+	case eventsv1.Type_TYPE_GROUP_LEFT:
+		h.Leaves = true
+	case eventsv1.Type_TYPE_GROUP_JOINED:
+		if h.Leaves = rapid.Bool().Draw(t, "leaves"); !h.Leaves {
+			h.Until = maybe(instants()).Draw(t, "until")
+		}
+	}
 }
 
 func drawPayload(t *rapid.T, kind eventsv1.Type, body *eventsv1.Event) {
@@ -197,6 +242,8 @@ func drawPayload(t *rapid.T, kind eventsv1.Type, body *eventsv1.Event) {
 		body.Type = rapid.SampledFrom([]string{"Quiz Done", "quiz_done", "Übung"}).Draw(t, "name")
 	case eventsv1.Type_TYPE_TRAITS_SET:
 		body.Payload = &eventsv1.Event_Traits{Traits: traitSets().Draw(t, "traits")}
+	case eventsv1.Type_TYPE_GROUP_JOINED, eventsv1.Type_TYPE_GROUP_LEFT:
+		body.Payload = &eventsv1.Event_Group{Group: groups().Draw(t, "group")}
 	case eventsv1.Type_TYPE_PAGE_VIEWED, eventsv1.Type_TYPE_SCREEN_VIEWED:
 		body.Payload = &eventsv1.Event_View{View: &eventsv1.View{Url: urls.Draw(t, "url")}}
 		body.Context = &eventsv1.Context{PageUrl: urls.Draw(t, "page")}

@@ -3,6 +3,7 @@ package profile_test
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"math"
 	"math/big"
 	"slices"
@@ -23,7 +24,8 @@ import (
 // time zones. It shares nothing with the fold but the vocabulary.
 
 type model struct {
-	events   []profile.Event // counted, in order
+	told     []profile.Event // what is no void and counts here, in whichever role, in order
+	events   []profile.Event // of them those of the customer's own, in order
 	at       int64
 	base     string
 	location *time.Location
@@ -37,13 +39,11 @@ func expected(list []profile.Event, at int64, base string) *queryv1.Profile {
 	}
 	m := &model{at: at, base: base, location: location, flags: map[string]bool{}}
 	for _, ev := range list {
-		if r := ev.Header.Role; r == logv1.Role_ROLE_SUBJECT || r == logv1.Role_ROLE_COMPANY {
-			if ev.Header.Type != eventsv1.Type_TYPE_EVENT_VOIDED {
-				m.events = append(m.events, ev)
-			}
+		if ev.Header.Type != eventsv1.Type_TYPE_EVENT_VOIDED && !ev.Header.Withdraws {
+			m.told = append(m.told, ev)
 		}
 	}
-	slices.SortFunc(m.events, func(a, b profile.Event) int {
+	slices.SortFunc(m.told, func(a, b profile.Event) int {
 		x, y := a.Header, b.Header
 		claimed := func(h *logv1.Header) int64 {
 			if h.ClaimedAt == nil {
@@ -54,6 +54,11 @@ func expected(list []profile.Event, at int64, base string) *queryv1.Profile {
 		return cmp.Or(cmp.Compare(x.OccurredAt, y.OccurredAt), cmp.Compare(x.EventId, y.EventId), cmp.Compare(x.Source, y.Source),
 			cmp.Compare(x.Role, y.Role), cmp.Compare(claimed(x), claimed(y)))
 	})
+	for _, ev := range m.told {
+		if r := ev.Header.Role; r == logv1.Role_ROLE_SUBJECT || r == logv1.Role_ROLE_COMPANY {
+			m.events = append(m.events, ev)
+		}
+	}
 	p := &queryv1.Profile{}
 	for _, ev := range m.events {
 		m.see(p, ev.Header)
@@ -64,6 +69,8 @@ func expected(list []profile.Event, at int64, base string) *queryv1.Profile {
 	m.engagement(p)
 	m.orders(p)
 	m.cart(p)
+	m.memberships(p)
+	m.members(p)
 	m.interactions(p)
 	m.custom(p)
 	m.name(p)
@@ -100,11 +107,8 @@ func daysBetween(from, to time.Time) int { return int(to.Sub(from).Hours() / 24)
 func (m *model) identifiers(p *queryv1.Profile) {
 	type id struct{ kind, value string }
 	first := map[id]profile.Event{}
-	for _, ev := range m.events {
-		if ev.Header.Role != logv1.Role_ROLE_SUBJECT {
-			continue
-		}
-		for _, told := range ev.Body.Identifiers {
+	for _, ev := range m.told {
+		for _, told := range namedBy(ev) {
 			k := id{told.Type, told.Value}
 			had, known := first[k]
 			if !known || ev.Header.OccurredAt == had.Header.OccurredAt && ev.Header.Source < had.Header.Source {
@@ -125,29 +129,163 @@ func (m *model) identifiers(p *queryv1.Profile) {
 	})
 }
 
+// namedBy are the identifiers that a copy tells of the customer who holds it.
+func namedBy(ev profile.Event) (ids []*eventsv1.Identifier) {
+	h, group := ev.Header, ev.Body.GetGroup().GetGroupId()
+	switch h.Role {
+	case logv1.Role_ROLE_REFERRER:
+		if r := ev.Body.GetReferral().GetReferrer(); r != nil {
+			ids = append(ids, r)
+		}
+		return ids
+	case logv1.Role_ROLE_REFEREE:
+		if r := ev.Body.GetReferral().GetReferee(); r != nil {
+			ids = append(ids, r)
+		}
+		return ids
+	case logv1.Role_ROLE_COMPANY:
+		if len(h.Identifiers) == 0 || h.Leaves && h.Type == eventsv1.Type_TYPE_GROUP_JOINED {
+			return nil // it was not named
+		}
+		if group != "" {
+			ids = append(ids, &eventsv1.Identifier{Type: "company_id", Value: group})
+		}
+	}
+	ofCompany := h.CustomerKind == logv1.CustomerKind_CUSTOMER_KIND_COMPANY
+	for _, id := range ev.Body.Identifiers {
+		if strings.HasPrefix(id.Type, "company_") == ofCompany {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 func (m *model) traits(p *queryv1.Profile) {
-	p.Traits = map[string]*queryv1.Trait{}
-	tell := func(manual bool) {
-		for _, ev := range m.events {
-			told := ev.Body.GetTraits()
-			if told == nil || told.Manual != manual || ev.Header.Role != logv1.Role_ROLE_SUBJECT {
-				continue
+	imported, byHand := map[string]*queryv1.Trait{}, map[string]*queryv1.Trait{}
+	for _, ev := range m.events {
+		h, told := ev.Header, ev.Body.GetTraits()
+		if h.Role == logv1.Role_ROLE_COMPANY {
+			told = nil
+			if !h.Leaves && h.Type == eventsv1.Type_TYPE_GROUP_JOINED {
+				told = &eventsv1.Traits{Set: ev.Body.GetGroup().GetTraits()}
 			}
-			for name, value := range told.Set.GetFields() {
-				p.Traits[name] = &queryv1.Trait{
-					Value: safeInteger(value), Manual: manual, Source: ev.Header.Source,
-					OccurredAt: when(ev.Header.OccurredAt), EventId: ev.Header.EventId,
-				}
+		}
+		slot := imported
+		if told.GetManual() {
+			slot = byHand
+		}
+		for name, value := range told.GetSet().GetFields() {
+			slot[name] = &queryv1.Trait{
+				Value: safeInteger(value), Manual: told.Manual, Source: h.Source, OccurredAt: when(h.OccurredAt), EventId: h.EventId,
 			}
-			for _, name := range told.Unset {
-				delete(p.Traits, name)
+		}
+		for _, name := range told.GetUnset() {
+			slot[name] = nil // forgotten, which by hand hides the import
+		}
+		if told.GetManual() {
+			for _, name := range told.GetRelease() {
+				delete(byHand, name)
 			}
 		}
 	}
-	// Manual after imports: whatever was imported, by hand stands, a
-	// forgetting too.
-	tell(false)
-	tell(true)
+	p.Traits = map[string]*queryv1.Trait{}
+	maps.Copy(imported, byHand) // by hand outranks, whenever it was told
+	for name, trait := range imported {
+		if trait != nil {
+			p.Traits[name] = trait
+		}
+	}
+}
+
+// memberships goes through the instants at which something was told. Of a week
+// and a company the first and the last joining count, and so do leavings.
+func (m *model) memberships(p *queryv1.Profile) {
+	type slot struct {
+		week    int64
+		company string
+		left    bool
+	}
+	spans := map[slot][]int64{} // in order
+	for _, ev := range m.events {
+		h := ev.Header
+		joined, left := h.Type == eventsv1.Type_TYPE_GROUP_JOINED, h.Type == eventsv1.Type_TYPE_GROUP_LEFT
+		if h.CustomerKind != logv1.CustomerKind_CUSTOMER_KIND_PERSON || !joined && !left {
+			continue
+		}
+		company := ev.Body.GetGroup().GetGroupId()
+		for _, id := range ev.Body.Identifiers {
+			if id.Type == "company_id" && company == "" {
+				company = id.Value
+			}
+		}
+		if company != "" || left {
+			week := int64(time.UnixMicro(h.OccurredAt).Sub(time.Unix(0, 0)) / (7 * 24 * time.Hour))
+			k := slot{week, company, left}
+			spans[k] = append(spans[k], h.OccurredAt)
+		}
+	}
+	joined, left := map[int64]string{}, map[int64][]string{}
+	for k, at := range spans {
+		for _, instant := range []int64{at[0], at[len(at)-1]} {
+			if k.left {
+				left[instant] = append(left[instant], k.company)
+			} else {
+				joined[instant] = max(joined[instant], k.company)
+			}
+		}
+	}
+	instants := slices.Concat(slices.Collect(maps.Keys(joined)), slices.Collect(maps.Keys(left)))
+	slices.Sort(instants)
+	for _, at := range slices.Compact(instants) {
+		m.move(p, at, joined[at], left[at])
+	}
+}
+
+// move is one instant: a joining stands alone.
+func (m *model) move(p *queryv1.Profile, at int64, joined string, left []string) {
+	var current *queryv1.Membership
+	if n := len(p.Memberships); n > 0 && p.Memberships[n-1].Until == nil {
+		current = p.Memberships[n-1]
+	}
+	company := current.GetCompany().GetValue()
+	switch {
+	case joined != "" && joined == company:
+	case joined != "":
+		if current != nil {
+			current.Until = when(at)
+		}
+		p.Memberships = append(p.Memberships, &queryv1.Membership{Company: &queryv1.CompanyRef{Type: "company_id", Value: joined}, Since: when(at)})
+	case current != nil && (slices.Contains(left, company) || slices.Contains(left, "")):
+		current.Until = when(at)
+	}
+}
+
+func (m *model) members(p *queryv1.Profile) {
+	type telling struct {
+		at      int64
+		ev      profile.Event
+		current bool
+	}
+	byPerson := map[string][]telling{}
+	for _, ev := range m.events {
+		h := ev.Header
+		person := string(h.PartyCustomer)
+		if person == "" || h.Type != eventsv1.Type_TYPE_GROUP_JOINED && h.Type != eventsv1.Type_TYPE_GROUP_LEFT {
+			continue
+		}
+		byPerson[person] = append(byPerson[person], telling{h.OccurredAt, ev, !h.Leaves})
+		if h.Until != nil {
+			byPerson[person] = append(byPerson[person], telling{*h.Until, ev, false})
+		}
+	}
+	for _, list := range byPerson {
+		slices.SortStableFunc(list, func(a, b telling) int {
+			return cmp.Or(cmp.Compare(a.at, b.at), strings.Compare(a.ev.Header.EventId, b.ev.Header.EventId), strings.Compare(a.ev.Header.Source, b.ev.Header.Source))
+		})
+		if list[len(list)-1].current {
+			p.Members++
+		}
+	}
 }
 
 // safeInteger replaces integers that JSON readers would round by text.
@@ -757,7 +895,7 @@ func (m *model) name(p *queryv1.Profile) {
 	if name == "" {
 		name = strings.TrimSpace(trait("firstName") + " " + trait("lastName"))
 	}
-	for _, kind := range []string{"user_id", "crm_id", "email", "phone", "anonymous_id", "guest"} {
+	for _, kind := range []string{"company_id", "user_id", "company_domain", "crm_id", "email", "phone", "anonymous_id", "guest"} {
 		for _, id := range p.Identifiers {
 			if name == "" && id.Type == kind {
 				name = id.Value
