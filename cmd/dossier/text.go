@@ -49,7 +49,7 @@ type vocabulary struct {
 	causes                                                     map[string]string
 	stages                                                     map[string]string
 	types, fields                                              map[string]string // nil: as they are stored
-	values                                                     map[string]string // by "field=value"
+	beginnings, values, traitMarks                             map[string]string // values by "field=value"
 
 	memberships, members                                      string
 	acquisition, firstTouch, lastTouch, channels, campaigns   string
@@ -150,8 +150,8 @@ var words = map[string]vocabulary{
 		customTypeFormat: "%s 不是内置类型，因此按同名的自定义事件查找",
 		revision:         "修订版本", modified: "（含未提交的改动）", committed: "提交时间", recordFormat: "记录格式",
 		types: chineseTypes, fields: chineseFields,
-		values: map[string]string{"granted=yes": "是", "granted=no": "否"},
-		list:   "，", colon: "：",
+		values: chineseValues, beginnings: chineseBeginnings, traitMarks: chineseTraitMarks,
+		list: "，", colon: "：",
 		causes:      map[string]string{"event": "事件", "time": "时间", "rules": "规则", "manual": "人工", "merge": "合并"},
 		memberships: "所属公司", members: "成员",
 		acquisition: "获客", firstTouch: "首次触点", lastTouch: "最近触点", channels: "渠道", campaigns: "营销活动",
@@ -161,8 +161,8 @@ var words = map[string]vocabulary{
 		ratingFormat: "评分%s（满分100，%s次，最近%s）", minutesFormat: "%s分钟", hoursFormat: "%s小时",
 		referrals: "推荐", referredRevenue: "带来收入", referredBy: "推荐人",
 		madeFormat: "推荐%s次", convertedFormat: "成交%s次", sharesFormat: "分享内容%s次",
-		interactions: "沟通", inboundFormat: "来访%s", outboundFormat: "外联%s",
-		lastInbound: "最近来访", lastOutbound: "最近外联", last: "最近",
+		interactions: "沟通", inboundFormat: "客户发起%s", outboundFormat: "我方发起%s",
+		lastInbound: "最近客户发起", lastOutbound: "最近我方发起", last: "最近",
 		semicolon: "；",
 		role:      "角色", roleFormat: "[%s] ", takenBackFormat: "（%s）",
 		roles:               map[string]string{"subject": "本人", "company": "公司", "referrer": "推荐人", "referee": "被推荐人"},

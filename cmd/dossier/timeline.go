@@ -143,13 +143,16 @@ func (c *client) timelineTable(entries []*queryv1.Entry, full bool) error {
 	for _, e := range entries {
 		when, typ, source := e.GetOccurredAt().AsTime().UTC().Format(time.DateTime), plain(e.GetType()), plain(e.GetSource())
 		if !full {
-			t.add(when, typ, source, cut(p.title(e), maxTitleColumns))
+			t.add(when, typ, source, cut(p.line(e), maxTitleColumns))
 			continue
 		}
-		t.add(when, typ, source, e.GetPosition(), p.title(e))
+		t.add(when, typ, source, e.GetPosition(), p.line(e))
 		t.add("", "", "", "", p.eventID+" = "+plain(e.GetEventId()))
+		if played(e) {
+			t.add("", "", "", "", p.role+" = "+p.roleName(e.GetRole()))
+		}
 		for _, name := range slices.Sorted(maps.Keys(e.GetFields())) {
-			t.add("", "", "", "", p.field(e.GetType(), name, e.GetFields()[name]))
+			t.add("", "", "", "", p.field(e, name))
 		}
 	}
 	return t.write(c.std.out)

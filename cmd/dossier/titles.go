@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dossier360/dossier/events"
@@ -14,22 +17,49 @@ import (
 // stored them. What of them is vocabulary is translated here; what publishers
 // wrote, custom events and traits among it, keeps its words.
 
+// line is an entry's title with its marks: taken back, and the part that the
+// customer played where he was not the one it is about.
+func (p printer) line(e *queryv1.Entry) string {
+	marks := ""
+	if e.GetTakenBack() != "" {
+		marks = fmt.Sprintf(p.takenBackFormat, plain(cmp.Or(p.takenBack[e.GetTakenBack()], e.GetTakenBack())))
+	}
+	if played(e) {
+		marks += fmt.Sprintf(p.roleFormat, p.roleName(e.GetRole()))
+	}
+	return marks + p.title(e)
+}
+
+// played reports whether the customer has a part in an event about another.
+func played(e *queryv1.Entry) bool { return e.GetRole() != "" && e.GetRole() != subjectRole }
+
+const subjectRole = "subject"
+
+func (p printer) roleName(role string) string { return plain(cmp.Or(p.roles[role], role)) }
+
 // title is what an entry says, in the printer's language. A title that does
 // not begin as the present Describe begins it is shown as it was stored.
 func (p printer) title(e *queryv1.Entry) string {
-	name := p.types[e.GetType()]
-	subject, found := strings.CutPrefix(e.GetTitle(), storedTitle(e.GetType()))
-	if name == "" || !found {
+	if p.types[e.GetType()] == "" {
 		return plain(e.GetTitle())
 	}
-	if subject, found = strings.CutPrefix(subject, ": "); found {
-		return name + p.colon + plain(subject)
+	beginning, subject, about := strings.Cut(e.GetTitle(), ": ")
+	name := p.beginnings[beginning]
+	switch {
+	case beginning == typeTitle(e.GetType()):
+		name = p.types[e.GetType()]
+	case name == "":
+		return plain(e.GetTitle())
 	}
-	return name + plain(subject)
+	if about {
+		name += p.colon + plain(subject)
+	}
+	return name
 }
 
-// storedTitle is how the stored title of every event of a type begins.
-func storedTitle(typ string) string {
+// typeTitle is how the stored title of an event of a type begins, unless the
+// customer's part in it gives it another beginning.
+func typeTitle(typ string) string {
 	title, _ := profile.Describe(profile.Event{
 		Header: &logv1.Header{Type: events.TypeByCanonicalName(typ)},
 		Body:   &eventsv1.Event{},
@@ -37,18 +67,24 @@ func storedTitle(typ string) string {
 	return title
 }
 
-// field is one of an entry's fields, in the printer's language.
-func (p printer) field(typ, name, value string) string {
-	if events.TypeByCanonicalName(typ) != eventsv1.Type_TYPE_TRAITS_SET {
-		if word := p.values[name+"="+value]; word != "" {
-			value = word
-		}
-		if word := p.fields[name]; word != "" {
-			name = word
-		}
+// field is one of an entry's fields, in the printer's language. The names and
+// values of traits are the publisher's, save what is said of a telling by hand.
+func (p printer) field(e *queryv1.Entry, name string) string {
+	value := e.GetFields()[name]
+	ours := events.TypeByCanonicalName(e.GetType()) != eventsv1.Type_TYPE_TRAITS_SET
+	if byHand := e.GetFields()["manual"] == "yes"; !ours && byHand {
+		ours = slices.Contains(handFields, name)
 	}
-	return plain(name) + " = " + plain(value)
+	if !ours {
+		return plain(name) + " = " + plain(cmp.Or(p.traitMarks[value], value))
+	}
+	value = cmp.Or(p.values[name+"="+value], value)
+	family, _, _ := strings.Cut(e.GetType(), ".")
+	return plain(cmp.Or(p.fields[family+"/"+name], p.fields[name], name)) + " = " + plain(value)
 }
+
+// handFields are what a traits.set that was told by hand says beside the traits.
+var handFields = []string{"manual", "reason", "actor"}
 
 var chineseTypes = map[string]string{
 	"ad.viewed":                "浏览广告",
@@ -91,37 +127,91 @@ var chineseTypes = map[string]string{
 	"event.voided":             "作废事件",
 }
 
+// chineseBeginnings are the beginnings of stored titles that are no type's.
+var chineseBeginnings = map[string]string{
+	"Corrected, counts elsewhere": "已更正，计入别处",
+	"Referred by":                 "来自推荐人",
+	"Converted, referred by":      "成交，来自推荐人",
+	"Left for":                    "转到其他公司",
+}
+
+// chineseFields by name, or by the family of types and the name where a name
+// means something else there.
 var chineseFields = map[string]string{
-	"amount":    "金额",
-	"aspect":    "评价维度",
-	"author":    "发言方",
-	"campaign":  "营销活动",
-	"channel":   "渠道",
-	"comment":   "评语",
-	"direction": "方向",
-	"granted":   "同意",
-	"groupId":   "公司编号",
-	"kind":      "种类",
-	"lines":     "商品行数",
-	"medium":    "推荐方式",
-	"name":      "名称",
-	"network":   "分享平台",
-	"orderId":   "订单编号",
-	"price":     "单价",
-	"productId": "商品编号",
-	"quantity":  "数量",
-	"query":     "搜索词",
-	"reason":    "原因",
-	"referrer":  "来源页面",
-	"revenue":   "收入",
-	"score":     "分数",
-	"source":    "来源",
-	"step":      "步骤",
-	"ticketId":  "工单编号",
-	"topic":     "主题",
-	"transport": "运输方式",
-	"url":       "网址",
-	"value":     "结算金额",
+	"actor":             "经办人",
+	"agent":             "客服",
+	"amount":            "金额",
+	"aspect":            "评价维度",
+	"author":            "发言方",
+	"campaign":          "营销活动",
+	"channel":           "渠道",
+	"comment":           "评语",
+	"corrects":          "更正的事件",
+	"cost":              "费用",
+	"creative":          "广告素材",
+	"direction":         "方向",
+	"duration":          "时长",
+	"eventId":           "作废的事件",
+	"granted":           "同意",
+	"groupId":           "公司编号",
+	"inReplyTo":         "答复的事件",
+	"kind":              "种类",
+	"lines":             "商品行数",
+	"manual":            "人工",
+	"medium":            "媒介",
+	"name":              "名称",
+	"network":           "分享平台",
+	"orderId":           "订单编号",
+	"participants":      "参与人",
+	"person":            "人员",
+	"placement":         "广告位",
+	"previous":          "原标识",
+	"price":             "单价",
+	"priority":          "优先级",
+	"productId":         "商品编号",
+	"quantity":          "数量",
+	"query":             "搜索词",
+	"reason":            "原因",
+	"referee":           "被推荐人",
+	"referral/medium":   "推荐方式",
+	"referral/referrer": "推荐人",
+	"referrer":          "来源页面",
+	"revenue":           "收入",
+	"scale":             "分值范围",
+	"score":             "分数",
+	"source":            "来源",
+	"step":              "步骤",
+	"summary":           "摘要",
+	"text":              "正文",
+	"ticketId":          "工单编号",
+	"topic":             "主题",
+	"transport":         "运输方式",
+	"url":               "网址",
+	"value":             "结算金额",
+}
+
+// chineseValues are values that the vocabulary names, by "field=value".
+var chineseValues = map[string]string{
+	"author=agent":       "客服",
+	"author=customer":    "客户",
+	"channel=call":       "电话",
+	"channel=chat":       "在线聊天",
+	"channel=email":      "邮件",
+	"channel=expo":       "展会",
+	"channel=meeting":    "会议",
+	"channel=post":       "信函",
+	"channel=visit":      "拜访",
+	"direction=inbound":  "客户发起",
+	"direction=outbound": "我方发起",
+	"granted=no":         "否",
+	"granted=yes":        "是",
+	"manual=yes":         "是",
+}
+
+// chineseTraitMarks stand in place of a trait's value.
+var chineseTraitMarks = map[string]string{
+	"(forgotten)": "（已删除）",
+	"(released)":  "（已撤销人工设置）",
 }
 
 // chineseFlags are the flags of a profile.
