@@ -89,6 +89,12 @@ func worstEvents(currencies []string) (list []profile.Event) {
 	for i := range profile.MaxKeys {
 		tell(pageView(next(), longText(i, 30_000)))
 	}
+	for i := range profile.MaxKeys {
+		tell(worstAd(next(), i))
+	}
+	for i := range profile.MaxKeys + 20 {
+		tell(contact(next(), longText(i, 15_000), "in"), contact(next(), longText(i, 15_000), "out"), contact(next(), longText(i, 15_000), ""))
+	}
 	tell(worstOrders(next(), currencies, quantity, price)...)
 	for i := range profile.MaxCartEntries + 20 {
 		line := &eventsv1.Line{ProductId: longText(i, 600), QuantityMicros: &quantity, PriceMicros: &price}
@@ -98,6 +104,13 @@ func worstEvents(currencies []string) (list []profile.Event) {
 		}}))
 	}
 	return list
+}
+
+// worstAd is an advertisement of the i-th campaign, with all that it can tell.
+func worstAd(n, i int) profile.Event {
+	return at(n, eventsv1.Type_TYPE_AD_CLICKED, &eventsv1.Event{Payload: &eventsv1.Event_Ad{Ad: &eventsv1.AdTouch{
+		Campaign: longText(i, 10_000), Source: longText(i, 10_000), Medium: longText(i, 10_000),
+	}}})
 }
 
 // worstOrders begins to count its events at n.
@@ -198,9 +211,9 @@ func encoded(t *testing.T, f *statev1.Facts) []byte {
 
 func logSections(t *testing.T, f *statev1.Facts) {
 	t.Helper()
-	t.Logf("facts: %d bytes: traits %d, identifiers %d, engagement %d, orders %d (products %d), cart %d, custom %d", proto.Size(f),
+	t.Logf("facts: %d bytes: traits %d, identifiers %d, engagement %d, orders %d (products %d), cart %d, custom %d, acquisition %d, interactions %d", proto.Size(f),
 		proto.Size(&statev1.Facts{Traits: f.Traits}), proto.Size(&statev1.Facts{Identifiers: f.Identifiers}), proto.Size(f.Engagement),
-		proto.Size(f.Orders), proto.Size(&statev1.OrdersFacts{Products: f.Orders.Products}), proto.Size(f.Cart), proto.Size(f.Custom))
+		proto.Size(f.Orders), proto.Size(&statev1.OrdersFacts{Products: f.Orders.Products}), proto.Size(f.Cart), proto.Size(f.Custom), proto.Size(f.Acquisition), proto.Size(f.Interactions))
 }
 
 // checkFull sees to it that the worst customer is at his bounds, else the test
@@ -215,6 +228,8 @@ func checkFull(t *testing.T, f *statev1.Facts, currencies int) {
 		"sums":         {len(f.Orders.Net), currencies},
 		"cart":         {len(f.Cart.Entries), profile.MaxCartEntries},
 		"custom names": {len(f.Custom.Events), profile.MaxKeys},
+		"campaigns":    {len(f.Acquisition.Campaigns), profile.MaxKeys},
+		"channels":     {len(f.Interactions.Channels), profile.MaxKeys},
 		"times":        {len(f.Orders.Days[len(f.Orders.Days)-profile.MaxTimedDays].Times), profile.MaxDayTimes},
 	} {
 		if c.got != c.want {

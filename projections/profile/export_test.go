@@ -29,6 +29,8 @@ const (
 	MaxDayTimes         = maxDayTimes
 	MaxRefunds          = maxRefunds
 	MaxRefundBytes      = maxRefundBytes
+	MaxCampaignBytes    = maxCampaignBytes
+	MaxLabelBytes       = maxLabelBytes
 
 	ChunkMicros = chunkSlots * slotMicros
 )
