@@ -31,9 +31,10 @@ import (
 //
 // Values of events: amounts in whole units (revenue, total, tax, shipping,
 // value, price), lines=product:quantity@price,…, any identifier as
-// id=type:value, and the campaign of the context as utm=source/medium/name. Every "show" also folds the events backwards and compares.
-// Times are of New York winter days unless they say otherwise; the deployment's
-// zone is New York, its currency CNY.
+// id=type:value, and the campaign of the context as utm=source/medium/name.
+// Every "show" also folds the events backwards and compares. Times are of New
+// York winter days unless they say otherwise; the deployment's zone is New York,
+// its currency CNY.
 func TestText(t *testing.T) {
 	t.Parallel()
 	datadriven.Walk(t, "testdata/stories", func(t *testing.T, path string) {
@@ -163,7 +164,9 @@ func (s *story) parse(d *datadriven.TestData, text string) profile.Event {
 		case "utm":
 			b.body.Context = &eventsv1.Context{Campaign: campaign(value)}
 		default:
-			b.set[name] = value
+			if !copyWord(h, name, value) {
+				b.set[name] = value
+			}
 		}
 	}
 	b.payload(events.TypeName(kind))
@@ -217,6 +220,10 @@ func (b *eventBuilder) payload(name string) {
 		}}
 	case "traits":
 		b.traits()
+	case "group":
+		b.group()
+	case "event":
+		b.body.Payload = &eventsv1.Event_Void{Void: &eventsv1.Void{EventId: b.set["target"], Reason: b.set["reason"], Actor: b.set["actor"]}}
 	}
 }
 
@@ -235,15 +242,73 @@ func (b *eventBuilder) traits() {
 			told.Manual = true
 		case "unset":
 			told.Unset = strings.Split(value, ",")
+		case "release":
+			told.Release = strings.Split(value, ",")
+		case "reason":
+			told.Reason = value
+		case "actor":
+			told.Actor = value
 		default:
-			v := &structpb.Value{}
-			if protojson.Unmarshal([]byte(value), v) != nil {
-				v = structpb.NewStringValue(value)
-			}
-			told.Set.Fields[name] = v
+			told.Set.Fields[name] = valueOf(value)
 		}
 	}
 	b.body.Payload = &eventsv1.Event_Traits{Traits: told}
+}
+
+// group reads group=ID, and every other value as a fact about the company.
+func (b *eventBuilder) group() {
+	told := &eventsv1.Group{GroupId: b.set["group"], Traits: &structpb.Struct{Fields: map[string]*structpb.Value{}}}
+	for name, value := range b.set {
+		if name != "group" {
+			told.Traits.Fields[name] = valueOf(value)
+		}
+	}
+	b.body.Payload = &eventsv1.Event_Group{Group: told}
+}
+
+// valueOf reads JSON, else it is a text.
+func valueOf(text string) *structpb.Value {
+	v := &structpb.Value{}
+	if protojson.Unmarshal([]byte(text), v) != nil {
+		return structpb.NewStringValue(text)
+	}
+	return v
+}
+
+// copyWord reads what makes an event a copy for another than its subject, if
+// the word is about that: role=company (kind=company goes with it; named says
+// that the event named it), role=referee or role=referrer; person=NAME, leaves,
+// until=TIME of a membership; corrects=EVENT, withdraws of a correction.
+func copyWord(h *logv1.Header, name, value string) bool {
+	switch name {
+	case "role":
+		h.Role = logv1.Role(logv1.Role_value["ROLE_"+strings.ToUpper(value)])
+		if h.Role == logv1.Role_ROLE_COMPANY {
+			h.CustomerKind = logv1.CustomerKind_CUSTOMER_KIND_COMPANY
+		}
+	case "kind":
+		h.CustomerKind = logv1.CustomerKind(logv1.CustomerKind_value["CUSTOMER_KIND_"+strings.ToUpper(value)])
+	case "named":
+		h.Identifiers = []*logv1.HashedIdentifier{{Type: events.CompanyID}}
+	case "person":
+		h.PartyCustomer = []byte(value)
+	case "leaves":
+		h.Leaves = true
+	case "until":
+		at, err := time.Parse("2006-01-02T15:04", value)
+		if err != nil {
+			return false
+		}
+		micros := at.UnixMicro()
+		h.Until = &micros
+	case "corrects":
+		h.Corrects = value
+	case "withdraws":
+		h.Withdraws = true
+	default:
+		return false
+	}
+	return true
 }
 
 func (b *eventBuilder) micros(name string) *int64 {
