@@ -13,6 +13,12 @@ const (
 // MaxQueued bounds the undecided sets that wait.
 const MaxQueued = maxQueued
 
+// With is the history with one more entry.
+func (m Memberships) With(told Membership) Memberships { return m.with(told) }
+
+// ChangedBy reports whether an entry tells anything new.
+func (m Memberships) ChangedBy(told Membership) bool { return m.changedBy(told) }
+
 // Wait waits until the directory is ready.
 func (d *Directory) Wait(ctx context.Context) error {
 	return d.wait(ctx, func() bool { return d.readyLocked() == nil })

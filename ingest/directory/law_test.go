@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -56,16 +58,22 @@ func (r *deafReader) Next(ctx context.Context) (events.Message, error) {
 //   - folding the log into an empty store gives the rows of both stores;
 //   - every identifier was created or linked once, and is rebound only from
 //     its owner;
-//   - no customer holds two user ids, and no pair is quarantined twice;
-//   - resolving every set again decides nothing.
+//   - no customer holds two user ids or company ids, no pair is quarantined
+//     twice, and persons and companies share nothing;
+//   - who belongs to which company is the same for both and what the log says,
+//     and every joining in it changed something;
+//   - resolving every set and telling every joining again decides nothing.
 func TestLaws(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { rapid.Check(inBubble{t}, checkLaws) })
 }
 
-var lawTypes = []string{"user_id", "crm_id", "email", "anonymous_id", "device_id", "guest"}
+var (
+	lawTypes        = []string{"user_id", "crm_id", "email", "anonymous_id", "device_id", "guest"}
+	lawCompanyTypes = []string{"company_id", "group_id", "company_crm_id", "company_email"}
+)
 
 func lawValue(typ string, n int) string {
-	if typ == "email" {
+	if strings.HasSuffix(typ, "email") {
 		return fmt.Sprintf("u%d@x.org", n)
 	}
 	return fmt.Sprint("v", n)
@@ -102,11 +110,22 @@ func checkLaws(t *rapid.T) {
 	type set [][2]string
 	drawSet := rapid.Custom(func(t *rapid.T) set {
 		var s set
+		types := lawTypes
+		if rapid.IntRange(0, 2).Draw(t, "kind") == 0 {
+			types = lawCompanyTypes
+		}
 		for range rapid.IntRange(1, 4).Draw(t, "n") {
-			typ := rapid.SampledFrom(lawTypes).Draw(t, "type")
+			typ := rapid.SampledFrom(types).Draw(t, "type")
 			s = append(s, [2]string{typ, lawValue(typ, rapid.IntRange(0, 3).Draw(t, "value"))})
 		}
 		return s
+	})
+	drawTelling := rapid.Custom(func(t *rapid.T) telling {
+		return telling{
+			person:  rapid.SampledFrom([]string{"a", "b"}).Draw(t, "person"),
+			company: rapid.SampledFrom([]string{"", "x", "y", "z"}).Draw(t, "company"),
+			since:   rapid.Int64Range(0, 2*directory.MaxMemberships).Draw(t, "since"),
+		}
 	})
 	stores := []*store.Memory{store.OpenMemory(), store.OpenMemory()}
 	var ways [2]atomic.Int32 // how a store takes a commit
@@ -123,11 +142,13 @@ func checkLaws(t *rapid.T) {
 	}
 	gateways := []*gateway{start(t, log, memory(&stores[0])), start(t, log, memory(&stores[1]))}
 	var all []set
+	var told []telling
 	for range rapid.IntRange(1, 6).Draw(t, "rounds") {
 		var wg sync.WaitGroup
 		for i, g := range gateways {
 			sets := rapid.SliceOfN(drawSet, 1, 5).Draw(t, "sets")
-			all = append(all, sets...)
+			tellings := rapid.SliceOfN(drawTelling, 0, 12).Draw(t, "joinings")
+			all, told = append(all, sets...), append(told, tellings...)
 			crash := rapid.IntRange(0, 3).Draw(t, "crash") == 0
 			lost := crash && rapid.Bool().Draw(t, "lost")
 			if crash {
@@ -143,6 +164,9 @@ func checkLaws(t *rapid.T) {
 			wg.Go(func() {
 				for _, s := range sets {
 					resolveSurely(t, g, g.set(t, s...))
+				}
+				for n := 0; n < len(tellings); n += 3 {
+					joinSurely(t, g, tellings[n:min(n+3, len(tellings))])
 				}
 			})
 		}
@@ -170,7 +194,14 @@ func checkLaws(t *rapid.T) {
 			t.Fatalf("%v twice: %s and %s, %d messages more", s, first.Customer, second.Customer, again-seq)
 		}
 	}
-	final, _ := decisions(t, log, 2)
+	// What was passed over as told already may be news by now, not so twice.
+	joinSurely(t, gateways[0], told)
+	_, seq := decisions(t, log, 2)
+	joinSurely(t, gateways[0], told)
+	final, again := decisions(t, log, 2)
+	if again != seq {
+		t.Fatalf("joinings told again: %d messages more", again-seq)
+	}
 	checkDecisions(t, final)
 	fresh := store.OpenMemory()
 	rebuilt := start(t, log, memory(&fresh))
@@ -185,6 +216,7 @@ func checkLaws(t *rapid.T) {
 		if err := g.WaitApplied(context.Background(), end); err != nil {
 			t.Fatalf("follow: %v", err)
 		}
+		checkMemberships(t, g, final)
 		if got := g.QuarantinedCount(); got != rebuilt.QuarantinedCount() {
 			t.Fatalf("gateway %d counts %d conflicts, folded anew %d", i, got, rebuilt.QuarantinedCount())
 		}
@@ -239,18 +271,94 @@ func resolveSurely(t *rapid.T, g *gateway, r directory.Request) directory.Addres
 	return directory.Address{}
 }
 
+// telling is that somebody belongs to a company, or to none.
+type telling struct {
+	person, company string
+	since           int64
+}
+
+func (told telling) joining(t *rapid.T, g *gateway) directory.Joining {
+	person := resolveSurely(t, g, g.set(t, [2]string{"crm_id", told.person}))
+	j := directory.Joining{Person: person.Customer, Membership: directory.Membership{Since: told.since}}
+	if told.company != "" {
+		j.Company = resolveSurely(t, g, g.set(t, [2]string{"company_id", told.company})).Customer
+	}
+	return j
+}
+
+// joinSurely tries until it is told.
+func joinSurely(t *rapid.T, g *gateway, told []telling) {
+	var joinings []directory.Joining
+	for _, j := range told {
+		joinings = append(joinings, j.joining(t, g))
+	}
+	for range 1000 {
+		err := g.Join(context.Background(), joinings)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, directory.ErrNotReady) && !errors.Is(err, events.ErrOverload) {
+			t.Errorf("join: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("never joined")
+}
+
+// checkMemberships holds what a directory answers against a plain reading of
+// the log.
+func checkMemberships(t *rapid.T, g *gateway, all []*logv1.Decision) {
+	history := map[events.CustomerID]map[int64]events.CustomerID{}
+	for _, d := range all {
+		j := d.GetJoined()
+		if j == nil {
+			continue
+		}
+		person := events.CustomerID(j.Person)
+		if history[person] == nil {
+			history[person] = map[int64]events.CustomerID{}
+		}
+		var company events.CustomerID
+		copy(company[:], j.Company)
+		if had, ok := history[person][j.Since]; !ok || had.Compare(company) < 0 {
+			history[person][j.Since] = company
+		}
+	}
+	for person, h := range history {
+		instants := slices.Sorted(maps.Keys(h))
+		instants = instants[max(0, len(instants)-directory.MaxMemberships):]
+		for at := int64(-1); at <= 2*directory.MaxMemberships+1; at++ {
+			want := h[instants[0]]
+			for _, since := range instants {
+				if since <= at {
+					want = h[since]
+				}
+			}
+			got, ok, err := g.Company(person, at)
+			if got != want || ok != (want != events.CustomerID{}) || err != nil {
+				t.Fatalf("company of %s at %d: got %s, %v, %v; want %s", person, at, got, ok, err, want)
+			}
+		}
+	}
+}
+
 // checkDecisions holds the log's decisions against what they may be, by a plain
 // reading of them.
 func checkDecisions(t *rapid.T, all []*logv1.Decision) {
 	type id string
 	owner, users, pairs := map[id]id{}, map[id]id{}, map[[2]id]bool{}
+	companies := map[id]bool{}
+	history := map[id]map[int64]id{}
 	bind := func(customer []byte, ids []*logv1.HashedIdentifier) {
 		for _, h := range ids {
 			if o, ok := owner[id(h.Hash)]; ok {
 				t.Fatalf("identifier %x of %x was bound again, to %x", h.Hash, o, customer)
 			}
 			owner[id(h.Hash)] = id(customer)
-			if h.Type == "user_id" {
+			if events.NamesCompany(h.Type) != companies[id(customer)] {
+				t.Fatalf("%s was bound to %x, a company: %v", h.Type, customer, companies[id(customer)])
+			}
+			if h.Type == "user_id" || h.Type == "company_id" {
 				if u, ok := users[id(customer)]; ok {
 					t.Fatalf("customer %x has user ids %x and %x", customer, u, h.Hash)
 				}
@@ -261,6 +369,7 @@ func checkDecisions(t *rapid.T, all []*logv1.Decision) {
 	for _, d := range all {
 		switch d := d.Decision.(type) {
 		case *logv1.Decision_Created:
+			companies[id(d.Created.Customer)] = d.Created.Kind == logv1.CustomerKind_CUSTOMER_KIND_COMPANY
 			bind(d.Created.Customer, d.Created.Identifiers)
 		case *logv1.Decision_Linked:
 			if owner[id(d.Linked.Voucher.GetHash())] != id(d.Linked.Customer) {
@@ -279,6 +388,22 @@ func checkDecisions(t *rapid.T, all []*logv1.Decision) {
 				t.Fatalf("%x and %x were quarantined again", a, b)
 			}
 			pairs[[2]id{a, b}] = true
+			if companies[a] != companies[b] {
+				t.Fatalf("%x and %x are of two kinds and were quarantined", a, b)
+			}
+		case *logv1.Decision_Joined:
+			j := d.Joined
+			if companies[id(j.Person)] || len(j.Company) > 0 && !companies[id(j.Company)] {
+				t.Fatalf("%x joined %x", j.Person, j.Company)
+			}
+			if history[id(j.Person)] == nil {
+				history[id(j.Person)] = map[int64]id{}
+			}
+			h := history[id(j.Person)]
+			if had, ok := h[j.Since]; ok && had >= id(j.Company) {
+				t.Fatalf("%x joined %x at %d, when it joined %x", j.Person, j.Company, j.Since, had)
+			}
+			h[j.Since] = id(j.Company)
 		}
 	}
 }

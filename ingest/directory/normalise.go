@@ -53,7 +53,7 @@ const (
 //     one.
 //   - company_domain, company_<x>_domain: compatibility forms folded, lower
 //     case; of an address (https://www.acme.com/about, info@acme.com) only the
-//     host, without port, leading www. and trailing dot. Needs a '.' inside and
+//     host, without port, www. in front and trailing dot. Needs a '.' inside and
 //     no space.
 //   - user_id, anonymous_id, device_id, guest, every <system>_id, company_id
 //     and every other company_*: full and half width folded, case kept: systems
@@ -164,7 +164,14 @@ func domain(s string) string {
 	}
 	s = s[strings.LastIndexByte(s, '@')+1:]
 	s, _, _ = strings.Cut(s, ":")
-	return trim(strings.TrimSuffix(strings.TrimPrefix(s, "www."), "."))
+	s = trim(strings.TrimRight(s, "."))
+	for {
+		rest, ok := strings.CutPrefix(s, "www.")
+		if !ok || !strings.Contains(rest, ".") { // www.com is a domain
+			return s
+		}
+		s = rest
+	}
 }
 
 var chineseMobile = regexp.MustCompile(`^(?:\+?86)(1[3-9][0-9]{9})$`)

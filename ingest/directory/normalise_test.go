@@ -35,6 +35,19 @@ func TestNormalise(t *testing.T) {
 		{"phone", "+86 10 6552 9988", "+861065529988"},
 		{"phone", "010-65529988", "01065529988"},
 		{"home_phone", "12345", "12345"},
+		{"company_id", " Acme-7 ", "Acme-7"},
+		{"group_id", "ＡＣＭＥ", "ACME"},
+		{"company_crm_id", "Ab", "Ab"},
+		{"company_vat", "DE 123", "DE 123"},
+		{"company_email", "Info@Acme.COM", "info@acme.com"},
+		{"company_sales_phone", "+86 138-0013-8000", "13800138000"},
+		{"company_domain", "Acme.COM", "acme.com"},
+		{"company_domain", "https://www.acme.com/about?x=1", "acme.com"},
+		{"company_domain", "//acme.com:8080", "acme.com"},
+		{"company_domain", "info@acme.com", "acme.com"},
+		{"company_domain", "ｗｗｗ．acme．com.", "acme.com"},
+		{"company_domain", "www.www.com", "www.com"},
+		{"company_mail_domain", "例子.中国", "例子.中国"},
 	} {
 		got, err := directory.Normalise(c.typ, c.value)
 		if got != c.want || err != nil {
@@ -90,6 +103,14 @@ func TestNormaliseRefuses(t *testing.T) {
 		{"guest", "guest", directory.ErrBlocked},
 		{"device_id", "00000000-0000-0000-0000-000000000000", directory.ErrBlocked},
 		{"device_id", "00000000-0000-0000-0000-000000000001", nil},
+		{"company_", "x", directory.ErrType},
+		{"companyid", "x", directory.ErrType},
+		{"company_domain", "acme", directory.ErrBlocked},
+		{"company_domain", "https://", directory.ErrBlocked},
+		{"company_domain", "acme corp.com", directory.ErrBlocked},
+		{"company_domain", ".com", directory.ErrBlocked},
+		{"company_domain", "a.b", nil},
+		{"company_id", "undefined", directory.ErrBlocked},
 		{"user_id", "nullable", nil},
 		{"user_id", "10", nil},
 	} {
@@ -99,7 +120,7 @@ func TestNormaliseRefuses(t *testing.T) {
 	}
 }
 
-var someTypes = []string{"user_id", "crm_id", "email", "phone", "anonymous_id", "guest", "work_email", "home_phone"}
+var someTypes = []string{"user_id", "crm_id", "email", "phone", "anonymous_id", "guest", "work_email", "home_phone", "company_id", "company_domain"}
 
 // settled fails unless normalising a normal form changes nothing.
 func settled(t interface {
@@ -120,6 +141,7 @@ func TestNormaliseIsIdempotent(t *testing.T) {
 		typ := rapid.SampledFrom(someTypes).Draw(t, "type")
 		value := rapid.OneOf(
 			rapid.String(),
+			rapid.StringMatching(`(https?:)?(//)?(www\.)*[aW.:@/?# ]{0,12}`),
 			rapid.StringMatching(`[ +0-9()./-]{0,20}(tel:)?[+0-9() -]{0,24}`),
 			rapid.Map(rapid.SliceOf(rapid.SampledFrom([]string{"＠", "@", "İ", "ﬁ", "Å", "ﾊﾞ", "\u200b", "\u3000", "A", "ａ", "ẞ", "０", "+", "00", "86", "１"})),
 				func(parts []string) string { return strings.Join(parts, "") }),
@@ -129,7 +151,7 @@ func TestNormaliseIsIdempotent(t *testing.T) {
 }
 
 func FuzzNormalise(f *testing.F) {
-	for _, v := range []string{"Ann@X.org", "+86 138 0013 8000", "００86", "tel:00(0)86", "İ@ﬁ", "\u200b null \ufeff"} {
+	for _, v := range []string{"Ann@X.org", "+86 138 0013 8000", "００86", "tel:00(0)86", "İ@ﬁ", "\u200b null \ufeff", "https://www.a.b:1/c", "www.www.a@b."} {
 		for i := range someTypes {
 			f.Add(byte(i), v)
 		}

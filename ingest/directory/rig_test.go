@@ -107,7 +107,7 @@ func (g *gateway) set(t tb, pairs ...[2]string) directory.Request {
 		if err != nil {
 			t.Fatalf("identify %v: %v", p, err)
 		}
-		r.Identifiers = append(r.Identifiers, id)
+		r.Identifiers, r.Kind = append(r.Identifiers, id), id.Kind()
 	}
 	return r
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -102,6 +103,53 @@ func TestCapturedRequests(t *testing.T) {
 		{"/v1/batch", 1, 0, "traits.set", "u1@user_id+a@b.c@email"},
 		{"/v1/batch", 4, 0, "order.placed page.viewed identity.aliased group.joined",
 			"u1@user_id x1@anonymous_id u1@user_id+x1@anonymous_id u1@user_id"},
+	}
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Errorf("(-got +want):\n%s", diff)
+	}
+}
+
+// The RudderStack client sets originalTimestamp to the time of the call, also
+// of an event of long ago, and sentAt in every item beside that of the batch.
+// Its body is JSON under the content type of a form.
+func TestRudderStackTimes(t *testing.T) {
+	t.Parallel()
+	var got []string
+	lines(t, "sdk-captures.ndjson", func(line []byte) {
+		var request struct {
+			Path    string
+			Headers map[string]string
+			JSON    json.RawMessage
+		}
+		if err := json.Unmarshal(line, &request); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(request.Headers["user-agent"], "analytics-node/3") {
+			return
+		}
+		if request.Headers["content-type"] != "application/x-www-form-urlencoded" || request.Headers["content-encoding"] != "gzip" {
+			t.Fatalf("got headers %v, want a gzipped form", request.Headers)
+		}
+		r := &recorder{}
+		var headers []string
+		for name, value := range request.Headers {
+			headers = append(headers, name, value)
+		}
+		if a := call(t, serve(r, nil), "POST", request.Path, bytes.NewReader(zipped(t, string(request.JSON))), headers...); a.status != 200 {
+			t.Fatalf("got %d %s", a.status, a.raw)
+		}
+		for _, d := range r.last(t).Drafts {
+			got = append(got, strings.Join([]string{d.Event.Type, d.Event.Time.AsTime().Format(time.RFC3339Nano), d.Sent.Format(time.RFC3339Nano),
+				d.Event.GetContext().GetOtherJson()}, " "))
+		}
+	})
+	const library = `{"_metadata":{"nodeVersion":"20.20.2"},"channel":"server","library":{"name":"analytics-node","version":"3.0.13"}`
+	want := []string{
+		`traits.set 2026-11-21T21:20:48.445Z 2026-11-21T21:20:48.445Z ` + library + `,"traits":{"email":"a@b.c"}}`,
+		`order.placed 2024-01-02T03:04:05Z 2026-11-21T21:20:48.949Z ` + library + `,"originalTimestamp":"2026-11-21T21:20:48.447Z"}`,
+		`page.viewed 2026-11-21T21:20:48.448Z 2026-11-21T21:20:48.949Z ` + library + `}`,
+		`identity.aliased 2026-11-21T21:20:48.448Z 2026-11-21T21:20:48.949Z ` + library + `}`,
+		`group.joined 2026-11-21T21:20:48.448Z 2026-11-21T21:20:48.949Z ` + library + `}`,
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("(-got +want):\n%s", diff)

@@ -137,7 +137,10 @@ func checkIdentifiers(ev *eventsv1.Event) *ingest.Rejection {
 	for _, other := range [...]struct {
 		field string
 		id    *eventsv1.Identifier
-	}{{"referral.referee", ev.GetReferral().GetReferee()}, {"alias.previous", ev.GetAlias().GetPrevious()}} {
+	}{
+		{"referral.referee", ev.GetReferral().GetReferee()}, {"referral.referrer", ev.GetReferral().GetReferrer()},
+		{"alias.previous", ev.GetAlias().GetPrevious()},
+	} {
 		if other.id == nil {
 			continue
 		}

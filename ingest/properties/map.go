@@ -149,7 +149,7 @@ func Payload(t eventsv1.Type) string {
 		return "interaction"
 	case eventsv1.Type_TYPE_TRAITS_SET:
 		return "traits"
-	case eventsv1.Type_TYPE_GROUP_JOINED:
+	case eventsv1.Type_TYPE_GROUP_JOINED, eventsv1.Type_TYPE_GROUP_LEFT:
 		return "group"
 	case eventsv1.Type_TYPE_IDENTITY_ALIASED:
 		return "alias"

@@ -3,6 +3,7 @@ package segment
 import (
 	"strings"
 
+	"github.com/dossier360/dossier/events"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 
 	"github.com/dossier360/dossier/ingest/directory"
@@ -103,12 +104,29 @@ func (c *contextReader) member(key string, v jsontree.Value) {
 		c.campaign(key, v)
 	case "externalIds":
 		c.externalIDs(key, v)
+	case "groupId":
+		if !c.groupID(v) {
+			c.rest.Add(key, v)
+		}
 	case "traits":
 		c.traits(v)
 		c.rest.Add(key, v)
 	default:
 		c.rest.Add(key, v)
 	}
+}
+
+// groupID makes an identifier of the company for which the user acts. A call
+// about a group names one itself, and this may be another.
+func (c *contextReader) groupID(v jsontree.Value) bool {
+	value, ok := properties.Text(v)
+	if !ok || c.event.GetGroup() != nil {
+		return false
+	}
+	if _, err := directory.Normalise(events.CompanyID, value); err != nil {
+		return false
+	}
+	return c.identify(events.CompanyID, value)
 }
 
 // traits makes identifiers of those traits of the current user that name him.

@@ -13,8 +13,14 @@
 //   - An alias may name the current user as its own previous id. It joins
 //     nothing, and is no error.
 //   - Ids come as numbers.
+//   - context.groupId names the company of any call but one about a group,
+//     which names it in groupId itself.
 //   - context.traits tell, with any call, the e-mail address and phone of the
 //     user that userId or anonymousId names; alone they name nobody.
+//
+// Of our own are two members beside type and messageId: corrects, the messageId
+// of the event that this one replaces, and issuedAt, when the correction was
+// made. They are no properties, whose names belong to the publisher.
 //
 // Everything that has no field of its own is kept: of the event in
 // properties_json, of the context and of the message around them (integrations,

@@ -41,6 +41,7 @@ type told struct {
 	timestamp, originalTimestamp, sentAt                      jsontree.Value
 	event, name, category                                     jsontree.Value
 	properties, traits, context, integrations                 jsontree.Value
+	corrects, issuedAt                                        jsontree.Value // of our own
 }
 
 // place is where the member of this key goes; nil if it has no meaning.
@@ -78,6 +79,10 @@ func (t *told) place(key string) *jsontree.Value {
 		return &t.context
 	case "integrations":
 		return &t.integrations
+	case "corrects":
+		return &t.corrects
+	case "issuedAt":
+		return &t.issuedAt
 	}
 	return nil
 }
@@ -95,6 +100,7 @@ func (m *message) decode(call Call) *ingest.Rejection {
 		func() *ingest.Rejection { return m.decodeType(&call) },
 		m.decodeIDs,
 		m.decodeTimes,
+		m.decodeCorrection,
 		func() *ingest.Rejection { return m.decodeCall(call) },
 	} {
 		if refused := step(); refused != nil {
@@ -208,6 +214,31 @@ func (m *message) decodeTimes() *ingest.Rejection {
 		m.flags.Set(flagNoZone)
 	}
 	m.event.Time = timestamppb.New(t)
+	return nil
+}
+
+// decodeCorrection reads which event this one corrects. That stands around the
+// event and not in its properties, whose names are the publisher's own.
+func (m *message) decodeCorrection() *ingest.Rejection {
+	m.event.Corrects, _ = properties.Text(m.told.corrects)
+	if refused := properties.CheckID("corrects", m.event.Corrects); refused != nil {
+		return refused
+	}
+	if m.event.Corrects == "" || !claims(m.told.issuedAt) {
+		return nil
+	}
+	text, ok := properties.Text(m.told.issuedAt)
+	if !ok {
+		return properties.RefuseTime("issuedAt", m.told.issuedAt.Text())
+	}
+	issued, zone, ok := properties.ParseTime(text)
+	if !ok {
+		return properties.RefuseTime("issuedAt", text)
+	}
+	if !zone {
+		m.flags.Set(flagNoZone)
+	}
+	m.event.IssuedAt = timestamppb.New(issued)
 	return nil
 }
 
@@ -340,6 +371,10 @@ func (m *message) keepRest(call Call) {
 	m.keepUnlessText("userId", t.userID, true)
 	m.keepUnlessText("anonymousId", t.anonymousID, true)
 	m.keepUnlessText("messageId", t.messageID, true)
+	m.keepUnlessText("corrects", t.corrects, true)
+	if m.event.IssuedAt == nil {
+		m.keep("issuedAt", t.issuedAt)
+	}
 	m.keepUnlessObject("traits", t.traits, call == Identify || call == Group)
 	if call == Track || v != nil {
 		m.keepUnlessObject("properties", t.properties, true)
