@@ -269,11 +269,7 @@ func appendGenesis(ctx context.Context, l Log, s Settings, now func() time.Time,
 	if err != nil {
 		return nil, fmt.Errorf("genesis: %w", err)
 	}
-	if err := createStream(ctx, l, StreamConfig{
-		Name:      IdentityStream,
-		Subjects:  []string{SubjectBind, SubjectRule},
-		Permanent: true,
-	}); err != nil {
+	if err := createStream(ctx, l, Streams(0)[0]); err != nil {
 		return nil, err
 	}
 	// A crash here leaves an empty IDENTITY: the next call goes on from it.
@@ -335,16 +331,34 @@ func isReady(ctx context.Context, l Log) (bool, error) {
 	return true, nil
 }
 
+// Streams are all streams of a log with that many partitions, in the order in
+// which they are created.
+func Streams(partitions int) []StreamConfig {
+	streams := []StreamConfig{{Name: IdentityStream, Subjects: []string{SubjectBind, SubjectRule}, Permanent: true}}
+	for p := range partitions {
+		streams = append(streams, partitionConfig(p))
+	}
+	return append(streams,
+		StreamConfig{Name: FeedStream, Subjects: []string{"dossier.feed.>", "dossier.feedmark.*"}, Retention: FeedRetention},
+		StreamConfig{Name: RejectedStream, Subjects: []string{SubjectRejected("*")}, Retention: RejectedRetention},
+	)
+}
+
+func partitionConfig(p int) StreamConfig {
+	return StreamConfig{
+		Name:      PartitionStream(p),
+		Subjects:  []string{SubjectEvents(p), SubjectNotices(p), SubjectMoves(p)},
+		Permanent: true,
+	}
+}
+
 // createStreams creates every stream beside IDENTITY, gives every partition
 // its copy of Genesis, and verifies what it finds there already. A crash anywhere in it leaves some of them;
 // the next call leaves those as they are.
 func createStreams(ctx context.Context, l Log, genesis *logv1.Genesis) error {
-	for p := range int(genesis.GetPartitions()) {
-		if err := createStream(ctx, l, StreamConfig{
-			Name:      PartitionStream(p),
-			Subjects:  []string{SubjectEvents(p), SubjectNotices(p), SubjectMoves(p)},
-			Permanent: true,
-		}); err != nil {
+	partitions := int(genesis.GetPartitions())
+	for p := range partitions {
+		if err := createStream(ctx, l, partitionConfig(p)); err != nil {
 			return err
 		}
 		err := appendFirst(ctx, l, PartitionStream(p), SubjectNotices(p), genesisNotice(genesis), 0)
@@ -363,18 +377,12 @@ func createStreams(ctx context.Context, l Log, genesis *logv1.Genesis) error {
 			return err
 		}
 	}
-	if err := createStream(ctx, l, StreamConfig{
-		Name:      FeedStream,
-		Subjects:  []string{"dossier.feed.>", "dossier.feedmark.*"},
-		Retention: FeedRetention,
-	}); err != nil {
-		return err
+	for _, c := range Streams(partitions)[1+partitions:] {
+		if err := createStream(ctx, l, c); err != nil {
+			return err
+		}
 	}
-	return createStream(ctx, l, StreamConfig{
-		Name:      RejectedStream,
-		Subjects:  []string{SubjectRejected("*")},
-		Retention: RejectedRetention,
-	})
+	return nil
 }
 
 // createStream creates a stream; where the answer was lost, it looks.

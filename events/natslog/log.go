@@ -26,12 +26,16 @@ const (
 	// an id, and at its start a server reads the whole window of each stream.
 	duplicateWindow = 100 * time.Millisecond
 	reconnectWait   = 500 * time.Millisecond
+	// writeName is what the server knows the connection for writing by.
+	writeName = "dossier-write"
 )
 
 // Dial says which server a log is on: one of Server and URL.
 type Dial struct {
 	Server *Server
-	URL    string // of a cluster; may hold user and password
+	URL    string // of a cluster, several with commas; may hold user and password
+	// Credentials is a file with the JWT and seed of a user; with a URL only.
+	Credentials string
 	// Replicas of the streams created; 0 is 1.
 	Replicas int
 	// Logger hears of lost connections; nil discards it.
@@ -47,16 +51,20 @@ type Log struct {
 	write, read     *nats.Conn
 	writeJS, readJS jetstream.JetStream
 
-	mu      sync.Mutex
-	handles map[events.Stream]jetstream.Stream // guarded by mu
-	readers map[*reader]struct{}               // guarded by mu
-	closed  bool                               // guarded by mu
+	mu         sync.Mutex
+	handles    map[events.Stream]jetstream.Stream // guarded by mu
+	readers    map[*reader]struct{}               // guarded by mu
+	closed     bool                               // guarded by mu
+	connection Connection                         // guarded by mu
 }
 
 // Open opens the log on a server. ctx bounds connecting only.
 func Open(ctx context.Context, d Dial) (*Log, error) {
 	if (d.Server == nil) == (d.URL == "") {
 		return nil, errors.New("open log: one of server and URL wanted")
+	}
+	if d.Replicas < 0 || d.Replicas > MaxReplicas {
+		return nil, fmt.Errorf("open log: %d replicas, 1 to %d allowed", d.Replicas, MaxReplicas)
 	}
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
@@ -68,7 +76,7 @@ func Open(ctx context.Context, d Dial) (*Log, error) {
 		handles:  map[events.Stream]jetstream.Stream{},
 		readers:  map[*reader]struct{}{},
 	}
-	if err := l.connect(ctx, d.URL); err != nil {
+	if err := l.connect(ctx, d); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("open log: %w", err)
 	}
@@ -79,20 +87,25 @@ func Open(ctx context.Context, d Dial) (*Log, error) {
 }
 
 // connect makes both connections.
-func (l *Log) connect(ctx context.Context, url string) error {
+func (l *Log) connect(ctx context.Context, d Dial) (err error) {
 	options := []nats.Option{
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
 		// Without a buffer nothing is sent later than its caller believes.
 		nats.ReconnectBufSize(-1),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				l.logger.Warn("connection to the log lost", "error", err)
+		nats.DisconnectErrHandler(func(conn *nats.Conn, err error) {
+			if err != nil && conn.Opts.Name == writeName {
+				l.lost(err)
 			}
 		}),
 		// After a gap in the connection, or when deliveries were dropped, a
 		// reader starts again behind the last message it gave out.
-		nats.ReconnectHandler(func(*nats.Conn) { l.restartReaders() }),
+		nats.ReconnectHandler(func(conn *nats.Conn) {
+			if conn.Opts.Name == writeName {
+				l.found(conn)
+			}
+			l.restartReaders()
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			l.logger.Warn("error on a connection to the log", "error", err)
 			if errors.Is(err, nats.ErrSlowConsumer) {
@@ -103,23 +116,33 @@ func (l *Log) connect(ctx context.Context, url string) error {
 	if l.server != nil {
 		options = append(options, l.server.connectOptions()...)
 	} else {
-		options = append(options, nats.CustomInboxPrefix(secretInbox()))
+		options = append(options, d.remoteOptions()...)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		options = append(options, nats.Timeout(time.Until(deadline)))
 	}
-	var err error
-	if l.write, err = nats.Connect(url, append(options, nats.Name("dossier-write"))...); err != nil {
+	if l.write, err = nats.Connect(d.URL, append(options, nats.Name(writeName))...); err != nil {
 		return err
 	}
-	if l.read, err = nats.Connect(url, append(options, nats.Name("dossier-read"))...); err != nil {
+	if l.read, err = nats.Connect(d.URL, append(options, nats.Name("dossier-read"))...); err != nil {
 		return err
 	}
 	if l.writeJS, err = jetstream.New(l.write); err != nil {
 		return err
 	}
-	l.readJS, err = jetstream.New(l.read)
-	return err
+	if l.readJS, err = jetstream.New(l.read); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.connection = Connection{Connected: true, Since: time.Now()}
+	if l.server == nil {
+		l.connection.Server = withoutUser(l.write.ConnectedUrl())
+	}
+	l.mu.Unlock()
+	if l.server != nil {
+		return nil
+	}
+	return l.probe(ctx)
 }
 
 // secretInbox is a prefix for the answers to one connection, which nobody can
@@ -157,19 +180,8 @@ func (l *Log) Close() {
 func (l *Log) CreateStream(ctx context.Context, c events.StreamConfig) error {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	config := jetstream.StreamConfig{
-		Name:       string(c.Name),
-		Subjects:   c.Subjects,
-		Retention:  jetstream.LimitsPolicy,
-		Storage:    jetstream.FileStorage,
-		Replicas:   l.replicas,
-		DenyDelete: c.Permanent,
-		DenyPurge:  c.Permanent,
-		MaxAge:     c.Retention,
-		Duplicates: duplicateWindow,
-		// A stream that expires is written by announcers, a batch at a time.
-		AllowAtomicPublish: !c.Permanent,
-	}
+	config := streamConfig(c)
+	config.Replicas = l.replicas
 	stream, err := l.writeJS.CreateStream(ctx, config)
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		return fmt.Errorf("create stream %s: %w", c.Name, translate(err))
@@ -191,6 +203,22 @@ func (l *Log) CreateStream(ctx context.Context, c events.StreamConfig) error {
 	return nil
 }
 
+// streamConfig translates a configuration, but for the replicas.
+func streamConfig(c events.StreamConfig) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:       string(c.Name),
+		Subjects:   c.Subjects,
+		Retention:  jetstream.LimitsPolicy,
+		Storage:    jetstream.FileStorage,
+		DenyDelete: c.Permanent,
+		DenyPurge:  c.Permanent,
+		MaxAge:     c.Retention,
+		Duplicates: duplicateWindow,
+		// A stream that expires is written by announcers, a batch at a time.
+		AllowAtomicPublish: !c.Permanent,
+	}
+}
+
 // verifyPermanent checks that a stream which exists keeps what it takes, on
 // the subjects wanted.
 func (l *Log) verifyPermanent(ctx context.Context, want jetstream.StreamConfig) error {
@@ -198,7 +226,12 @@ func (l *Log) verifyPermanent(ctx context.Context, want jetstream.StreamConfig) 
 	if err != nil {
 		return translate(err)
 	}
-	if difference := differences(want, stream.CachedInfo().Config); len(difference) > 0 {
+	return checkDifferences(want, stream.CachedInfo().Config)
+}
+
+// checkDifferences refuses a stream that is not as a permanent one must be.
+func checkDifferences(want, got jetstream.StreamConfig) error {
+	if difference := differences(want, got); len(difference) > 0 {
 		return fmt.Errorf("it exists, but %s: %w", strings.Join(difference, ", "), events.ErrCorrupt)
 	}
 	return nil
