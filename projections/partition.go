@@ -167,9 +167,13 @@ var errRebuild = errors.New("the store does not match the log")
 // isStoreError reports whether an error says that the store's bytes cannot be
 // trusted; it came not from the log, nor from the machine.
 func isStoreError(err error) bool {
-	return store.Doubtful(err) && !errors.Is(err, events.ErrNotFound) && !errors.Is(err, events.ErrClosed) &&
+	return store.Doubtful(err) && !errors.Is(err, errLog) && !errors.Is(err, events.ErrNotFound) && !errors.Is(err, events.ErrClosed) &&
 		!errors.Is(err, events.ErrUnknown) && !errors.Is(err, events.ErrCorrupt)
 }
+
+// errLog marks what the log answered, or that it did not: the store is not to
+// blame.
+var errLog = errors.New("log not readable")
 
 func readCheckpoint(s store.Store) (*statev1.Checkpoint, error) {
 	v := s.View()
@@ -194,7 +198,7 @@ func (p *Partition) verify(ctx context.Context, cp *statev1.Checkpoint) error {
 	}
 	info, err := p.o.Log.Info(ctx, p.stream)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errLog, err)
 	}
 	if info.First > 1 {
 		return fmt.Errorf("stream %s begins at %d, not at 1: %w", p.stream, info.First, events.ErrCorrupt)
@@ -214,7 +218,7 @@ func (p *Partition) verify(ctx context.Context, cp *statev1.Checkpoint) error {
 	}
 	m, err := p.o.Log.Get(ctx, p.stream, cp.Seq)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errLog, err)
 	}
 	if m.Time.UnixNano() != cp.Time {
 		return fmt.Errorf("stream %s, message %d is of %s, the store folded one of %s: %w", p.stream, cp.Seq,

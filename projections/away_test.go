@@ -1,0 +1,54 @@
+package projections_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/events/memlog"
+	"github.com/dossier360/dossier/projections/store"
+)
+
+// A log that does not answer says nothing about a store: a server of the log
+// that is away must not cost a fold from the beginning.
+func TestLogAwayKeepsTheStore(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []memlog.OpKind{memlog.OpInfo, memlog.OpGet} {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var away bool
+				faults := func(op memlog.Op) memlog.Fault {
+					if away && op.Kind == kind {
+						return memlog.Fault{Err: context.DeadlineExceeded}
+					}
+					return memlog.Fault{}
+				}
+				l := &lab{t: t, log: memlog.New(memlog.Options{Faults: faults}), store: store.OpenMemory()}
+				t.Cleanup(l.stop)
+				if _, err := events.Found(t.Context(), l.log, events.Settings{Partitions: 1, IdentityKeyCheck: []byte{1}}, time.Now, rand.Reader); err != nil {
+					t.Fatal(err)
+				}
+				l.start()
+				l.order(1, "o1", time.Now())
+				l.stop()
+				away = true
+				if err := l.open(); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("open while the log is away: %v, want its error", err)
+				}
+				away = false
+				l.start()
+				if stage, _ := l.stage(1); stage == "" {
+					t.Error("the customer is gone")
+				}
+				if len(l.aside) != 0 {
+					t.Errorf("stores set aside: %v, want none", l.aside)
+				}
+			})
+		})
+	}
+}
