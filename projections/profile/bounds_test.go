@@ -95,6 +95,8 @@ func worstEvents(currencies []string) (list []profile.Event) {
 	for i := range profile.MaxKeys + 20 {
 		tell(contact(next(), longText(i, 15_000), "in"), contact(next(), longText(i, 15_000), "out"), contact(next(), longText(i, 15_000), ""))
 	}
+	tell(worstService(next())...)
+	tell(worstReferrals(next())...)
 	tell(worstOrders(next(), currencies, quantity, price)...)
 	for i := range profile.MaxCartEntries + 20 {
 		line := &eventsv1.Line{ProductId: longText(i, 600), QuantityMicros: &quantity, PriceMicros: &price}
@@ -211,9 +213,10 @@ func encoded(t *testing.T, f *statev1.Facts) []byte {
 
 func logSections(t *testing.T, f *statev1.Facts) {
 	t.Helper()
-	t.Logf("facts: %d bytes: traits %d, identifiers %d, engagement %d, orders %d (products %d), cart %d, custom %d, acquisition %d, interactions %d", proto.Size(f),
+	t.Logf("facts: %d bytes: traits %d, identifiers %d, engagement %d, orders %d (products %d), cart %d, custom %d, acquisition %d, interactions %d, service %d, referrals %d", proto.Size(f),
 		proto.Size(&statev1.Facts{Traits: f.Traits}), proto.Size(&statev1.Facts{Identifiers: f.Identifiers}), proto.Size(f.Engagement),
-		proto.Size(f.Orders), proto.Size(&statev1.OrdersFacts{Products: f.Orders.Products}), proto.Size(f.Cart), proto.Size(f.Custom), proto.Size(f.Acquisition), proto.Size(f.Interactions))
+		proto.Size(f.Orders), proto.Size(&statev1.OrdersFacts{Products: f.Orders.Products}), proto.Size(f.Cart), proto.Size(f.Custom), proto.Size(f.Acquisition), proto.Size(f.Interactions),
+		proto.Size(f.Service), proto.Size(f.Referrals))
 }
 
 // checkFull sees to it that the worst customer is at his bounds, else the test
@@ -228,6 +231,10 @@ func checkFull(t *testing.T, f *statev1.Facts, currencies int) {
 		"sums":         {len(f.Orders.Net), currencies},
 		"cart":         {len(f.Cart.Entries), profile.MaxCartEntries},
 		"custom names": {len(f.Custom.Events), profile.MaxKeys},
+		"topics":       {len(f.Service.Topics), profile.MaxKeys},
+		"aspects":      {len(f.Service.Rating.Aspects), profile.MaxKeys},
+		"referrers":    {len(f.Referrals.Referrers), profile.MaxReferrers},
+		"revenue":      {len(f.Referrals.Revenue), profile.MaxCurrencies},
 		"campaigns":    {len(f.Acquisition.Campaigns), profile.MaxKeys},
 		"channels":     {len(f.Interactions.Channels), profile.MaxKeys},
 		"times":        {len(f.Orders.Days[len(f.Orders.Days)-profile.MaxTimedDays].Times), profile.MaxDayTimes},

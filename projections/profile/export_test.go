@@ -32,6 +32,9 @@ const (
 	MaxCampaignBytes    = maxCampaignBytes
 	MaxLabelBytes       = maxLabelBytes
 
+	MaxReplies   = maxReplies
+	MaxReferrers = maxReferrers
+
 	ChunkMicros = chunkSlots * slotMicros
 )
 

@@ -150,6 +150,8 @@ var sectionTypes = map[string][]eventsv1.Type{
 		eventsv1.Type_TYPE_CONSENT_CHANGED, eventsv1.Type_TYPE_EVENT_VOIDED,
 	},
 	"interactions": {eventsv1.Type_TYPE_INTERACTION_LOGGED},
+	"service":      {opened, opened, replied, replied, resolved, resolved, reopened, closed, eventsv1.Type_TYPE_RATING_GIVEN, eventsv1.Type_TYPE_RATING_GIVEN},
+	"referrals":    {made, converted, converted, eventsv1.Type_TYPE_CONTENT_SHARED},
 }
 
 func allTypes() []eventsv1.Type {
@@ -198,6 +200,7 @@ func drawEvent(t *rapid.T, kind logv1.CustomerKind, types []eventsv1.Type, id, s
 		CustomerKind: kind,
 		Withdraws:    rapid.IntRange(0, 19).Draw(t, "withdraws") == 0,
 	}
+	drawParty(t, h)
 	if rapid.Bool().Draw(t, "claimed") {
 		h.ClaimedAt = &h.OccurredAt
 	}
@@ -270,5 +273,11 @@ func drawPayload(t *rapid.T, kind eventsv1.Type, body *eventsv1.Event) {
 	case eventsv1.Type_TYPE_ORDER_PLACED, eventsv1.Type_TYPE_ORDER_UPDATED, eventsv1.Type_TYPE_ORDER_CANCELLED, eventsv1.Type_TYPE_ORDER_REFUNDED,
 		eventsv1.Type_TYPE_ORDER_DELIVERED, eventsv1.Type_TYPE_ORDER_PAID, eventsv1.Type_TYPE_ORDER_SHIPPED:
 		body.Payload = &eventsv1.Event_Order{Order: orders().Draw(t, "order")}
+	case opened, replied, resolved, reopened, closed:
+		body.Payload = &eventsv1.Event_Ticket{Ticket: drawTicket(t)}
+	case eventsv1.Type_TYPE_RATING_GIVEN:
+		body.Payload = &eventsv1.Event_Rating{Rating: drawRating(t)}
+	case made, converted:
+		body.Payload = &eventsv1.Event_Referral{Referral: drawReferral(t)}
 	}
 }

@@ -19,7 +19,8 @@ const (
 	//	memberships    234  1,024 tellings
 	//	acquisition     70  256 campaigns, first and last touch
 	//	interactions    45  256 channels
-	//	service         71  256 topics, 256 aspects
+	//	service         69  256 topics, 256 aspects
+	//	referrals        3  9 currencies, 8 referrers
 	MaxFactsBytes = 3_072 << 10
 	// MaxRowBytes bounds an entity row, encoded: the lines and the id of an
 	// order come from events of at most 32 KiB, of which a row's form makes

@@ -30,6 +30,8 @@ type model struct {
 	base     string
 	location *time.Location
 	flags    map[string]bool
+	scores   []*big.Int            // of ratings, so far
+	aspects  map[string][]*big.Int // the same by aspect
 }
 
 func expected(list []profile.Event, at int64, base string) *queryv1.Profile {
@@ -72,6 +74,8 @@ func expected(list []profile.Event, at int64, base string) *queryv1.Profile {
 	m.memberships(p)
 	m.members(p)
 	m.interactions(p)
+	m.service(p)
+	m.referrals(p, m.told)
 	m.custom(p)
 	m.name(p)
 	for name := range m.flags {

@@ -88,7 +88,10 @@ func ticketID(a *application) string {
 	return a.Header.GetEventId()
 }
 
-func topicTold(a *application) string { return cut(a.Body.GetTicket().GetTopic(), maxLabelBytes) }
+func topicTold(a *application) string { return label(a.Body.GetTicket().GetTopic()) }
+
+// label bounds the name of a topic or an aspect, which is as told otherwise.
+func label(told string) string { return cut(strings.TrimSpace(told), maxLabelBytes) }
 
 // tellTicket takes an event into its ticket's row.
 func tellTicket(row *statev1.TicketRow, a *application) {
@@ -114,10 +117,16 @@ func tellTicket(row *statev1.TicketRow, a *application) {
 	}
 }
 
-// byAgent reports whether a reply is the firm's: help desks that tell only
-// their own replies name no author. A robot's is neither's.
+// byAgent reports whether a reply is the firm's, in the words of help desks for
+// who wrote it. Those that tell only their own replies name no author. A
+// robot's reply is no answer, nor is one of which only a person's name is told:
+// it may be the customer's.
 func byAgent(t *eventsv1.Ticket) bool {
-	return t.GetAuthor() == "" || strings.EqualFold(t.GetAuthor(), "agent")
+	switch foldText(t.GetAuthor()) {
+	case "", "agent", "admin", "staff", "operator", "representative", "support", "客服", "坐席":
+		return true
+	}
+	return false
 }
 
 // follows reports whether an event has the last word on a ticket's state. Of
@@ -286,7 +295,7 @@ func foldRating(s *statev1.ServiceFacts, a *application, score int64) {
 	if outranks(a.stamp, r.Rated) {
 		r.Last, r.Rated = score, a.stamp
 	}
-	aspect := cut(a.Body.GetRating().GetAspect(), maxLabelBytes)
+	aspect := label(a.Body.GetRating().GetAspect())
 	if aspect == "" || r.AspectsApproximate {
 		return
 	}

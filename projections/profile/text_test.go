@@ -159,6 +159,8 @@ func (s *story) parse(d *datadriven.TestData, text string) profile.Event {
 			h.EventId = value
 		case "source":
 			h.Source = value
+		case "party":
+			h.Party = &logv1.HashedIdentifier{Hash: []byte(value)}
 		case "corrected":
 			h.Corrected = true
 		case "utm":
@@ -218,6 +220,10 @@ func (b *eventBuilder) payload(name string) {
 			OrderId: b.set["order"], Currency: b.set["currency"], RevenueMicros: b.micros("revenue"), TotalMicros: b.micros("total"),
 			TaxMicros: b.micros("tax"), ShippingMicros: b.micros("shipping"), ValueMicros: b.micros("value"), Lines: b.lines(),
 		}}
+	case "ticket", "rating":
+		b.service(section)
+	case "referral":
+		b.referral()
 	case "traits":
 		b.traits()
 	case "group":
@@ -276,18 +282,22 @@ func valueOf(text string) *structpb.Value {
 }
 
 // copyWord reads what makes an event a copy for another than its subject, if
-// the word is about that: role=company (kind=company goes with it; named says
-// that the event named it), role=referee or role=referrer; person=NAME, leaves,
-// until=TIME of a membership; corrects=EVENT, withdraws of a correction.
+// the word is about that: role=company (named: the event named it), role=referee
+// or role=referrer; person=NAME, leaves, until=TIME of a membership;
+// corrects=EVENT, withdraws of a correction. The word company alone says that
+// the subject is one.
 func copyWord(h *logv1.Header, name, value string) bool {
 	switch name {
 	case "role":
-		h.Role = logv1.Role(logv1.Role_value["ROLE_"+strings.ToUpper(value)])
-		if h.Role == logv1.Role_ROLE_COMPANY {
+		role, known := logv1.Role_value["ROLE_"+strings.ToUpper(value)]
+		if !known {
+			return false
+		}
+		if h.Role = logv1.Role(role); h.Role == logv1.Role_ROLE_COMPANY {
 			h.CustomerKind = logv1.CustomerKind_CUSTOMER_KIND_COMPANY
 		}
-	case "kind":
-		h.CustomerKind = logv1.CustomerKind(logv1.CustomerKind_value["CUSTOMER_KIND_"+strings.ToUpper(value)])
+	case "company":
+		h.CustomerKind = logv1.CustomerKind_CUSTOMER_KIND_COMPANY
 	case "named":
 		h.Identifiers = []*logv1.HashedIdentifier{{Type: events.CompanyID}}
 	case "person":
