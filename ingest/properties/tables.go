@@ -129,34 +129,8 @@ var ticketTable = newTable(
 	column[eventsv1.Ticket]{"agent agentname agentid assignee", text(func(p *eventsv1.Ticket) *string { return &p.Agent })},
 	column[eventsv1.Ticket]{"subject title", text(func(p *eventsv1.Ticket) *string { return &p.Subject })},
 	column[eventsv1.Ticket]{"text message body", text(func(p *eventsv1.Ticket) *string { return &p.Text })},
-	column[eventsv1.Ticket]{"authortype authorrole author", word(authors, func(p *eventsv1.Ticket) *string { return &p.Author })},
+	column[eventsv1.Ticket]{"authortype authorrole author", text(func(p *eventsv1.Ticket) *string { return &p.Author })},
 )
-
-// authors are the words of help desks for who wrote a reply. A robot, or a
-// person by name, is neither: only an agent's reply is a first response.
-var authors = map[string]string{
-	"agent": "agent", "admin": "agent", "staff": "agent", "operator": "agent", "representative": "agent", "support": "agent",
-	"customer": "customer", "user": "customer", "enduser": "customer", "requester": "customer", "contact": "customer", "client": "customer",
-}
-
-// word fills a string that is one of few words. Another word for one of them,
-// or another spelling, becomes that one, and stays with the other properties as
-// it was told; a word for none of them is taken as it is.
-func word[P any](words map[string]string, field func(*P) *string) setter[P] {
-	return func(p *P, _ place, v jsontree.Value) outcome {
-		s, ok := Text(v)
-		if !ok || *field(p) != "" {
-			return outcome{taken: ok && *field(p) == s}
-		}
-		*field(p) = s
-		key := strings.NewReplacer(" ", "", "-", "", "_", "").Replace(strings.ToLower(s))
-		if known := words[key]; known != "" && known != s {
-			*field(p) = known
-			return outcome{taken: true, rest: v.AppendCanonical(nil)}
-		}
-		return outcome{taken: true}
-	}
-}
 
 var ratingTable = newTable(
 	column[eventsv1.Rating]{"ticketid", id(func(p *eventsv1.Rating) *string { return &p.TicketId })},
@@ -384,19 +358,13 @@ var shareTable = newTable(
 
 var interactionTable = newTable(
 	column[eventsv1.Interaction]{"channel", text(func(p *eventsv1.Interaction) *string { return &p.Channel })},
-	column[eventsv1.Interaction]{"direction", word(directions, func(p *eventsv1.Interaction) *string { return &p.Direction })},
+	column[eventsv1.Interaction]{"direction", text(func(p *eventsv1.Interaction) *string { return &p.Direction })},
 	column[eventsv1.Interaction]{"kind type", text(func(p *eventsv1.Interaction) *string { return &p.Kind })},
 	column[eventsv1.Interaction]{"summary subject title", text(func(p *eventsv1.Interaction) *string { return &p.Summary })},
 	column[eventsv1.Interaction]{"participants", setParticipants},
 	column[eventsv1.Interaction]{"inreplyto", id(func(p *eventsv1.Interaction) *string { return &p.InReplyTo })},
 	column[eventsv1.Interaction]{"duration durationseconds", amount(func(p *eventsv1.Interaction) **int64 { return &p.DurationMicros })},
 )
-
-// directions are the words for who began: inbound is customer to firm.
-var directions = map[string]string{
-	"inbound": "inbound", "in": "inbound", "incoming": "inbound", "received": "inbound",
-	"outbound": "outbound", "out": "outbound", "outgoing": "outbound", "sent": "outbound",
-}
 
 // setParticipants takes an array of texts, or one text.
 func setParticipants(p *eventsv1.Interaction, _ place, v jsontree.Value) outcome {
