@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections/profile"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 )
 
@@ -50,6 +51,40 @@ const eventsDocumentNotes = `
   returned, not what was paid back.
 - **Sessions.** A session is a maximal run of occupied half hours. A half hour is occupied by ` + "`page.viewed`, `screen.viewed`, `product.*`, `cart.*`, `checkout.*`" + `
   and ` + "`ad.clicked`" + `; not by ` + "`ad.viewed`" + `, which happens elsewhere, nor by ` + "`order.*`" + `, which back ends tell at times of their own.
+- **Roles.** An event is logged once for each customer it is about, and counts once for each: for its *subject*; for the *company* it rolls up to; for the
+  *referrer* or *referee* that a referral names. The counters of a profile take what the customer is the subject or the company of; referrals alone look at
+  the other two. Who refers himself has one referral, told in two roles.
+- **Companies.** An identifier of a type that begins with ` + "`" + `company_` + "`" + ` names a company; ` + "`" + `company_id` + "`" + ` is the firm's own, and ` + "`" + `group_id` + "`" + ` (` + "`" + `groupId` + "`" + `) is another
+  spelling of it wherever an identifier is told or asked for. An event that names a person and a company is the person's and rolls up to the company; one
+  that names companies only is the company's own. On the Segment wire ` + "`" + `context.groupId` + "`" + ` names the company of any call but ` + "`" + `group` + "`" + `, which names it in
+  ` + "`" + `groupId` + "`" + `. An event of a person that names no company rolls up to the one he belonged to when it occurred, as far as that is known when the event arrives;
+  it is not re-addressed later.
+- **Memberships.** ` + "`" + `group.joined` + "`" + ` makes a person a member of a company from its time on. He belongs to one at a time, so joining another ends the membership
+  before; ` + "`" + `group.left` + "`" + ` ends it and begins none. Without ` + "`" + `group_id` + "`" + ` he leaves whichever he belongs to; naming another than that, nothing changes. What is
+  told late takes its place by its time. The traits of ` + "`" + `group.joined` + "`" + ` are the company's.
+- **Taking back.** ` + "`" + `event.voided` + "`" + ` with the ` + "`" + `event_id` + "`" + ` of an event of the same source removes it, as if it had never been told; with ` + "`" + `time` + "`" + `, the one with
+  that id which claimed that time. An event with ` + "`" + `corrects` + "`" + ` stands in the place of the event of the same source that it names. Both name the customer of
+  what they take back, by any of its identifiers. Name the first telling always, never a correction: of several corrections of it the one with the greatest
+  (` + "`" + `issued_at` + "`" + `, id) stands, where an absent ` + "`" + `issued_at` + "`" + ` is the time of the event. Voiding a correction lets the next best stand, voiding the first telling
+  leaves its corrections. Either may come before what it takes back. A void cannot be voided or corrected: tell the event again under another id. On the
+  Segment wire ` + "`" + `corrects` + "`" + ` and ` + "`" + `issuedAt` + "`" + ` stand beside ` + "`" + `messageId` + "`" + `. Where a customer has more than 1,000 events or 512 KiB to fold again, or an event more
+  than 256 voids or corrections, the taking back is parked and the customer flagged.
+- **By hand.** ` + "`" + `traits.set` + "`" + ` with ` + "`" + `manual` + "`" + ` outranks all that is imported, whatever its time, until ` + "`" + `release` + "`" + ` of the name withdraws it; then what was imported
+  meanwhile shows. ` + "`" + `unset` + "`" + ` with ` + "`" + `manual` + "`" + ` hides what is imported. Among tellings of one rank the latest (` + "`" + `time` + "`" + `, id) stands. ` + "`" + `reason` + "`" + ` and ` + "`" + `actor` + "`" + ` are kept
+  with the event.
+- **Referrals.** ` + "`" + `referral.made` + "`" + ` and ` + "`" + `referral.converted` + "`" + ` name the other party: ` + "`" + `referee` + "`" + ` where the subject refers, ` + "`" + `referrer` + "`" + ` where the subject was
+  referred; where both are told, the subject is the referrer. On the Segment wire a party is an object of ` + "`" + `type` + "`" + ` and ` + "`" + `value` + "`" + `, a text, or a name that says
+  the type, such as ` + "`" + `refereeEmail` + "`" + `.
+- **Ratings.** ` + "`" + `score` + "`" + ` is on the scale from ` + "`" + `min` + "`" + ` to ` + "`" + `max` + "`" + `, 1 to 5 if not told; ` + "`" + `scale` + "`" + ` tells both ("0-10") or the greatest. A profile shows 0 to 100. A
+  score above the scale does not count, one below it counts as the least.
+- **Interactions.** ` + "`" + `interaction.logged` + "`" + ` counts by ` + "`" + `channel` + "`" + `, a word of your own, in lower case, ` + "`" + `other` + "`" + ` if none is told; a channel of more than 128 bytes
+  is cut. ` + "`" + `direction` + "`" + ` is seen from the firm: ` + "`" + `inbound` + "`" + `, ` + "`" + `in` + "`" + `, ` + "`" + `incoming` + "`" + `, ` + "`" + `呼入` + "`" + ` is the customer turning to it, ` + "`" + `outbound` + "`" + `, ` + "`" + `out` + "`" + `, ` + "`" + `outgoing` + "`" + `, ` + "`" + `呼出` + "`" + ` the firm
+  turning to him. Whatever else is told, such as ` + "`" + `sent` + "`" + `, which either side may mean, counts in the channel and in neither direction.
+- **Touches.** ` + "`" + `ad.viewed` + "`" + ` and ` + "`" + `ad.clicked` + "`" + ` are touches, and so is every distinct (day, source, medium, name) of ` + "`" + `context.campaign` + "`" + `, whatever event it comes
+  with; an advertisement with a campaign in its context counts both ways, and takes from it what it does not tell itself. Texts are told apart as they were
+  sent. A campaign without source, medium and name is none. See [Channels](#channels).
+- **RudderStack.** Its clients speak the Segment wire; a gzipped body under the content type of a form is read as the JSON that it is. An explicit
+  ` + "`" + `timestamp` + "`" + ` counts, also where ` + "`" + `originalTimestamp` + "`" + `, the time of the call, says otherwise: events of long ago keep their time.
 - **Flags.** What is kept although odd is flagged. ` + "`GetEvent`" + ` shows all flags of an event; the profile shows ` + "`clamped_time`, `corrected_time`,\n  `unknown_currency`, `no_value`, `approximate`, `overflow`, `parked` and `conflict`" + `.
 `
 
@@ -68,11 +103,42 @@ func TestEventsDocument(t *testing.T) {
 	b.WriteString(eventsDocumentHead)
 	writeTypes(&b, messages)
 	b.WriteString(eventsDocumentNotes)
+	writeChannels(&b)
 	b.WriteString("\n## Fields\n")
 	for _, m := range messages {
 		writeFields(&b, m)
 	}
 	golden(t, filepath.Join(repository, "docs/EVENTS.md"), b.String())
+}
+
+const channelsHead = `
+## Channels
+
+Every touch has one channel, by this table. The texts read are, of an advertisement, its ~channel~, then ~medium~, then ~source~; of a campaign,
+medium, then source. From the first that says so comes the place, and from the first that says so whether it was paid for. An advertisement is taken
+as paid for unless a word says otherwise; a campaign is not unless a word says so.
+
+A text is read as words: runs of letters and digits, and every Han character for itself, without case and in half width. The longest run of up to four
+words that the table knows counts: ~Paid-Search~ is ~paid_search~, ~m.facebook.com~ names ~facebook~, ~抖音信息流~ is ~抖音~ and ~信息流~. Of a text 128 bytes
+and 16 words are read.
+
+Marks behind a word: ~+~ says that it was paid for, ~-~ that it was not; ~?~ names the place only where no word without that mark does, unless it is
+an advertisement's own ~channel~; ~!~ counts only if it is all that is told.
+
+| channel | if paid for | what it is | words |
+|---|---|---|---|
+`
+
+// writeChannels lists what the words of a campaign or an advertisement mean.
+func writeChannels(b *strings.Builder) {
+	b.WriteString(strings.ReplaceAll(channelsHead, "~", "`"))
+	for _, row := range profile.ChannelTable() {
+		paid := row.Paid
+		if paid != "" {
+			paid = "`" + paid + "`"
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", row.Channel, paid, row.Means, "`"+strings.Join(strings.Fields(row.Words), "` `")+"`")
+	}
 }
 
 // writeTypes lists every type with its payload and its names on the wire.

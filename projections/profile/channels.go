@@ -94,7 +94,7 @@ var channelTable = [...]ChannelPlace{
 	{"referral", "", "a link on another site", "referral? referer? referrer? link? backlink? guest_post? 外链? 友情链接? 引荐?"},
 	{"partner", "", "partners and resellers", "partner partners partnership partnerships co_marketing reseller resellers distributor 合作伙伴 渠道商 代理商 经销商 异业合作"},
 	{"app_store", "", "stores of apps", "app_store google_play play_store apple_search_ads+ itunes aso- huawei_appgallery appgallery 应用商店 应用市场 应用宝 苹果商店"},
-	{"ai_assistant", "", "answers of an assistant", "chatgpt openai perplexity claude gemini copilot deepseek doubao kimi yuanbao qwen ai! ai_assistant llm! 豆包 元宝 文心一言 通义 通义千问 智谱"},
+	{"ai_assistant", "", "answers of an assistant", "chatgpt openai perplexity gemini copilot deepseek doubao kimi yuanbao qwen ai! ai_assistant llm! 豆包 元宝 文心一言 通义 通义千问 智谱"},
 	{"press", "", "reports of the press, public relations", "press press_release pr! public_relations media_coverage 新闻稿 公关 媒体报道"},
 	{"audio", "", "radio, podcasts, music", "audio radio podcast podcasts spotify ximalaya 音频 播客 电台 广播 喜马拉雅"},
 	{"tv", "", "television", "tv! television tv_ad+ tv_ads+ tv_spot+ 电视 电视广告+ 電視"},
