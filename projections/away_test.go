@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,16 +18,24 @@ import (
 // that is away must not cost a fold from the beginning.
 func TestLogAwayKeepsTheStore(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []memlog.OpKind{memlog.OpInfo, memlog.OpGet} {
-		t.Run(kind.String(), func(t *testing.T) {
+	for _, test := range []struct {
+		kind     memlog.OpKind
+		answered int // how many calls of an opening still are
+	}{
+		{memlog.OpInfo, 0}, {memlog.OpInfo, 1}, {memlog.OpGet, 0},
+	} {
+		t.Run(fmt.Sprint(test.kind, test.answered), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				var away bool
+				away, answered := false, 0
 				faults := func(op memlog.Op) memlog.Fault {
-					if away && op.Kind == kind {
-						return memlog.Fault{Err: context.DeadlineExceeded}
+					if !away || op.Kind != test.kind || op.Stream != events.PartitionStream(0) {
+						return memlog.Fault{}
 					}
-					return memlog.Fault{}
+					if answered++; answered <= test.answered {
+						return memlog.Fault{}
+					}
+					return memlog.Fault{Err: context.DeadlineExceeded}
 				}
 				l := &lab{t: t, log: memlog.New(memlog.Options{Faults: faults}), store: store.OpenMemory()}
 				t.Cleanup(l.stop)
