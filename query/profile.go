@@ -56,6 +56,11 @@ func (s *service) GetProfile(ctx context.Context, req *queryv1.GetProfileRequest
 	if err := s.nameCompanies(answer); err != nil {
 		return nil, err
 	}
+	if wanted.has("referrals") {
+		if err := s.nameReferrer(answer, id, head.GetFacts()); err != nil {
+			return nil, err
+		}
+	}
 	return &queryv1.GetProfileResponse{Profile: answer, Freshness: fresh}, nil
 }
 
@@ -124,6 +129,33 @@ func (s *service) nameCompanies(p *queryv1.Profile) error {
 	return nil
 }
 
+// nameReferrer says which customer referred another, as far as the directory
+// knows: facts hold identifier hashes. It is the first of those told who is
+// known and another: nobody referred himself.
+func (s *service) nameReferrer(p *queryv1.Profile, id events.CustomerID, f *statev1.Facts) error {
+	for _, told := range profile.Referrers(f) {
+		var hash directory.Hash
+		if len(told) != len(hash) {
+			continue // no directory of ours made it
+		}
+		copy(hash[:], told)
+		referrer, known, err := s.Directory.LookupHash(hash)
+		if err != nil {
+			return fmt.Errorf("look up the referrer of customer %s: %w", id, err)
+		}
+		if !known || referrer == id {
+			continue
+		}
+		if p.Referrals == nil {
+			p.Referrals = &queryv1.Referrals{}
+		}
+		text := referrer.String()
+		p.Referrals.ReferredBy = &text
+		return nil
+	}
+	return nil
+}
+
 const flagParked = "parked"
 
 func kindName(k logv1.CustomerKind) string {
@@ -167,6 +199,8 @@ func sectionNames() []string {
 	}
 	return names
 }
+
+func (wanted sections) has(name protoreflect.Name) bool { return wanted == nil || wanted[name] }
 
 func (wanted sections) keep(p *queryv1.Profile) {
 	if wanted == nil {

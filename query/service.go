@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/ingest/directory"
 	"github.com/dossier360/dossier/projections"
 	"github.com/dossier360/dossier/projections/profile"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
@@ -58,6 +59,8 @@ type Directory interface {
 	// Lookup finds the customer of an identifier, which it normalises. Its
 	// errors are those of package ingest/directory.
 	Lookup(typ, value string) (events.CustomerID, bool, error)
+	// LookupHash is Lookup of an identifier of which only the hash is known.
+	LookupHash(hash directory.Hash) (events.CustomerID, bool, error)
 	// QuarantinedCount is the number of identity conflicts that wait.
 	QuarantinedCount() uint64
 }
