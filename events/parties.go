@@ -29,6 +29,11 @@ func IdentifiersOf(h *logv1.Header, body *eventsv1.Event) []*eventsv1.Identifier
 			return nil
 		}
 		return companyIdentifiers(body)
+	}
+	if len(h.GetIdentifiers()) == 0 {
+		return nil // only something is taken back here, and told of another
+	}
+	switch h.GetRole() {
 	case logv1.Role_ROLE_REFERRER:
 		return one(body.GetReferral().GetReferrer())
 	case logv1.Role_ROLE_REFEREE:

@@ -30,9 +30,14 @@ func (g *Gateway) address(ctx context.Context, source string, items []item) erro
 			}
 		}
 	}
-	// After all others: what is taken back may stand in the same batch.
-	for i := range items {
-		if it := &items[i]; it.refused == nil && it.takesBack() {
+	// After all others, and voids last: what is taken back may stand in the same
+	// batch.
+	for _, voids := range [...]bool{false, true} {
+		for i := range items {
+			it := &items[i]
+			if it.refused != nil || !it.takesBack() || voids != (it.voids != nil) {
+				continue
+			}
 			if err := g.takeBack(ctx, source, it); err != nil {
 				return notTaken(err)
 			}
@@ -200,6 +205,9 @@ func (g *Gateway) takeBack(ctx context.Context, source string, it *item) error {
 		if err := g.addHolder(it, c, what); err != nil {
 			return err
 		}
+	}
+	if len(it.others) > 0 && !it.minted {
+		g.holders.note(it, source) // a void of the correction goes there too
 	}
 	return nil
 }

@@ -10,3 +10,6 @@ func (g *Gateway) PendingBytes(partition int) int {
 
 // FormatReceipt writes a receipt.
 var FormatReceipt = formatReceipt
+
+// MaxHolders bounds the customers remembered of one event.
+const MaxHolders = maxHolders

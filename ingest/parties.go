@@ -60,7 +60,7 @@ func (it *item) identify(d *directory.Directory, e *eventsv1.Event) *Rejection {
 	}
 	switch {
 	case len(it.subject.identifiers) > 0:
-		if group != nil {
+		if group != nil && !holds(named, group) {
 			named = slices.Insert(named, 0, *group)
 		}
 		if len(named) > 0 {
@@ -68,7 +68,7 @@ func (it *item) identify(d *directory.Directory, e *eventsv1.Event) *Rejection {
 		}
 	case group != nil || len(named) > 0:
 		it.subject.identifiers = named
-		if group != nil && !slices.ContainsFunc(named, func(id directory.Identifier) bool { return id.Hash == group.Hash }) {
+		if group != nil && !holds(named, group) {
 			// Among the identifiers, where a subject's are looked for.
 			it.subject.identifiers = append(named, *group)
 			e.Identifiers = append(e.Identifiers, &eventsv1.Identifier{Type: group.Type, Value: group.Value})
@@ -80,6 +80,10 @@ func (it *item) identify(d *directory.Directory, e *eventsv1.Event) *Rejection {
 	}
 	it.identifyReferred(d, e)
 	return nil
+}
+
+func holds(ids []directory.Identifier, one *directory.Identifier) bool {
+	return slices.ContainsFunc(ids, func(id directory.Identifier) bool { return id.Hash == one.Hash })
 }
 
 // identifySubject reads the identifiers and, of an alias, the former name. Those
