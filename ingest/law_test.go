@@ -8,12 +8,14 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/events/memlog"
 	"github.com/dossier360/dossier/ingest"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 )
 
 // TestNothingAcknowledgedIsLost lets two gateways take the same customers'
@@ -21,8 +23,11 @@ import (
 // callers that send again until they are told it is safe. Then:
 //
 //   - every event is in the log, at or below the sequence its receipt names;
-//   - copies of an event by one gateway are equal to the byte, so that the fold
-//     refuses them as exact repeats;
+//   - repeats of an event by one gateway are equal to the byte, so that the
+//     fold refuses them as exact repeats;
+//   - each customer that an event is about, and no other, holds a copy in each of
+//     his roles: the company named, or the one joined before, and the other
+//     party of a referral, who may be the subject himself;
 //   - an identifier names one customer for both gateways;
 //   - every refused event is among the rejects.
 func TestNothingAcknowledgedIsLost(t *testing.T) {
@@ -54,23 +59,27 @@ func checkNothingLost(t *rapid.T) {
 	}}, events.Settings{Partitions: 2})
 	rigs := []*rig{start(t, log, nil), start(t, log, nil)}
 
+	joinCompanies(t, rigs)
+
 	type told struct {
 		id      string
 		receipt string
+		copies  []string // role and identifier
 	}
 	var acknowledged []told
 	refused := 0
 	var wg sync.WaitGroup
 	for n := range rapid.IntRange(1, 6).Draw(t, "callers") {
 		users := rapid.SliceOfN(rapid.IntRange(0, 3), 1, 5).Draw(t, "users")
+		about := rapid.SliceOfN(rapid.SampledFrom([]string{"plain", "named", "referral", "self"}), len(users), len(users)).Draw(t, "about")
 		bad := rapid.Bool().Draw(t, "bad")
 		r := rigs[n%2]
 		wg.Go(func() {
 			result := sendUntilSafe(t, r, func() ingest.Batch {
 				b := batch()
 				for i, u := range users {
-					e := track(fmt.Sprint("u", u), fmt.Sprintf("%d-%d", n, i))
-					e.Identifiers = append(e.Identifiers, &eventsv1.Identifier{Type: "email", Value: fmt.Sprintf("u%d@x.org", u)})
+					e := userEvent(u, fmt.Sprintf("%d-%d", n, i))
+					makeAbout(e, about[i])
 					b.Drafts = append(b.Drafts, ingest.Draft{Event: e})
 				}
 				if bad {
@@ -80,8 +89,8 @@ func checkNothingLost(t *rapid.T) {
 			})
 			mu.Lock()
 			defer mu.Unlock()
-			for i := range users {
-				acknowledged = append(acknowledged, told{fmt.Sprintf("%d-%d", n, i), result.Receipt})
+			for i, u := range users {
+				acknowledged = append(acknowledged, told{fmt.Sprintf("%d-%d", n, i), result.Receipt, copiesOf(u, about[i])})
 			}
 			if result.Accepted+result.Duplicates != len(users) || (len(result.Rejected) == 1) != bad {
 				t.Errorf("caller %d got %+v for %d events", n, result, len(users))
@@ -91,24 +100,43 @@ func checkNothingLost(t *rapid.T) {
 	}
 	wg.Wait()
 
+	type part struct {
+		customer string
+		role     logv1.Role
+	}
 	_, all := read(t, log)
-	copies := map[string][]logged{}
+	copies := map[string]map[part][]logged{}
 	for _, e := range all {
-		copies[e.header.EventId] = append(copies[e.header.EventId], e)
+		if copies[e.header.EventId] == nil {
+			copies[e.header.EventId] = map[part][]logged{}
+		}
+		p := part{string(e.header.Customer), e.header.Role}
+		copies[e.header.EventId][p] = append(copies[e.header.EventId][p], e)
 	}
 	for _, a := range acknowledged {
 		seqs, err := ingest.ParseReceipt(a.receipt)
 		if err != nil {
 			t.Fatalf("receipt of %s: %v", a.id, err)
 		}
-		c := copies[a.id]
-		if len(c) == 0 || c[0].seq > seqs[c[0].partition] {
-			t.Fatalf("event %s: %d copies, first beyond its receipt %v", a.id, len(c), seqs)
+		if len(copies[a.id]) != len(a.copies) {
+			t.Fatalf("event %s has %d copies, want %v", a.id, len(copies[a.id]), a.copies)
 		}
-		for _, e := range c[1:] {
-			if e.bodyBytes != c[0].bodyBytes || e.partition != c[0].partition || string(e.header.Customer) != string(c[0].header.Customer) ||
-				e.header.GetClaimedAt() != c[0].header.GetClaimedAt() {
-				t.Fatalf("event %s: copy %v differs from %v", a.id, e, c[0])
+		for _, copy := range a.copies {
+			name, id, _ := strings.Cut(copy, " ")
+			typ, value, _ := strings.Cut(id, ":")
+			waitFolded(t, rigs[0])
+			customer, _, err := rigs[0].directory.Lookup(typ, value)
+			if err != nil {
+				t.Fatalf("look up %s: %v", id, err)
+			}
+			c := copies[a.id][part{string(customer[:]), logv1.Role(logv1.Role_value["ROLE_"+name])}]
+			if len(c) == 0 || c[0].seq > seqs[c[0].partition] {
+				t.Fatalf("event %s for %s: %d times, first beyond its receipt %v", a.id, copy, len(c), seqs)
+			}
+			for _, e := range c[1:] {
+				if e.bodyBytes != c[0].bodyBytes || e.partition != c[0].partition || e.header.GetClaimedAt() != c[0].header.GetClaimedAt() {
+					t.Fatalf("event %s for %s: %v differs from %v", a.id, copy, e, c[0])
+				}
 			}
 		}
 	}
@@ -136,6 +164,65 @@ func checkNothingLost(t *rapid.T) {
 	for _, r := range rigs {
 		r.stop()
 	}
+}
+
+// joinCompanies lets both gateways tell at once that users 0 and 1 belong to
+// companies, and waits until both know.
+func joinCompanies(t *rapid.T, rigs []*rig) {
+	var wg sync.WaitGroup
+	for n, r := range rigs {
+		wg.Go(func() {
+			for u := range 2 {
+				e := userEvent(u, fmt.Sprintf("join-%d-%d", n, u))
+				e.Type = "group.joined"
+				e.Payload = &eventsv1.Event_Group{Group: &eventsv1.Group{GroupId: fmt.Sprint("g", u)}}
+				sendUntilSafe(t, r, func() ingest.Batch { return batch(proto.CloneOf(e)) })
+			}
+		})
+	}
+	wg.Wait()
+	for _, r := range rigs {
+		waitFolded(t, r)
+	}
+}
+
+// userEvent is an event of a user that tells his e-mail address, too.
+func userEvent(u int, id string) *eventsv1.Event {
+	e := track(fmt.Sprint("u", u), id)
+	e.Identifiers = append(e.Identifiers, &eventsv1.Identifier{Type: "email", Value: fmt.Sprintf("u%d@x.org", u)})
+	return e
+}
+
+// makeAbout makes an event about more than its subject.
+func makeAbout(e *eventsv1.Event, about string) {
+	other := &eventsv1.Identifier{Type: "email", Value: "Other@X.org"}
+	switch about {
+	case "named":
+		e.Identifiers = append(e.Identifiers, &eventsv1.Identifier{Type: "group_id", Value: "g9"})
+	case "self":
+		other = proto.CloneOf(e.Identifiers[0])
+		fallthrough
+	case "referral":
+		e.Type, e.Payload = "referral.made", &eventsv1.Event_Referral{Referral: &eventsv1.Referral{Referee: other}}
+	}
+}
+
+// copiesOf are the copies of such an event of a user.
+func copiesOf(u int, about string) []string {
+	self := fmt.Sprint("user_id:u", u)
+	copies := []string{"SUBJECT " + self}
+	switch about {
+	case "named":
+		return append(copies, "COMPANY company_id:g9")
+	case "referral":
+		copies = append(copies, "REFEREE email:other@x.org")
+	case "self":
+		copies = append(copies, "REFEREE "+self)
+	}
+	if u < 2 {
+		copies = append(copies, fmt.Sprint("COMPANY company_id:g", u))
+	}
+	return copies
 }
 
 func waitFolded(t *rapid.T, r *rig) {
