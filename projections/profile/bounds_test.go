@@ -97,6 +97,10 @@ func worstEvents(currencies []string) (list []profile.Event) {
 	}
 	tell(worstService(next())...)
 	tell(worstReferrals(next())...)
+	for i := range profile.MaxMembershipTellings/2 + 20 {
+		company := longText(i, 780)
+		tell(joined(next()*daySeconds, company), joined(next()*daySeconds+1, company), left(next()*daySeconds, company), left(next()*daySeconds+1, company))
+	}
 	tell(worstOrders(next(), currencies, quantity, price)...)
 	for i := range profile.MaxCartEntries + 20 {
 		line := &eventsv1.Line{ProductId: longText(i, 600), QuantityMicros: &quantity, PriceMicros: &price}
@@ -213,9 +217,9 @@ func encoded(t *testing.T, f *statev1.Facts) []byte {
 
 func logSections(t *testing.T, f *statev1.Facts) {
 	t.Helper()
-	t.Logf("facts: %d bytes: traits %d, identifiers %d, engagement %d, orders %d (products %d), cart %d, custom %d, acquisition %d, interactions %d, service %d, referrals %d", proto.Size(f),
+	t.Logf("facts: %d bytes: traits %d, identifiers %d, engagement %d, memberships %d, orders %d (products %d), cart %d, custom %d, acquisition %d, interactions %d, service %d, referrals %d", proto.Size(f),
 		proto.Size(&statev1.Facts{Traits: f.Traits}), proto.Size(&statev1.Facts{Identifiers: f.Identifiers}), proto.Size(f.Engagement),
-		proto.Size(f.Orders), proto.Size(&statev1.OrdersFacts{Products: f.Orders.Products}), proto.Size(f.Cart), proto.Size(f.Custom), proto.Size(f.Acquisition), proto.Size(f.Interactions),
+		proto.Size(f.Memberships), proto.Size(f.Orders), proto.Size(&statev1.OrdersFacts{Products: f.Orders.Products}), proto.Size(f.Cart), proto.Size(f.Custom), proto.Size(f.Acquisition), proto.Size(f.Interactions),
 		proto.Size(f.Service), proto.Size(f.Referrals))
 }
 
@@ -237,6 +241,7 @@ func checkFull(t *testing.T, f *statev1.Facts, currencies int) {
 		"revenue":      {len(f.Referrals.Revenue), profile.MaxCurrencies},
 		"campaigns":    {len(f.Acquisition.Campaigns), profile.MaxKeys},
 		"channels":     {len(f.Interactions.Channels), profile.MaxKeys},
+		"memberships":  {len(f.Memberships.Tellings), profile.MaxMembershipTellings},
 		"times":        {len(f.Orders.Days[len(f.Orders.Days)-profile.MaxTimedDays].Times), profile.MaxDayTimes},
 	} {
 		if c.got != c.want {

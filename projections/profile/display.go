@@ -198,8 +198,8 @@ func describePayload(d *description, ev Event) {
 	case *eventsv1.Event_Traits:
 		describeTraits(d, p.Traits)
 	case *eventsv1.Event_Group:
-		d.subject(p.Group.GetGroupId())
-		d.field("groupId", p.Group.GetGroupId())
+		d.subject(companyOf(body))
+		d.field("groupId", companyOf(body))
 	case *eventsv1.Event_Alias:
 		d.subject(identifierText(p.Alias.GetPrevious()))
 		d.field("previous", identifierText(p.Alias.GetPrevious()))
@@ -253,9 +253,9 @@ func describeRating(d *description, r *eventsv1.Rating) {
 	d.field("comment", r.GetComment())
 }
 
-// ratingScale is the least and the greatest score: 1 and 5 where not told.
+// ratingScale is the least and the greatest score.
 func ratingScale(r *eventsv1.Rating) (least, greatest int64) {
-	least, greatest = 1*million, 5*million
+	least, greatest = defaultLeast, defaultMost
 	if r.MinMicros != nil {
 		least = *r.MinMicros
 	}
@@ -330,24 +330,28 @@ func describeOrder(d *description, ev Event, o *eventsv1.Order) {
 }
 
 // describeTraits shows of facts told by hand why and by whom first: the traits
-// may fill a line.
+// may fill a line. Of a name told in several ways it shows the one that stands.
 func describeTraits(d *description, t *eventsv1.Traits) {
+	fields, release := t.GetSet().GetFields(), t.GetRelease()
 	if t.GetManual() {
 		d.field("manual", valueYes)
 		d.field("reason", t.GetReason())
 		d.field("actor", t.GetActor())
+	} else {
+		release = nil
 	}
-	fields := t.GetSet().GetFields()
-	names := sortedKeys(fields)
-	d.subject(strings.Join(slices.Concat(names, t.GetUnset(), t.GetRelease()), ", "))
-	for _, name := range names {
-		d.field(line(name, maxFieldBytes), valueText(fields[name]))
+	set := sortedKeys(fields)
+	names := slices.Concat(set, t.GetUnset(), release)
+	slices.Sort(names)
+	d.subject(strings.Join(slices.Compact(names), ", "))
+	for _, name := range release {
+		d.field(line(name, maxFieldBytes), valueReleased)
 	}
 	for _, name := range t.GetUnset() {
 		d.field(line(name, maxFieldBytes), valueForgotten)
 	}
-	for _, name := range t.GetRelease() {
-		d.field(line(name, maxFieldBytes), valueReleased)
+	for _, name := range set {
+		d.field(line(name, maxFieldBytes), valueText(fields[name]))
 	}
 }
 

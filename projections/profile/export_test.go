@@ -14,6 +14,7 @@ const (
 	MaxKeyBytes    = maxKeyBytes
 	MaxRowIDBytes  = maxRowIDBytes
 	MaxFieldBytes  = maxFieldBytes
+	MaxFields      = maxFields
 
 	MaxURLBytes         = maxURLBytes
 	MaxProductNameBytes = maxProductNameBytes
@@ -29,8 +30,11 @@ const (
 	MaxDayTimes         = maxDayTimes
 	MaxRefunds          = maxRefunds
 	MaxRefundBytes      = maxRefundBytes
-	MaxCampaignBytes    = maxCampaignBytes
-	MaxLabelBytes       = maxLabelBytes
+
+	MaxMembershipTellings = maxMembershipTellings
+	MaxMembershipsShown   = maxMembershipsShown
+	MaxCampaignBytes      = maxCampaignBytes
+	MaxLabelBytes         = maxLabelBytes
 
 	MaxReplies   = maxReplies
 	MaxReferrers = maxReferrers

@@ -204,6 +204,9 @@ func drawEvent(t *rapid.T, kind logv1.CustomerKind, types []eventsv1.Type, id, s
 	if rapid.Bool().Draw(t, "claimed") {
 		h.ClaimedAt = &h.OccurredAt
 	}
+	if h.Role != logv1.Role_ROLE_SUBJECT && rapid.Bool().Draw(t, "named") {
+		h.Identifiers = []*logv1.HashedIdentifier{{}}
+	}
 	if h.Role == logv1.Role_ROLE_COMPANY {
 		drawCompanyCopy(t, h)
 	}
@@ -219,12 +222,8 @@ func drawEvent(t *rapid.T, kind logv1.CustomerKind, types []eventsv1.Type, id, s
 }
 
 // drawCompanyCopy draws what a header says where a person's event is logged to
-// a company: whether the event named it, who he is, and what he does to his
-// membership.
+// a company: who he is, and what he does to his membership.
 func drawCompanyCopy(t *rapid.T, h *logv1.Header) {
-	if rapid.Bool().Draw(t, "named") {
-		h.Identifiers = []*logv1.HashedIdentifier{{Type: "company_id"}}
-	}
 	if person := rapid.SampledFrom([]string{"", "ann", "ann", "bob"}).Draw(t, "person"); person != "" {
 		h.PartyCustomer = []byte(person)
 	}

@@ -22,7 +22,8 @@ import (
 // set of tellings, and the memberships are worked out when shown. The set is
 // thinned, since trackers tell the company with every visit: of each week and
 // company the first and the last joining stay, and the first and the last
-// leaving. Who goes to and fro more than once in a week is there as if once.
+// leaving. So who comes back to a company in the week in which he went to another
+// may be shown there from the last telling of that week on.
 
 const weekMicros = 7 * 24 * 3600 * million
 

@@ -136,6 +136,9 @@ func (m *model) identifiers(p *queryv1.Profile) {
 // namedBy are the identifiers that a copy tells of the customer who holds it.
 func namedBy(ev profile.Event) (ids []*eventsv1.Identifier) {
 	h, group := ev.Header, ev.Body.GetGroup().GetGroupId()
+	if h.Role != logv1.Role_ROLE_SUBJECT && len(h.Identifiers) == 0 {
+		return nil // it was not named
+	}
 	switch h.Role {
 	case logv1.Role_ROLE_REFERRER:
 		if r := ev.Body.GetReferral().GetReferrer(); r != nil {
@@ -148,8 +151,8 @@ func namedBy(ev profile.Event) (ids []*eventsv1.Identifier) {
 		}
 		return ids
 	case logv1.Role_ROLE_COMPANY:
-		if len(h.Identifiers) == 0 || h.Leaves && h.Type == eventsv1.Type_TYPE_GROUP_JOINED {
-			return nil // it was not named
+		if h.Leaves && h.Type == eventsv1.Type_TYPE_GROUP_JOINED {
+			return nil // it is the other that was named
 		}
 		if group != "" {
 			ids = append(ids, &eventsv1.Identifier{Type: "company_id", Value: group})
