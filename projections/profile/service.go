@@ -205,10 +205,14 @@ func addTicket(s *statev1.ServiceFacts, t *ticketShare, sign int) {
 	add(&s.Open, !t.done)
 	add(&s.Resolved, t.done)
 	add(&s.Unsure, t.unsure)
-	add(&s.Responses, t.responded)
-	add(&s.Resolutions, t.resolved)
-	s.Response = wideSum(s.Response).add(wideOf(int64(sign) * t.response)).message()
-	s.Resolution = wideSum(s.Resolution).add(wideOf(int64(sign) * t.resolution)).message()
+	if t.responded {
+		add(&s.Responses, true)
+		s.Response = wideSum(s.Response).add(wideOf(int64(sign) * t.response)).message()
+	}
+	if t.resolved {
+		add(&s.Resolutions, true)
+		s.Resolution = wideSum(s.Resolution).add(wideOf(int64(sign) * t.resolution)).message()
+	}
 	if t.topic != "" && !s.TopicsApproximate {
 		i, found := find(s.Topics, t.topic, (*statev1.KeyCount).GetKey)
 		if !found {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dossier360/dossier/projections/profile"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 )
 
@@ -331,6 +332,62 @@ func TestLongLabels(t *testing.T) {
 		_, p := inOrders(t, []profile.Event{ticket(0, opened, &eventsv1.Ticket{Topic: label + more}), rated(1, &eventsv1.Rating{Aspect: label + more, ScoreMicros: proto.Int64(2_000_000)})})
 		if p.Service.Topics[label] != 1 || p.Service.Rating.ByAspect[label].GetCount() != 1 {
 			t.Errorf("label of %d bytes: topics %v, ratings %v; want it cut at %d", len(label+more), p.Service.Topics, p.Service.Rating.ByAspect, len(label))
+		}
+	}
+}
+
+// TestLabelLimits: topics and aspects at their bound and one beyond. A topic
+// that another outdid has no tickets, and takes room.
+func TestLabelLimits(t *testing.T) {
+	t.Parallel()
+	history := []profile.Event{ticket(0, opened, &eventsv1.Ticket{TicketId: "T", Topic: "outdone"}), ticket(1, opened, &eventsv1.Ticket{TicketId: "T", Topic: "0"})}
+	score := int64(2_000_000)
+	history = append(history, rated(2, &eventsv1.Rating{Aspect: "0", ScoreMicros: &score}), rated(3, &eventsv1.Rating{Aspect: "-", ScoreMicros: &score}))
+	more := func(i int) []profile.Event {
+		return []profile.Event{
+			ticket(10*i, opened, &eventsv1.Ticket{TicketId: fmt.Sprint(i), Topic: fmt.Sprint(i)}), rated(10*i+1, &eventsv1.Rating{Aspect: fmt.Sprint(i), ScoreMicros: &score}),
+		}
+	}
+	for i := 1; i < profile.MaxKeys-1; i++ {
+		history = append(history, more(i)...)
+	}
+	_, p := inOrders(t, history)
+	if topics, aspects := len(p.Service.Topics), len(p.Service.Rating.ByAspect); topics != profile.MaxKeys-1 || aspects != profile.MaxKeys || isApproximate(p) {
+		t.Errorf("at the bound: %d topics of tickets, %d aspects, approximate %t; want %d, %d", topics, aspects, isApproximate(p), profile.MaxKeys-1, profile.MaxKeys)
+	}
+	_, q := inOrders(t, append(history, more(profile.MaxKeys)...))
+	if topics, aspects := len(q.Service.Topics), len(q.Service.Rating.ByAspect); topics != 0 || aspects != 0 || !isApproximate(q) {
+		t.Errorf("one beyond: %d topics, %d aspects, approximate %t; want none", topics, aspects, isApproximate(q))
+	}
+	if q.Service.Opened != p.Service.Opened+1 || q.Service.Rating.Count != p.Service.Rating.Count+1 {
+		t.Errorf("one beyond: %d tickets, %d ratings; want %d, %d", q.Service.Opened, q.Service.Rating.Count, p.Service.Opened+1, p.Service.Rating.Count+1)
+	}
+}
+
+// TestServiceDigestGolden: these digests are for ever, as [TestDigestGolden]'s.
+func TestServiceDigestGolden(t *testing.T) {
+	t.Parallel()
+	score, revenue := int64(4_000_000), int64(5)
+	tickets := []profile.Event{
+		ticket(0, opened, &eventsv1.Ticket{TicketId: "T", Topic: "billing"}), ticket(60, replied, &eventsv1.Ticket{TicketId: "T"}),
+		ticket(90, resolved, &eventsv1.Ticket{TicketId: "T"}), ticket(95, reopened, &eventsv1.Ticket{TicketId: "T"}), ticket(100, opened, nil),
+	}
+	ratings := []profile.Event{rated(0, &eventsv1.Rating{ScoreMicros: &score}), rated(1, &eventsv1.Rating{ScoreMicros: &score, Aspect: "speed", MaxMicros: proto.Int64(10_000_000)})}
+	referrals := []profile.Event{
+		referral(0, made, logv1.Role_ROLE_SUBJECT, "bob", nil), referral(1, converted, logv1.Role_ROLE_REFERRER, "bob", &eventsv1.Referral{RevenueMicros: &revenue}),
+		at(2, eventsv1.Type_TYPE_CONTENT_SHARED, &eventsv1.Event{}),
+	}
+	for _, c := range []struct {
+		name    string
+		history []profile.Event
+		want    string
+	}{
+		{"tickets", tickets, "d414edb0de2b6df3c097ba7aa0f4eb38a5449c934cde1548cdc407ce5a714001"},
+		{"ratings", ratings, "02a72a6bcef5ee65eb6a175fbcdbb21e3bd1498edf8a39bd128e75bc15bd3ae2"},
+		{"referrals", referrals, "90f3868e066e2cc27005f709a51e224ec226755fb6b28e24cb361fd4e9d17af1"},
+	} {
+		if got := digestOf(t, c.history); got != c.want {
+			t.Errorf("%s: digest %s, want %s", c.name, got, c.want)
 		}
 	}
 }
