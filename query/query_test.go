@@ -140,6 +140,7 @@ type shelf struct {
 	ticked        []time.Time
 	open          int // views not closed
 	entriesRead   int
+	noRows        bool // they are still being read
 	statusFailure error
 	takenBack     map[string]string // by event id
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/ingest/directory"
 	"github.com/dossier360/dossier/projections"
+	"github.com/dossier360/dossier/projections/columns"
 	"github.com/dossier360/dossier/projections/profile"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
@@ -42,6 +43,8 @@ type View interface {
 	Env() profile.Env
 	Settled() int64
 	Head(c events.CustomerID) (*statev1.Head, error)
+	Outline(c events.CustomerID) (*statev1.Head, error)
+	Rows() (*columns.Table, error)
 	Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*statev1.Entry, error]
 	TakenBack(c events.CustomerID) (func(*statev1.Entry) (string, error), error)
 	Close()

@@ -12,24 +12,6 @@ import (
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 )
 
-// CountProfiles implements queryv1connect.QueryServiceHandler.
-func (s *service) CountProfiles(ctx context.Context, req *queryv1.CountProfilesRequest) (*queryv1.CountProfilesResponse, error) {
-	if req.GetFilter() != "" {
-		return nil, refuse(errInvalid, "filter: %q: filters are not supported yet", req.GetFilter())
-	}
-	sn := s.snapshot()
-	defer sn.close()
-	fresh, err := s.freshness(ctx, sn, s.every()...)
-	if err != nil {
-		return nil, err
-	}
-	var count uint64
-	for _, v := range sn.views {
-		count += v.Checkpoint().GetCustomers()
-	}
-	return &queryv1.CountProfilesResponse{Count: uint32(count), Freshness: fresh}, nil
-}
-
 // GetStatus implements queryv1connect.QueryServiceHandler. Unlike the others
 // it answers while a partition catches up: it is how one watches that.
 func (s *service) GetStatus(ctx context.Context, _ *queryv1.GetStatusRequest) (*queryv1.GetStatusResponse, error) {

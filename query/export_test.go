@@ -1,0 +1,111 @@
+package query
+
+import (
+	"testing"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections/columns"
+	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
+	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
+)
+
+// Filter is a compiled filter with its ways of deciding open to tests.
+type Filter struct {
+	filter *filter
+	whole  cel.Program // of all its conditions at once
+}
+
+// CompileFilter compiles a filter.
+func CompileFilter(text string, zone *events.Zone) (*Filter, error) {
+	f, err := compileFilter(text, zone)
+	if err != nil {
+		return nil, err
+	}
+	c, err := theLanguage().check(text, zone)
+	if err != nil {
+		return nil, err
+	}
+	whole, err := c.plan([]ast.Expr{c.checked.Expr()})
+	return &Filter{f, whole}, err
+}
+
+// OnRows and OnProfiles say which of the two a filter asks.
+func (f *Filter) OnRows() bool     { return f.filter.onRow != nil }
+func (f *Filter) OnProfiles() bool { return f.filter.onWhole != nil }
+
+// Split decides as lists do: by the row as far as that goes, then by a profile
+// of no more than the fields that the rest reads.
+func (f *Filter) Split(r *columns.Row, part func(fields []string) *queryv1.Profile, now time.Time) (bool, error) {
+	s := &subject{l: f.filter.l, now: types.Timestamp{Time: now}}
+	holds, err := s.of(r).holds(f.filter.onRow)
+	if err != nil || !holds || f.filter.onWhole == nil {
+		return holds, err
+	}
+	return s.ofProfile(part(f.filter.reads)).holds(f.filter.onWhole)
+}
+
+// Whole decides by a whole profile alone.
+func (f *Filter) Whole(p *queryv1.Profile, now time.Time) (bool, error) {
+	s := &subject{l: f.filter.l, now: types.Timestamp{Time: now}}
+	return s.ofProfile(p).holds(f.whole)
+}
+
+// RowPaths are the paths of the fields that rows have.
+func RowPaths() []string {
+	l := theLanguage()
+	var paths []string
+	for _, name := range sortedNames(l.root) {
+		f := l.root[name]
+		if f.row != nil {
+			paths = append(paths, name)
+		}
+		if f.descriptor.Message() == nil || f.descriptor.IsMap() || f.descriptor.IsList() {
+			continue
+		}
+		named := l.table[f.descriptor.Message().FullName()]
+		for _, inner := range sortedNames(named) {
+			if named[inner].row != nil {
+				paths = append(paths, name+"."+inner)
+			}
+		}
+	}
+	return paths
+}
+
+// Value is the value of a path by a row and by a profile, for comparing.
+func Value(path string, r *columns.Row, p *queryv1.Profile) (byRow, byProfile any, err error) {
+	c, err := theLanguage().check(path, &events.Zone{})
+	if err != nil {
+		return nil, nil, err
+	}
+	program, err := c.program(c.checked.Expr())
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &subject{l: theLanguage()}
+	if byRow, err = s.of(r).value(program); err != nil {
+		return nil, nil, err
+	}
+	byProfile, err = s.ofProfile(p).value(program)
+	return byRow, byProfile, err
+}
+
+// Render is a whole profile.
+func Render(id events.CustomerID, head *statev1.Head, v View) *queryv1.Profile {
+	return render(id, head, v)
+}
+
+// RenderFields is a profile of some fields.
+func RenderFields(t *testing.T, v View, id events.CustomerID, fields []string) *queryv1.Profile {
+	t.Helper()
+	p, err := renderFields(v, id, fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
