@@ -58,7 +58,7 @@ func (p *parties) run(t *testing.T, d *datadriven.TestData) string {
 	var out strings.Builder
 	switch d.Cmd {
 	case "accept":
-		var b ingest.Batch = batch()
+		b := batch()
 		order := map[string]int{}
 		for line := range strings.Lines(d.Input) {
 			e := p.event(t, strings.Fields(line))

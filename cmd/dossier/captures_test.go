@@ -50,8 +50,8 @@ func (c capture) body(t testing.TB) []byte {
 }
 
 // The Segment and RudderStack clients' requests as captured. The item of 60 KB
-// is refused and its neighbours are not; two persons come of it, and one
-// conflict: the visitor x1, whom an alias says to be u1.
+// is refused and its neighbours are not; two persons and the company of u1 come
+// of it, and one conflict: the visitor x1, whom an alias says to be u1.
 func TestCaptures(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, t.TempDir())
@@ -84,12 +84,15 @@ func TestCaptures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if count.Count != 2 || status.Quarantined != 1 || status.Rejected != 1 {
-		t.Errorf("%d persons, %d conflicts, %d rejects; want 2, 1 and 1", count.Count, status.Quarantined, status.Rejected)
+	if count.Count != 3 || status.Quarantined != 1 || status.Rejected != 1 {
+		t.Errorf("%d customers, %d conflicts, %d rejects; want 3, 1 and 1", count.Count, status.Quarantined, status.Rejected)
 	}
 	u1, x1 := p.profile("user_id:u1", ""), p.profile("anonymous_id:x1", "")
 	if u1.CustomerId == x1.CustomerId {
 		t.Error("u1 and x1 were joined")
+	}
+	if g1 := p.profile("company_id:g1", ""); g1.Kind != "company" || p.profile("group_id:g1", "").CustomerId != g1.CustomerId {
+		t.Errorf("g1 is a %s, want one company by both spellings of its id", g1.Kind)
 	}
 	for _, id := range u1.Identifiers {
 		if id.Value == "x1" {

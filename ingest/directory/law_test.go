@@ -198,15 +198,14 @@ func checkLaws(t *rapid.T) {
 	// What was passed over as told already may be news by now. The entry of an
 	// instant only ever grows, so it ends.
 	final, seq := decisions(t, log, 2)
-	for pass := 0; ; pass++ {
-		joinSurely(t, gateways[0], told)
-		var again uint64
-		if final, again = decisions(t, log, 2); again == seq {
-			break
-		}
-		if seq = again; pass > len(told) {
+	for pass, news := 0, true; news; pass++ {
+		if pass > len(told)+1 {
 			t.Fatalf("%d joinings told %d times: still decided anew", len(told), pass)
 		}
+		joinSurely(t, gateways[0], told)
+		before := seq
+		final, seq = decisions(t, log, 2)
+		news = seq != before
 	}
 	checkDecisions(t, final)
 	fresh := store.OpenMemory()
