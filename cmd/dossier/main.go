@@ -59,6 +59,10 @@ func run(ctx context.Context, std stdio, args []string) int {
 		return exit(std, name, set(ctx, std, rest))
 	case "unset":
 		return exit(std, name, unset(ctx, std, rest))
+	case "find":
+		return exit(std, name, find(ctx, std, rest))
+	case "tail":
+		return exit(std, name, tail(ctx, std, rest))
 	case "tick":
 		return exit(std, name, tick(ctx, std, rest))
 	case "version", "-version", "--version":
@@ -79,11 +83,13 @@ usage: dossier <command> [flags] [arguments]
   demo           serve in a fresh directory with a sample shop loading in
 
   get REF        one customer's profile
+  find TEXT      customers by name, phone, company or identifier
   timeline REF   one customer's events, newest first
   set REF NAME=VALUE… --reason TEXT
                  facts told by hand, which outrank imports until released
   unset REF NAME… --reason TEXT
                  release facts told by hand
+  tail           events and refused input as they arrive
   tick --to T    move time (deployments on --clock events only)
   version        build and format versions
 
