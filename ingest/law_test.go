@@ -251,10 +251,24 @@ func sendUntilSafe(t *rapid.T, r *rig, make func() ingest.Batch) ingest.Result {
 }
 
 // BenchmarkAccept takes batches of 100 events of 100 known customers, 300
-// bytes each, on a log in memory: the gateway's own cost.
+// bytes each, on a log in memory: the gateway's own cost. The members belong to
+// ten companies, so that each of their events is logged twice.
 func BenchmarkAccept(b *testing.B) {
+	b.Run("persons", func(b *testing.B) { benchmarkAccept(b, 0) })
+	b.Run("members", func(b *testing.B) { benchmarkAccept(b, 10) })
+}
+
+func benchmarkAccept(b *testing.B, companies int) {
 	r := start(b, found(b, memlog.Options{}, events.Settings{}), nil)
 	defer r.stop()
+	for i := range 100 {
+		if companies > 0 {
+			e := track(fmt.Sprint("u", i), fmt.Sprint("join", i))
+			e.Type, e.Time = "group.joined", nil
+			e.Payload = &eventsv1.Event_Group{Group: &eventsv1.Group{GroupId: fmt.Sprint("g", i%companies)}}
+			r.accept(b, batch(e))
+		}
+	}
 	properties := `{"note":"` + strings.Repeat("x", 200) + `"}`
 	n := 0
 	b.ReportAllocs()

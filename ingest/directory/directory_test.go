@@ -67,8 +67,8 @@ func TestConcurrentSetsShareOneAppend(t *testing.T) {
 		close(gate)
 		wg.Wait()
 		made, last := decisions(t, log, 2)
-		if got := last - 2; got != 2 || len(made) != 50 {
-			t.Errorf("%d messages with %d decisions, want 2 with 50", got, len(made))
+		if got := last - 2; got > 2 || len(made) != 50 {
+			t.Errorf("%d messages with %d decisions, want at most 2 with 50", got, len(made))
 		}
 	})
 }
