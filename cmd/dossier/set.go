@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
 
@@ -145,6 +147,7 @@ func (h *hand) printReleased(before, after *queryv1.Profile, names, released []s
 type hand struct {
 	*client
 	reason, actor, writeKey, at string
+	instant                     time.Time // of at
 
 	traits  handTraits
 	eventID string
@@ -176,8 +179,13 @@ func (h *hand) parse(args []string, rest string) ([]string, error) {
 	case h.actor == "":
 		return nil, wrongUsage("--actor missing, and USER is not set; what is told by hand wants a name behind it")
 	}
+	for _, text := range append(positional, h.reason, h.actor) {
+		if !utf8.ValidString(text) {
+			return nil, wrongUsage("%q is not UTF-8; a terminal in another encoding would change what is told", text)
+		}
+	}
 	if h.at != "" {
-		if _, err := parseInstant("at", h.at); err != nil {
+		if h.instant, err = parseInstant("at", h.at); err != nil {
 			return nil, err
 		}
 	}
@@ -291,11 +299,7 @@ func (h *hand) tell(ctx context.Context, who *queryv1.Profile) (*queryv1.Profile
 		Identifiers: []handIdentifier{id}, Traits: h.traits,
 	}
 	if h.at != "" {
-		at, err := parseInstant("at", h.at)
-		if err != nil {
-			return nil, err
-		}
-		event.Time = at.Format("2006-01-02T15:04:05.999999999Z07:00")
+		event.Time = h.instant.Format(time.RFC3339Nano)
 	}
 	if h.receipt, err = h.post(ctx, handBatch{Source: consoleSource, Events: []handEvent{event}}); err != nil {
 		return nil, err
@@ -397,16 +401,19 @@ func (h *hand) receiptOf(resp *http.Response, raw []byte) (string, error) {
 		return "", fmt.Errorf(w.notDossier, h.server, resp.Status)
 	case len(a.Rejected) > 0:
 		r := a.Rejected[0]
+		// The message nearly always names field and limit itself.
 		text := r.Code
-		if r.Field != "" {
-			text += ", " + r.Field
+		if !strings.Contains(r.Message, r.Field) {
+			text += w.list + r.Field
 		}
-		if r.Limit != "" {
+		if !strings.Contains(r.Message, r.Limit) {
 			text += w.list + w.limit + " " + r.Limit
 		}
 		return "", fmt.Errorf(w.refusedFormat, plain(r.Message), plain(text))
 	case resp.StatusCode != http.StatusOK:
 		return "", fmt.Errorf("%s: %s", resp.Status, plain(a.Message))
+	case a.Receipt == "":
+		return "", fmt.Errorf(w.notDossier, h.server, resp.Status)
 	}
 	return a.Receipt, nil
 }
