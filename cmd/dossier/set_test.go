@@ -339,3 +339,13 @@ func FuzzValueJSON(f *testing.F) {
 		}
 	})
 }
+
+func TestSetHelp(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"set", "unset"} {
+		status, out, stderr := dossier(t, nil, command, "-h")
+		if status != exitDone || stderr != "" || !strings.HasPrefix(out, "usage: dossier "+command+" REF NAME") {
+			t.Errorf("%s -h: got status %d, %q, error %q; want help on standard output", command, status, out, stderr)
+		}
+	}
+}
