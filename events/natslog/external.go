@@ -117,13 +117,14 @@ func (l *Log) found(conn *nats.Conn) {
 	server := conn.ConnectedUrlRedacted()
 	l.mu.Lock()
 	away := time.Since(l.connection.Since)
-	l.connection = Connection{Connected: true, Since: time.Now(), Server: withoutUser(server), Lost: l.connection.Lost}
+	l.connection = Connection{Connected: true, Since: time.Now(), Server: Redact(server), Lost: l.connection.Lost}
 	l.mu.Unlock()
-	l.logger.Info("reached the NATS server of the log again", "server", withoutUser(server), "away", away.Round(time.Millisecond))
+	l.logger.Info("reached the NATS server of the log again", "server", Redact(server), "away", away.Round(time.Millisecond))
 }
 
-// withoutUser takes user and password out of a URL, or out of each of several.
-func withoutUser(urls string) string {
+// Redact takes user and password out of a URL, or out of each of several
+// separated by commas.
+func Redact(urls string) string {
 	list := strings.Split(urls, ",")
 	for i, text := range list {
 		if parsed, err := url.Parse(strings.TrimSpace(text)); err == nil {

@@ -136,7 +136,7 @@ func (l *Log) connect(ctx context.Context, d Dial) (err error) {
 	l.mu.Lock()
 	l.connection = Connection{Connected: true, Since: time.Now()}
 	if l.server == nil {
-		l.connection.Server = withoutUser(l.write.ConnectedUrl())
+		l.connection.Server = Redact(l.write.ConnectedUrl())
 	}
 	l.mu.Unlock()
 	if l.server != nil {

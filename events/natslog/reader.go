@@ -53,6 +53,9 @@ type reader struct {
 	consumer string                    // its name
 	stopped  chan struct{}
 	stopOnce sync.Once
+	// again holds a token when there is a connection again: what waits to try
+	// need not wait any longer.
+	again chan struct{}
 }
 
 // Read opens a reader.
@@ -73,6 +76,7 @@ func (l *Log) Read(ctx context.Context, s events.Stream, from uint64) (events.Re
 		created:   info.Created,
 		next:      from,
 		stopped:   make(chan struct{}),
+		again:     make(chan struct{}, 1),
 	}
 	if err := r.start(callCtx); err != nil {
 		return nil, fmt.Errorf("read %s: %w", s, translateRead(err))
@@ -235,6 +239,7 @@ func (r *reader) pause(ctx context.Context, wait time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-r.again:
 	case <-ctx.Done():
 	case <-r.stopped:
 	}
@@ -263,6 +268,10 @@ func (l *Log) restartReaders() {
 	defer l.mu.Unlock()
 	for r := range l.readers {
 		r.drop()
+		select {
+		case r.again <- struct{}{}:
+		default:
+		}
 	}
 }
 
