@@ -97,7 +97,7 @@ func benchPath(b *testing.B, quiet *slog.Logger, bodies [][]byte) (benchResult, 
 	if err != nil {
 		b.Fatal(err)
 	}
-	e, err := startEngine(b.Context(), s, quiet, func(string) {})
+	e, err := startEngine(b.Context(), s, quiet, newMetrics(s, quiet), func(string) {})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -56,8 +56,13 @@ func (d *diskReserve) check() error {
 	return d.err
 }
 
+// diskReserveOf is the reserve of a disk.
+func diskReserveOf(total uint64) uint64 {
+	return min(diskReserveBytes, total/100*diskReservePercent)
+}
+
 func reserveReached(free, total uint64) error {
-	reserve := min(diskReserveBytes, total/100*diskReservePercent)
+	reserve := diskReserveOf(total)
 	if free >= reserve {
 		return nil
 	}

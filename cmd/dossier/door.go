@@ -30,38 +30,27 @@ type door struct {
 	listener net.Listener
 	server   *http.Server
 	logger   *slog.Logger
+	metrics  *metrics
 	inside   atomic.Pointer[http.Handler]
 	closing  sync.Once
+	stopping chan struct{} // closed before requests under way are waited for
 
 	mu    sync.Mutex
 	stage string // of the start; guarded by mu
 }
 
-// readiness is the answer of /readyz.
-type readiness struct {
-	Ready      bool                `json:"ready"`
-	Reason     string              `json:"reason,omitempty"`
-	Partitions []partitionProgress `json:"partitions,omitempty"`
-}
-
-type partitionProgress struct {
-	ID      int    `json:"id"`
-	Applied uint64 `json:"applied"`
-	Target  uint64 `json:"target"`
-}
-
-func openDoor(ctx context.Context, s settings, logger *slog.Logger) (*door, error) {
+func openDoor(ctx context.Context, s settings, logger *slog.Logger, m *metrics) (*door, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", s.http)
 	if err != nil {
 		return nil, fmt.Errorf("--http %s: %w", s.http, err)
 	}
-	d := &door{listener: l, logger: logger, stage: "starting"}
+	d := &door{listener: l, logger: logger, metrics: m, stage: "starting", stopping: make(chan struct{})}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true) // gRPC
 	d.server = &http.Server{
-		Handler:           d,
+		Handler:           m.counted(d),
 		Protocols:         protocols,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
@@ -91,8 +80,12 @@ func (d *door) enter(h http.Handler) { d.inside.Store(&h) }
 
 // ServeHTTP implements [http.Handler].
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/livez" {
+	switch r.URL.Path {
+	case "/livez":
 		answerJSON(w, http.StatusOK, map[string]bool{"live": true})
+		return
+	case "/metrics":
+		d.metrics.ServeHTTP(w, r)
 		return
 	}
 	if inside := d.inside.Load(); inside != nil {
@@ -107,9 +100,11 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, http.StatusServiceUnavailable, readiness{Reason: stage})
 }
 
-// close stops listening and waits for the requests under way.
+// close stops listening and waits for the requests under way. Those that have
+// no end of their own are told to end.
 func (d *door) close() {
 	d.closing.Do(func() {
+		close(d.stopping)
 		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		defer cancel()
 		if err := d.server.Shutdown(ctx); err != nil {

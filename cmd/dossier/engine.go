@@ -39,11 +39,17 @@ import (
 type engine struct {
 	logger     *slog.Logger
 	genesis    *logv1.Genesis
-	server     *natslog.Server
+	server     *natslog.Server // nil with --nats
 	log        *natslog.Log
+	measured   events.Log // log, its appends measured
 	directory  *directory.Directory
 	gateway    *ingest.Gateway
 	partitions []*projections.Partition
+	observed   []*observed // partitions, as last seen
+	metrics    *metrics
+
+	// stopping is closed when the door begins to close; nil: it never does.
+	stopping <-chan struct{}
 
 	// Each layer runs under a context of its own, so that they end in order.
 	taking, folding layer
@@ -73,8 +79,8 @@ func (l layer) stop() error {
 
 // startEngine builds and starts everything. What it started is stopped if it
 // fails.
-func startEngine(ctx context.Context, s settings, logger *slog.Logger, progress func(string)) (*engine, error) {
-	e := &engine{logger: logger}
+func startEngine(ctx context.Context, s settings, logger *slog.Logger, m *metrics, progress func(string)) (*engine, error) {
+	e := &engine{logger: logger, metrics: m}
 	if err := e.start(ctx, s, progress); err != nil {
 		e.stop()
 		return nil, err
@@ -83,24 +89,42 @@ func startEngine(ctx context.Context, s settings, logger *slog.Logger, progress 
 }
 
 func (e *engine) start(ctx context.Context, s settings, progress func(string)) error {
-	progress("opening the identity key")
-	key, err := openIdentityKey(s)
+	open := e.openEmbedded
+	if s.external() {
+		open = e.openExternal
+	}
+	key, err := open(ctx, s, progress)
 	if err != nil {
 		return err
 	}
-	progress("recovering the log; after a crash it is read once from end to end")
-	if err := e.openLog(ctx, s); err != nil {
+	e.measured = measuredLog{e.log, e.metrics}
+	progress("reading the log's foundation")
+	err = e.patiently(ctx, s, progress, func() (err error) {
+		if e.genesis, err = events.Found(ctx, e.measured, foundation(s, key), time.Now, rand.Reader); err != nil {
+			return inFlags(err)
+		}
+		return e.checkStreams(ctx)
+	})
+	if err != nil {
 		return err
 	}
-	if e.genesis, err = events.Found(ctx, e.log, foundation(s, key), time.Now, rand.Reader); err != nil {
-		return inFlags(err)
-	}
 	progress("opening the projections")
-	if err := e.openPartitions(ctx, s); err != nil {
+	if err := e.openPartitions(ctx, s, progress); err != nil {
 		return err
 	}
 	progress("opening the directory")
-	return e.openGateway(ctx, s, key)
+	return e.openGateway(ctx, s, key, progress)
+}
+
+// openEmbedded opens the log on a server in this process.
+func (e *engine) openEmbedded(ctx context.Context, s settings, progress func(string)) (directory.Key, error) {
+	progress("opening the identity key")
+	key, err := openIdentityKey(s)
+	if err != nil {
+		return key, err
+	}
+	progress("recovering the log; after a crash it is read once from end to end")
+	return key, e.openLog(ctx, s)
 }
 
 // openIdentityKey makes a key for a new log only: beside an old one a new key
@@ -152,15 +176,20 @@ func (e *engine) openLog(ctx context.Context, s settings) (err error) {
 	return err
 }
 
-func (e *engine) openPartitions(ctx context.Context, s settings) error {
+func (e *engine) openPartitions(ctx context.Context, s settings, progress func(string)) error {
 	rules := projections.NewRules()
 	e.folding = newLayer()
 	for id := range int(e.genesis.Partitions) {
-		p, err := projections.Open(ctx, e.partitionOptions(s, id, rules))
+		err := e.patiently(ctx, s, progress, func() error {
+			p, err := projections.Open(ctx, e.partitionOptions(s, id, rules))
+			if err == nil {
+				e.partitions, e.observed = append(e.partitions, p), append(e.observed, &observed{})
+			}
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		e.partitions = append(e.partitions, p)
 	}
 	for _, p := range e.partitions {
 		e.folding.group.Go(func() error {
@@ -171,14 +200,14 @@ func (e *engine) openPartitions(ctx context.Context, s settings) error {
 			return nil
 		})
 	}
-	e.folding.group.Go(func() error { return rules.Run(e.folding.ctx, e.log) })
+	e.folding.group.Go(func() error { return rules.Run(e.folding.ctx, e.measured) })
 	return nil
 }
 
 func (e *engine) partitionOptions(s settings, id int, rules *projections.Rules) projections.Options {
 	dir := filepath.Join(s.data, "projections", fmt.Sprintf("%02d", id))
 	return projections.Options{
-		Log: e.log, Genesis: e.genesis, ID: id, Rules: rules, Tick: s.tick, Logger: e.logger,
+		Log: e.measured, Genesis: e.genesis, ID: id, Rules: rules, Tick: s.tick, Logger: e.quiet(),
 		Evaluate: playbook.BuiltinStages,
 		OpenStore: func() (store.Store, error) {
 			return store.OpenBadger(dir, store.Options{Sync: s.sync == "always", Logger: e.logger})
@@ -193,20 +222,23 @@ func (e *engine) partitionOptions(s settings, id int, rules *projections.Rules) 
 	}
 }
 
-func (e *engine) openGateway(ctx context.Context, s settings, key directory.Key) (err error) {
+func (e *engine) openGateway(ctx context.Context, s settings, key directory.Key, progress func(string)) error {
 	minter := directory.NewMinter(time.Now, rand.Reader)
 	name := minter.Mint()
-	e.directory, err = directory.Open(ctx, directory.Options{
-		Log: e.log, Key: key, Minter: minter, Gateway: name[:], Logger: e.logger,
-		OpenStore: directory.InDir(filepath.Join(s.data, "directory"),
-			store.Options{Sync: s.sync == "always", Logger: e.logger}, time.Now),
+	err := e.patiently(ctx, s, progress, func() (err error) {
+		e.directory, err = directory.Open(ctx, directory.Options{
+			Log: e.measured, Key: key, Minter: minter, Gateway: name[:], Logger: e.quiet(),
+			OpenStore: directory.InDir(filepath.Join(s.data, "directory"),
+				store.Options{Sync: s.sync == "always", Logger: e.logger}, time.Now),
+		})
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	e.gateway, err = ingest.NewGateway(ingest.Options{
-		Log: e.log, Directory: e.directory, Genesis: e.genesis, Minter: minter, Name: name[:],
-		DiskFree: newDiskReserve(s.data, e.logger).check, Logger: e.logger,
+		Log: e.measured, Directory: e.directory, Genesis: e.genesis, Minter: minter, Name: name[:],
+		DiskFree: newDiskReserve(s.data, e.logger).check, Copies: e.copies, Logger: e.logger,
 	})
 	if err != nil {
 		return err
@@ -214,7 +246,13 @@ func (e *engine) openGateway(ctx context.Context, s settings, key directory.Key)
 	e.taking = newLayer()
 	e.taking.group.Go(func() error { return e.directory.Run(e.taking.ctx) })
 	e.taking.group.Go(func() error { return e.gateway.Run(e.taking.ctx) })
+	e.taking.group.Go(func() error { e.watchReady(e.taking.ctx); return nil })
 	return nil
+}
+
+// copies asks a customer's partition who else holds a copy of an event.
+func (e *engine) copies(ctx context.Context, customer events.CustomerID, source, eventID string, claimed *int64) ([]*logv1.Copy, error) {
+	return e.partitions[customer.Partition(len(e.partitions))].Copies(ctx, customer, source, eventID, claimed)
 }
 
 // handler is what stands behind the door.
@@ -224,11 +262,12 @@ func (e *engine) handler(s settings) http.Handler {
 		partitions[i] = query.Local(p)
 	}
 	asked := query.New(query.Options{
-		Partitions: partitions, Directory: e.directory, Log: e.log, Genesis: e.genesis,
+		Partitions: partitions, Directory: e.directory, Log: e.measured, Genesis: e.genesis,
 		ParseReceipt: ingest.ParseReceipt, Logger: e.logger, ReadKeys: s.readKeys, CORSOrigins: s.corsOrigins,
+		Stopping: e.stopping,
 	})
 	keys, _ := s.sources() // checked with the settings
-	told := front.New(front.Options{Accept: e.gateway.Accept, WriteKeys: keys, Ready: e.gateway.Ready, Logger: e.logger})
+	told := front.New(front.Options{Accept: e.accept, WriteKeys: keys, Ready: e.takes, Logger: e.logger})
 	mux := http.NewServeMux()
 	mux.Handle("/", told)
 	for _, path := range query.Paths {
@@ -238,31 +277,15 @@ func (e *engine) handler(s settings) http.Handler {
 	return mux
 }
 
-// serveReady answers 200 once everything that the log held at the start is
-// folded and the directory is current, else 503 with the progress.
-func (e *engine) serveReady(w http.ResponseWriter, r *http.Request) {
-	answer := readiness{Ready: true}
-	for _, p := range e.partitions {
-		status, err := p.Status(r.Context())
-		switch {
-		case err != nil:
-			answer.Ready, answer.Reason = false, err.Error()
-		case status.Err != nil:
-			answer.Ready, answer.Reason = false, status.Err.Error()
-		case !status.Ready():
-			answer.Ready, answer.Reason = false, "folding what the log holds"
-		}
-		answer.Partitions = append(answer.Partitions, partitionProgress{p.ID(), status.Applied, status.Target})
+// quiet is a logger for what tries again and again.
+func (e *engine) quiet() *slog.Logger { return slog.New(newQuiet(e.logger.Handler())) }
+
+// natsURL is where the log, or its listener, can be reached; "" if it cannot.
+func (e *engine) natsURL() string {
+	if e.server != nil {
+		return e.server.URL()
 	}
-	if err := e.gateway.Ready(); err != nil {
-		answer.Ready, answer.Reason = false, err.Error()
-	}
-	if answer.Ready {
-		answerJSON(w, http.StatusOK, answer)
-		return
-	}
-	w.Header().Set("Retry-After", retryAfterSeconds)
-	answerJSON(w, http.StatusServiceUnavailable, answer)
+	return e.log.Connection().Server
 }
 
 // wait waits until the context ends or a layer fails.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +16,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/text/currency"
+
+	"github.com/dossier360/dossier/events/natslog"
 )
 
 // settings are what `dossier serve` runs with. Each is a flag, an environment
@@ -24,8 +27,13 @@ type settings struct {
 	config string
 	data   string
 	http   string
-	nats   string
+	nats   string // listener of the embedded server, or "off"
 	sync   string
+
+	// Of a NATS server of another process; "": the embedded one.
+	natsURL      string
+	natsCreds    string
+	natsReplicas int
 
 	// Of a new log only; 0 and "": what the log has.
 	partitions   int
@@ -41,10 +49,12 @@ type settings struct {
 	natsUsers   list // NAME:PASS
 	corsOrigins list
 	logLevel    slog.Level
+	logFormat   string
 }
 
 const serveHelp = `Runs the engine: HTTP ingest and queries, the log (an embedded NATS server with
-JetStream) and the projections, in this process. --partitions, --clock,
+JetStream, or with --nats a server that runs elsewhere) and the projections, in
+this process. --partitions, --clock,
 --clock-end, --timezone and --base-currency act when the log is created; a later
 different value is refused. Every flag is also an environment variable
 (DOSSIER_NATS_LISTEN for --nats-listen; several values separated by commas) and
@@ -57,6 +67,9 @@ func (s *settings) flags(std stdio) *flags {
 	fs.StringVar(&s.data, "data", "./dossier-data", "`directory` of log, projections and identity key")
 	fs.StringVar(&s.http, "http", "127.0.0.1:8360", "`address` of ingest and queries")
 	fs.StringVar(&s.nats, "nats-listen", "127.0.0.1:4222", "`address` of the embedded NATS server, or off")
+	fs.StringVar(&s.natsURL, "nats", "", "`URL` of a NATS server or cluster (several with commas) that holds the log instead of the embedded one")
+	fs.StringVar(&s.natsCreds, "nats-creds", "", "with --nats: `file` with the credentials (JWT and seed) of our user")
+	fs.IntVar(&s.natsReplicas, "nats-replicas", 1, "with --nats: `number` of replicas of the streams (at creation), 1 to 5")
 	fs.StringVar(&s.sync, "sync", "always", "`always`: acknowledged means fsynced; interval: within a second")
 	fs.IntVar(&s.partitions, "partitions", 0, "`number` of partitions, 1 to 99 (at creation; default 4)")
 	fs.StringVar(&s.clock, "clock", "", "`wall` or events: where log time comes from (at creation; default wall)")
@@ -70,6 +83,7 @@ func (s *settings) flags(std stdio) *flags {
 	fs.Var(&s.natsUsers, "nats-user", "`NAME:PASS` of a NATS client (repeatable)")
 	fs.Var(&s.corsOrigins, "cors-origin", "`origin` that may query from a browser, or * (repeatable)")
 	fs.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error: what is logged to standard error")
+	fs.StringVar(&s.logFormat, "log-format", "text", "`text` (key=value) or json: how, a line each")
 	return fs
 }
 
@@ -91,6 +105,9 @@ func parseSettings(std stdio, args []string) (settings, error) {
 	}
 	if given["partitions"] && s.partitions == 0 {
 		return s, wrongUsage("--partitions 0: 1 to 99 wanted")
+	}
+	if s.natsURL != "" && !given["nats-listen"] {
+		s.nats = "off"
 	}
 	if s.identityKey == "" {
 		s.identityKey = filepath.Join(s.data, "identity.key")
@@ -177,6 +194,11 @@ func (s *settings) check() error {
 		return wrongUsage("--partitions %d: 1 to 99 wanted", s.partitions)
 	case s.tick < time.Millisecond:
 		return wrongUsage("--tick %v: at least 1ms wanted", s.tick)
+	case s.logFormat != "text" && s.logFormat != "json":
+		return wrongUsage("--log-format %q: text or json wanted", s.logFormat)
+	}
+	if err := s.checkExternal(); err != nil {
+		return err
 	}
 	if s.timezone != "" {
 		if _, err := time.LoadLocation(s.timezone); err != nil || s.timezone == "Local" {
@@ -204,6 +226,38 @@ func (s *settings) check() error {
 		guarded("--http", s.http, "--read-key", len(s.readKeys)),
 		guarded("--nats-listen", s.nats, "--nats-user", len(s.natsUsers)),
 	)
+}
+
+// external reports whether the log is on a NATS server of another process.
+func (s *settings) external() bool { return s.natsURL != "" }
+
+// checkExternal refuses settings of the embedded server beside an external
+// one, and the other way round.
+func (s *settings) checkExternal() error {
+	if !s.external() {
+		switch {
+		case s.natsCreds != "":
+			return wrongUsage("--nats-creds %s is for an external server: --nats URL is missing", s.natsCreds)
+		case s.natsReplicas != 1:
+			return wrongUsage("--nats-replicas %d is for an external server: --nats URL is missing", s.natsReplicas)
+		}
+		return nil
+	}
+	shown := natslog.Redact(s.natsURL)
+	switch {
+	case s.nats != "off":
+		return wrongUsage("--nats %s and --nats-listen %s: with an external server there is no embedded one that could listen", shown, s.nats)
+	case len(s.natsUsers) > 0:
+		return wrongUsage("--nats %s and --nats-user: users of an external server stand in its own configuration", shown)
+	case s.natsReplicas < 1 || s.natsReplicas > natslog.MaxReplicas:
+		return wrongUsage("--nats-replicas %d: 1 to %d wanted", s.natsReplicas, natslog.MaxReplicas)
+	}
+	for one := range strings.SplitSeq(s.natsURL, ",") {
+		if parsed, err := url.Parse(strings.TrimSpace(one)); err != nil || parsed.Host == "" || parsed.Scheme != "nats" && parsed.Scheme != "tls" {
+			return wrongUsage("--nats %s: a URL like nats://127.0.0.1:4222 or tls://nats.example:4222 wanted", shown)
+		}
+	}
+	return nil
 }
 
 // guarded refuses a listener that others can reach without the key that guards
