@@ -13,9 +13,9 @@ import (
 // maxCopiesWait bounds the wait for what the log holds to be folded.
 const maxCopiesWait = 5 * time.Second
 
-// Copies says which other customers hold a copy of an event that a customer
-// was told of by the time of the call; claimed is its time, nil if that is not
-// known. A void or a correction must reach them too. It finds events in the
+// Copies says which other customers hold a copy of an event, or of a correction
+// of it, that a customer was told of by the time of the call; claimed is its
+// time, nil if that is not known. What takes it back must reach them too. It finds events in the
 // newest 1,000 of a customer, and those of which the time is known in any
 // history; the fold parks what takes back others. ErrCatchingUp: the partition
 // has not folded the log in time, or stands still.
@@ -49,10 +49,11 @@ func (p *Partition) Copies(ctx context.Context, c events.CustomerID, source, eve
 	return copies, nil
 }
 
-// named finds the entries of an event whose subject the customer is.
+// named finds the entries of an event, and of its corrections, whose subject the
+// customer is.
 func (v *View) named(c events.CustomerID, source, eventID string, claimed *int64) ([]*statev1.Entry, error) {
 	var found []*statev1.Entry
-	if claimed != nil {
+	if claimed != nil { // a void: it speaks about that event alone
 		at := &statev1.Stamp{OccurredAt: *claimed + 1}
 		for e, err := range v.Entries(c, at) {
 			if err != nil {
@@ -85,5 +86,8 @@ func (v *View) named(c events.CustomerID, source, eventID string, claimed *int64
 }
 
 func isNamed(e *statev1.Entry, source, eventID string, claimed *int64) bool {
-	return e.Role == logv1.Role_ROLE_SUBJECT && e.Source == source && e.EventId == eventID && (claimed == nil || sameTime(claimed, e.ClaimedAt))
+	if e.Role != logv1.Role_ROLE_SUBJECT || e.Source != source {
+		return false
+	}
+	return e.EventId == eventID && (claimed == nil || sameTime(claimed, e.ClaimedAt)) || e.Corrects == eventID
 }

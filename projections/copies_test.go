@@ -1,6 +1,7 @@
 package projections_test
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,10 +24,16 @@ func TestCopies(t *testing.T) {
 		at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 		claimed := events.Micros(at)
 		want := []*logv1.Copy{{Customer: customerID(9).Bytes(), Role: logv1.Role_ROLE_COMPANY}}
+		withdrawn := []*logv1.Copy{{Customer: customerID(7).Bytes(), Role: logv1.Role_ROLE_COMPANY}}
 		l.append(events.SubjectEvents(0), &logv1.Record{RecordedAt: claimed, Events: []*logv1.LoggedEvent{{
 			Header: &logv1.Header{
 				Customer: customerID(1).Bytes(), Type: eventsv1.Type_TYPE_ORDER_PLACED, Source: "shop",
 				EventId: "x", ClaimedAt: &claimed, OccurredAt: claimed, Copies: want,
+			},
+		}, {
+			Header: &logv1.Header{
+				Customer: customerID(1).Bytes(), Type: eventsv1.Type_TYPE_ORDER_PLACED, Source: "shop", Corrects: "x",
+				EventId: "c", ClaimedAt: &claimed, OccurredAt: claimed, Copies: withdrawn,
 			},
 		}, {
 			Header: &logv1.Header{
@@ -41,9 +48,10 @@ func TestCopies(t *testing.T) {
 			claimed  *int64
 			want     []*logv1.Copy
 		}{
-			"by id":             {customerID(1).ID(), "x", nil, want},
-			"by id and time":    {customerID(1).ID(), "x", &claimed, want},
-			"of another time":   {customerID(1).ID(), "x", &later, nil},
+			"by id":             {customerID(1).ID(), "x", nil, slices.Concat(want, withdrawn)},
+			"by id and time":    {customerID(1).ID(), "x", &claimed, slices.Concat(want, withdrawn)},
+			"of another time":   {customerID(1).ID(), "x", &later, withdrawn},
+			"of a correction":   {customerID(1).ID(), "c", nil, withdrawn},
 			"of another id":     {customerID(1).ID(), "y", nil, nil},
 			"of nobody's":       {customerID(2).ID(), "x", nil, nil},
 			"told to a company": {customerID(9).ID(), "x", nil, nil},
