@@ -1,6 +1,8 @@
 package profile_test
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -131,4 +133,63 @@ func TestWithdrawnCopy(t *testing.T) {
 	if !proto.Equal(got, want) {
 		t.Errorf("profile %v, want %v", got, want)
 	}
+}
+
+// TestConflictingCompany: an identifier that names another company, as the
+// header says in the order of what the event names, is not this one's.
+func TestConflictingCompany(t *testing.T) {
+	t.Parallel()
+	ev := joined(0, "acme")
+	ev.Body.Identifiers = []*eventsv1.Identifier{{Type: "user_id", Value: "ann"}, {Type: "company_domain", Value: "globex.example"}}
+	ev = forCompany(ev, "ann")
+	ev.Header.Identifiers = []*logv1.HashedIdentifier{{Type: "company_id"}, {Type: "company_domain", Other: true}}
+	_, p := inOrders(t, []profile.Event{ev})
+	if len(p.Identifiers) != 1 || p.Identifiers[0].Value != "acme" || !slices.Equal(p.Flags, []string{"conflict"}) {
+		t.Errorf("identifiers %v, flags %v; want acme alone, in conflict", p.Identifiers, p.Flags)
+	}
+}
+
+// TestDigestOfSlotsAndMemberships pins the encoding of both, and sees to it
+// that each telling leaves its mark.
+func TestDigestOfSlotsAndMemberships(t *testing.T) {
+	t.Parallel()
+	byHand := func(i int, told *eventsv1.Traits) profile.Event {
+		told.Manual = true
+		return at(i, eventsv1.Type_TYPE_TRAITS_SET, &eventsv1.Event{Payload: &eventsv1.Event_Traits{Traits: told}})
+	}
+	history := func() []profile.Event {
+		return []profile.Event{
+			joined(0, "acme"), joined(weekSeconds, "globex"), left(2*weekSeconds, ""),
+			trait(1, "city", structpb.NewStringValue("Bern")),
+			byHand(2, &eventsv1.Traits{Unset: []string{"city"}}),
+			byHand(3, &eventsv1.Traits{Release: []string{"name"}}),
+		}
+	}
+	const want = "792da3e18dde38fb804aa76e1fa982b7ea319a540f4190f869128a232d1a6ef7"
+	if got := digestOf(t, history()); got != want {
+		t.Errorf("digest %s, want %s", got, want)
+	}
+	seen := map[string]string{want: "all"}
+	note := func(name string, list []profile.Event) {
+		d := digestOf(t, list)
+		if same, known := seen[d]; known {
+			t.Errorf("%s: digest as of %s", name, same)
+		}
+		seen[d] = name
+	}
+	for i := range history() {
+		note(fmt.Sprint("without ", i), slices.Delete(history(), i, i+1))
+		list := history()
+		list[i].Header.OccurredAt += daySeconds * 1_000_000
+		note(fmt.Sprint("a day later ", i), list)
+	}
+	list := history()
+	list[5].Body.GetTraits().Unset, list[5].Body.GetTraits().Release = list[5].Body.GetTraits().Release, nil
+	note("forgotten instead of released", list)
+	list = history()
+	list[4].Body.GetTraits().Manual = false
+	note("forgotten by an import", list)
+	list = history()
+	list[0].Body.GetGroup().GroupId = "acme2"
+	note("another company", list)
 }

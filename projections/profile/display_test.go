@@ -113,10 +113,11 @@ func TestDescribe(t *testing.T) {
 		},
 	} {
 		title, fields := profile.Describe(profile.Event{Header: c.header, Body: c.body})
-		got := title
+		words := []string{title}
 		for i := 0; i < len(fields); i += 2 {
-			got += " | " + fields[i] + " " + fields[i+1]
+			words = append(words, fields[i]+" "+fields[i+1])
 		}
+		got := strings.Join(words, " | ")
 		if diff := gocmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%v, %v (-want +got):\n%s", c.header.Type, c.header.Role, diff)
 		}

@@ -16,7 +16,7 @@ const (
 	//	orders         622  256 products, 4,096 sums of days, 32 days of 64 times
 	//	cart           209  256 steps
 	//	custom         137  256 names
-	//	memberships    234  1,024 tellings
+	//	memberships    227  1,024 tellings
 	//	acquisition     70  256 campaigns, first and last touch
 	//	interactions    45  256 channels
 	//	service         69  256 topics, 256 aspects
