@@ -27,12 +27,15 @@ func TestMain(m *testing.M) {
 //
 //	start [flags]          serve on a free port from $WORK/data and wait until
 //	                       it is ready; sets DOSSIER_SERVER
-//	stop                   SIGTERM, and wait for an exit in order
+//	halt                   SIGTERM, and wait for an exit in order (testscript has
+//	                       a command stop, which ends the script)
 //	crash                  SIGKILL
 //	[!] post PATH FILE [NAME: VALUE]…
 //	                       POST a file; the answer is stdout, its status line
 //	                       stderr; ! wants a status of 400 or more
 //	receipt VAR            keeps the receipt of the last answer in VAR
+//	await FILE REGEXP      waits until a line of a file that something in the
+//	                       background writes matches
 //	example REGEXP         runs the line of README.md's shell block that
 //	                       matches, against this script's server
 func TestScripts(t *testing.T) {
@@ -47,7 +50,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"start": scriptStart, "stop": scriptStop, "crash": scriptCrash, "post": scriptPost, "receipt": scriptReceipt, "example": scriptExample,
+			"start": scriptStart, "halt": scriptHalt, "crash": scriptCrash, "post": scriptPost, "receipt": scriptReceipt, "await": scriptAwait, "example": scriptExample,
 		},
 	})
 }
@@ -72,7 +75,7 @@ func serverOf(ts *testscript.TestScript) *scriptServer {
 func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 	s := serverOf(ts)
 	if neg || s.cmd != nil {
-		ts.Fatalf("usage: start [flags], once until stop or crash")
+		ts.Fatalf("usage: start [flags], once until halt or crash")
 	}
 	address := freeAddress(ts)
 	s.url = "http://" + address
@@ -144,16 +147,16 @@ func awaitReady(url string, ended <-chan error) error {
 	return nil
 }
 
-func scriptStop(ts *testscript.TestScript, neg bool, args []string) {
+func scriptHalt(ts *testscript.TestScript, neg bool, args []string) {
 	s := serverOf(ts)
 	if neg || s.cmd == nil || len(args) > 0 {
-		ts.Fatalf("usage: stop, after start")
+		ts.Fatalf("usage: halt, after start")
 	}
 	ts.Check(s.cmd.Process.Signal(syscall.SIGTERM))
 	err := s.wait()
 	s.cmd = nil
 	if err != nil {
-		ts.Fatalf("stop: %v\n%s", err, ts.ReadFile("serve.log"))
+		ts.Fatalf("halt: %v\n%s", err, ts.ReadFile("serve.log"))
 	}
 }
 
@@ -204,6 +207,23 @@ func scriptReceipt(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: receipt VAR, after a post that was accepted; last answer: %s", serverOf(ts).answer)
 	}
 	ts.Setenv(args[0], token)
+}
+
+func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: await FILE REGEXP")
+	}
+	pattern := regexp.MustCompile("(?m)" + args[1])
+	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
+	defer cancel()
+	var text []byte
+	err := every(ctx, 10*time.Millisecond, func() (bool, error) {
+		text, _ = os.ReadFile(ts.MkAbs(args[0])) // it may come yet
+		return pattern.Match(text), nil
+	})
+	if err != nil {
+		ts.Fatalf("await %s in %s: %v; it holds:\n%s", args[1], args[0], err, text)
+	}
 }
 
 // scriptExample runs what the README shows, so that it cannot go stale. Of
