@@ -118,6 +118,9 @@ func (c *client) explainEnd(begun bool, err error) error {
 
 // tailLine prints one row.
 func (c *client) tailLine(row *queryv1.TailResponse) error {
+	if row.GetItem() == nil {
+		return nil // of a later version
+	}
 	if c.json {
 		line, err := jsonLine(row)
 		if err != nil {
@@ -137,8 +140,6 @@ func (c *client) tailLine(row *queryv1.TailResponse) error {
 		r := row.GetReject()
 		reason := strings.Join(strings.Fields(plain(r.GetCode()+" "+r.GetField())), " ") + p.colon + plain(r.GetMessage())
 		line = p.tailColumns(r.GetReceivedAt(), tailsWords[c.lang].rejected, r.GetMessageId(), r.GetSource()) + cut(reason, maxReasonColumns)
-	default:
-		return nil // of a later version
 	}
 	_, err := fmt.Fprintln(c.std.out, line)
 	return err
