@@ -84,7 +84,7 @@ bench: ## Run every benchmark once
 .PHONY: figures
 figures: ## Measure what docs/PERFORMANCE.md quotes
 	@go version; echo "commit $$(git rev-parse --short HEAD)"; nproc
-	go test -run '^$$' -bench . -benchtime 5s -timeout 0 ./cmd/dossier ./events/...
+	go test -run '^$$' -bench . -benchtime 5s -timeout 0 ./cmd/dossier ./events/... ./query
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -59,6 +59,8 @@ func run(ctx context.Context, std stdio, args []string) int {
 		return exit(std, name, set(ctx, std, rest))
 	case "unset":
 		return exit(std, name, unset(ctx, std, rest))
+	case "list":
+		return exit(std, name, listCustomers(ctx, std, rest))
 	case "find":
 		return exit(std, name, find(ctx, std, rest))
 	case "tail":
@@ -84,6 +86,7 @@ usage: dossier <command> [flags] [arguments]
 
   get REF        one customer's profile
   find TEXT      customers by name, phone, company or identifier
+  list           customers by a condition, in an order: --where, --order, --csv
   timeline REF   one customer's events, newest first
   set REF NAME=VALUE… --reason TEXT
                  facts told by hand, which outrank imports until released
