@@ -17,15 +17,16 @@ import (
 // stored them. What of them is vocabulary is translated here; what publishers
 // wrote, custom events and traits among it, keeps its words.
 
-// line is an entry's title with its marks: taken back, and the part that the
-// customer played where he was not the one it is about.
+// line is an entry's title with its marks: taken back, and where the customer
+// was not the one it is about the part that he played; a company's says which of
+// its people it was.
 func (p printer) line(e *queryv1.Entry) string {
 	marks := ""
 	if e.GetTakenBack() != "" {
 		marks = fmt.Sprintf(p.takenBackFormat, plain(cmp.Or(p.takenBack[e.GetTakenBack()], e.GetTakenBack())))
 	}
 	if played(e) {
-		marks += fmt.Sprintf(p.roleFormat, p.roleName(e.GetRole()))
+		marks += fmt.Sprintf(p.roleFormat, plain(cmp.Or(e.GetFields()["person"], p.roleName(e.GetRole()))))
 	}
 	return marks + p.title(e)
 }
