@@ -27,14 +27,12 @@ import (
 
 // remembered is a customer of a search test.
 type remembered struct {
-	company    bool
-	ids        []string // type:value
-	traits     [][2]string
-	employer   string // company_id
-	seen       int64
-	stage      string
-	anonymous  bool
-	customerID events.CustomerID
+	company  bool
+	ids      []string // type:value
+	traits   [][2]string
+	employer string // company_id
+	seen     int64
+	stage    string
 }
 
 func (r remembered) head() *statev1.Head {
@@ -171,8 +169,8 @@ func TestFindAnswers(t *testing.T) {
 	_, err = client.FindProfiles(t.Context(), &queryv1.FindProfilesRequest{Text: "ann"})
 	wantCode(t, err, connect.CodeUnavailable, "reading customers")
 	for _, s := range d.partitions {
-		if s.open != 0 {
-			t.Errorf("partition %d: %d views left open", s.id, s.open)
+		if s.open.Load() != 0 {
+			t.Errorf("partition %d: %d views left open", s.id, s.open.Load())
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,7 +139,7 @@ type shelf struct {
 	stuck         error
 	reach         func(ctx context.Context, seq uint64) error // WaitApplied
 	ticked        []time.Time
-	open          int // views not closed
+	open          atomic.Int64 // views not closed
 	entriesRead   int
 	noRows        bool // they are still being read
 	statusFailure error
@@ -148,7 +149,7 @@ type shelf struct {
 func (s *shelf) ID() int { return s.id }
 
 func (s *shelf) View() query.View {
-	s.open++
+	s.open.Add(1)
 	return &leaf{s}
 }
 
@@ -178,7 +179,7 @@ type leaf struct{ s *shelf }
 func (l *leaf) Checkpoint() *statev1.Checkpoint { return l.s.checkpoint }
 func (l *leaf) Env() profile.Env                { return l.s.env }
 func (l *leaf) Settled() int64                  { return l.s.settled }
-func (l *leaf) Close()                          { l.s.open-- }
+func (l *leaf) Close()                          { l.s.open.Add(-1) }
 
 func (l *leaf) Applied() uint64 {
 	if l.s.checkpoint.Place != nil {
@@ -283,8 +284,8 @@ func TestGetProfile(t *testing.T) {
 		t.Errorf("cursor %q (%v) although the partition went on", resp.GetFreshness().GetCursor(), err)
 	}
 	for _, s := range d.partitions {
-		if s.open != 0 {
-			t.Errorf("partition %d: %d views left open", s.id, s.open)
+		if s.open.Load() != 0 {
+			t.Errorf("partition %d: %d views left open", s.id, s.open.Load())
 		}
 	}
 }
