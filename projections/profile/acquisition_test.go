@@ -64,12 +64,13 @@ func TestCampaignsAreToldApart(t *testing.T) {
 		visit(0, "a", "bc", ""), visit(1, "ab", "c", ""), visit(2, "", "abc", ""), visit(3, "abc", "", ""), visit(4, "", "", "abc"),
 		visit(5, "A", "bc", ""), visit(6, "a", "bc", " "), visit(7, "", "", long+"1"), visit(8, "", "", long+"2"),
 		visit(9, "a", "bc", ""), visit(10, "", "", long+"2"),
+		visit(11, "a\x00\x00\x00\x00b", "", "c"), visit(12, "a", "b\x00\x00\x00\x00", "c"),
 	}
 	_, p := inOrders(t, history)
-	if got := p.Acquisition.Touches; got != 9 {
-		t.Errorf("%d touches, want 9", got)
+	if got := p.Acquisition.Touches; got != 11 {
+		t.Errorf("%d touches, want 11", got)
 	}
-	want := map[string]uint32{"abc": 1, " ": 1, long[:profile.MaxCampaignBytes]: 2}
+	want := map[string]uint32{"abc": 1, "c": 2, " ": 1, long[:profile.MaxCampaignBytes]: 2}
 	if diff := gocmp.Diff(want, p.Acquisition.Campaigns); diff != "" {
 		t.Errorf("campaigns (-want +got):\n%s", diff)
 	}
@@ -189,6 +190,19 @@ func TestAcquisitionDigest(t *testing.T) {
 		if got, want := digestOf(t, same), digestOf(t, nil); got != want {
 			t.Errorf("of an event without a touch: digest %s, want %s", got, want)
 		}
+	}
+}
+
+// TestTouchesOfOneInstant: the id decides which is first and which is last.
+func TestTouchesOfOneInstant(t *testing.T) {
+	t.Parallel()
+	history := []profile.Event{visit(0, "b", "", ""), visit(0, "a", "", ""), visit(0, "c", "", "")}
+	for i, id := range []string{"e2", "e1", "e3"} {
+		history[i].Header.EventId = id
+	}
+	_, p := inOrders(t, history)
+	if first, last := p.Acquisition.FirstTouch.Source, p.Acquisition.LastTouch.Source; first != "a" || last != "c" {
+		t.Errorf("first touch %s, last touch %s, want a and c", first, last)
 	}
 }
 

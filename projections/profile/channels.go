@@ -141,7 +141,7 @@ var channelWords = indexChannels()
 func indexChannels() map[string]channelWord {
 	index := make(map[string]channelWord)
 	for place, row := range channelTable {
-		for _, marked := range strings.Fields(row.Words) {
+		for marked := range strings.FieldsSeq(row.Words) {
 			word := strings.TrimRight(marked, "+-?!")
 			marks := marked[len(word):]
 			w := channelWord{place: place, weak: strings.Contains(marks, "?"), whole: strings.Contains(marks, "!")}
@@ -230,7 +230,6 @@ type channelWordsOf struct {
 	text  [maxChannelText]byte
 	ends  [maxChannelWords + 1]uint8 // of word i: text[ends[i]:ends[i+1]]
 	count int
-	cut   bool // there was more
 }
 
 func (w *channelWordsOf) split(text string) {
@@ -245,8 +244,7 @@ func (w *channelWordsOf) split(text string) {
 		han := unicode.Is(unicode.Han, r)
 		opens := han || !inWord
 		if n+utf8.RuneLen(r) > maxChannelText || opens && w.count == maxChannelWords {
-			w.cut = true
-			return
+			return // too long to be a word that counts alone
 		}
 		if opens {
 			w.count++
@@ -262,7 +260,7 @@ func (w *channelWordsOf) split(text string) {
 func (w *channelWordsOf) longest(from int) (channelWord, int) {
 	for run := min(maxChannelRun, w.count-from); run > 0; run-- {
 		word, known := channelWords[string(w.text[w.ends[from]:w.ends[from+run]])]
-		if known && (!word.whole || run == w.count && !w.cut) {
+		if known && (!word.whole || run == w.count) {
 			return word, run
 		}
 	}

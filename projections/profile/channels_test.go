@@ -49,6 +49,7 @@ func TestChannelsOfCampaigns(t *testing.T) {
 		{"小红书", "种草", "influencer"},
 		{"douyin", "直播", "live_stream"},
 		{"B站", "", "organic_social"},
+		{"acme抖音ads", "", "paid_social"},
 		{"企业微信", "社群", "messaging"},
 		{"youtube", "", "organic_video"},
 		{"youtube", "cpv", "paid_video"},
