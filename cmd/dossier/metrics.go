@@ -83,8 +83,17 @@ func newMetrics(s settings, logger *slog.Logger) *metrics {
 		sources: sourceLabels{known: map[string]bool{}},
 		gauges:  engineGauges{data: s.data},
 	}
-	for _, result := range append([]string{"ok", "failed"}, refusalNames()...) {
-		m.calls.WithLabelValues(result)
+	// A counter that is there from the beginning has a rate when it moves.
+	m.calls.WithLabelValues("ok")
+	m.calls.WithLabelValues(otherRefusal)
+	for _, r := range refusals {
+		m.calls.WithLabelValues(r.name)
+	}
+	for _, stream := range []events.Stream{events.PartitionStream(0), events.IdentityStream, events.RejectedStream, events.FeedStream} {
+		m.appendErrors.WithLabelValues(streamLabel(stream), otherRefusal)
+		for _, r := range appendRefusals {
+			m.appendErrors.WithLabelValues(streamLabel(stream), r.name)
+		}
 	}
 	keys, _ := s.sources() // checked with the settings
 	for _, source := range keys {
@@ -108,38 +117,48 @@ func newMetrics(s settings, logger *slog.Logger) *metrics {
 	return m
 }
 
-// refusals are the errors of a call that is sent again, with their names.
-var refusals = []struct {
+// refusal is an error that has a name of its own in a metric.
+type refusal struct {
 	err  error
 	name string
-}{
-	{ingest.ErrOverload, "overload"},
-	{ingest.ErrDiskFull, "disk_full"},
-	{ingest.ErrNotReady, "not_ready"},
-	{context.Canceled, "canceled"},
-	{context.DeadlineExceeded, "canceled"},
 }
 
-func refusalNames() []string {
-	var names []string
-	for _, r := range refusals {
-		names = append(names, r.name)
+// otherRefusal names all errors that have none.
+const otherRefusal = "other"
+
+var (
+	// refusals are the errors of a batch that is sent again.
+	refusals = []refusal{
+		{ingest.ErrOverload, "overload"},
+		{ingest.ErrDiskFull, "disk_full"},
+		{ingest.ErrNotReady, "not_ready"},
+		{context.Canceled, "canceled"},
+		{context.DeadlineExceeded, "canceled"},
 	}
-	return names
+	// appendRefusals are those of an append.
+	appendRefusals = []refusal{
+		{events.ErrConflict, "conflict"},
+		{events.ErrUnknown, "unknown"},
+		{events.ErrOverload, "overload"},
+		{events.ErrFull, "full"},
+	}
+)
+
+// nameOf is the name of an error.
+func nameOf(err error, among []refusal) string {
+	for _, r := range among {
+		if errors.Is(err, r.err) {
+			return r.name
+		}
+	}
+	return otherRefusal
 }
 
 // took counts a batch that the gateway is done with.
 func (m *metrics) took(source string, result ingest.Result, err error, elapsed time.Duration) {
 	m.callSeconds.Observe(elapsed.Seconds())
 	if err != nil {
-		name := "failed"
-		for _, r := range refusals {
-			if errors.Is(err, r.err) {
-				name = r.name
-				break
-			}
-		}
-		m.calls.WithLabelValues(name).Inc()
+		m.calls.WithLabelValues(nameOf(err, refusals)).Inc()
 		return
 	}
 	m.calls.WithLabelValues("ok").Inc()
@@ -185,19 +204,7 @@ func (l measuredLog) Append(ctx context.Context, s events.Stream, subject string
 		l.metrics.appendSeconds.WithLabelValues(stream).Observe(time.Since(began).Seconds())
 		return seq, nil
 	}
-	reason := "other"
-	for _, known := range []struct {
-		err  error
-		name string
-	}{
-		{events.ErrConflict, "conflict"}, {events.ErrUnknown, "unknown"}, {events.ErrOverload, "overload"}, {events.ErrFull, "full"},
-	} {
-		if errors.Is(err, known.err) {
-			reason = known.name
-			break
-		}
-	}
-	l.metrics.appendErrors.WithLabelValues(stream, reason).Inc()
+	l.metrics.appendErrors.WithLabelValues(stream, nameOf(err, appendRefusals)).Inc()
 	return seq, err
 }
 
@@ -439,7 +446,7 @@ func (s *sizes) of(data string) map[string]uint64 {
 			return nil
 		}
 		if info, err := d.Info(); err == nil {
-			bytes[store] += uint64(info.Size())
+			bytes[store] += allocated(info)
 		}
 		return nil
 	})
