@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -69,7 +70,7 @@ func (c *checkedText) fail(at ast.Expr, format string, args ...any) error {
 }
 
 func (c *checkedText) failAt(line, column int, format string, args ...any) error {
-	line, column = c.source.at(line, column)
+	line, column = c.source.at(line, max(1, column)) // CEL has no place for the end of nothing
 	return &sourceError{line, column, fmt.Sprintf(format, args...)}
 }
 
@@ -249,9 +250,7 @@ func (r *resolver) loop(loop ast.ComprehensionExpr, s scope) {
 	over := r.typeOf(loop.IterRange(), s)
 	r.typeOf(loop.AccuInit(), s)
 	inner := scope{}
-	for name, t := range s {
-		inner[name] = t
-	}
+	maps.Copy(inner, s)
 	inner[loop.AccuVar()] = nil
 	inner[loop.IterVar()] = nil
 	if over != nil && over.Kind() == types.ListKind {

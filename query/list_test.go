@@ -154,4 +154,3 @@ func caret(t *testing.T, text string, err error) string {
 	}
 	return shown + "\n" + pad.String() + "^\n"
 }
-
