@@ -48,6 +48,7 @@ var arrows = []arrow{
 	{of: "github.com/dgraph-io/badger", only: []string{"projections/store"}, because: "all keys and transactions go through one package"},
 	{of: "github.com/nats-io/", only: []string{"events/natslog"}, or: []string{"cmd/dossier"}, because: "the log's contract is events.Log"},
 	{of: "connectrpc.com/", only: []string{"query", "cmd/dossier", "proto"}, because: "codes and protocols belong to the border"},
+	{of: "cel.dev/", only: []string{"query"}, because: "filters are one language"},
 	{of: modulePath + "/events/natslog", only: []string{"events/natslog", "cmd/dossier"}, or: []string{"events", "ingest", "projections", "query"}, because: "only the wiring chooses a log"},
 	{of: modulePath + "/events/memlog", only: []string{"events/memlog"}, or: []string{"events", "ingest", "projections", "query", "cmd/dossier"}, because: "the log in memory is for tests"},
 }
@@ -66,6 +67,7 @@ var layers = []struct {
 	{"projections/store", []string{"proto", "events"}},
 	{"projections/profile", []string{"proto", "events"}},
 	{"projections/playbook", []string{"proto", "events", "projections/profile"}},
+	{"projections/columns", []string{"proto", "events", "projections/profile"}},
 	{"projections", []string{"proto", "events"}},
 	{"ingest", []string{"proto", "events", "projections/store"}},
 	{"query", []string{"proto", "events", "projections", "ingest/directory"}},
@@ -75,7 +77,7 @@ var layers = []struct {
 // pure packages decide by what they are given alone: no I/O, no clock, no
 // randomness, no goroutine of their own.
 var (
-	pure          = []string{"projections/profile", "projections/playbook"}
+	pure          = []string{"projections/profile", "projections/playbook", "projections/columns"}
 	impureImports = []string{
 		"os", "io", "io/fs", "net", "net/http", "bufio", "log", "log/slog", "context", "sync", "sync/atomic",
 		"math/rand", "math/rand/v2", "crypto/rand", "path/filepath", "runtime", "database/sql", "embed",
@@ -200,6 +202,8 @@ func TestBreaches(t *testing.T) {
 		{"cmd/dossier", "github.com/nats-io/nats.go", true, false},
 		{"ingest", "connectrpc.com/connect", false, true},
 		{"query", "connectrpc.com/connect", false, false},
+		{"query", "cel.dev/cel-go/cel", false, false},
+		{"projections", "cel.dev/cel-go/cel", false, true},
 		{"projections/profile", "os", false, true},
 		{"projections/profile", "os", true, false},
 		{"projections/playbook", "math/rand/v2", false, true},
