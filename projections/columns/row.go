@@ -12,7 +12,7 @@ import (
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
-// Row is what lists need most of one customer, about 400 bytes. It is a
+// Row is what lists need most of one customer, about 500 bytes. It is a
 // function of his head and immutable. Instants are microseconds, 0 is none. A
 // nil section is one of which he has nothing.
 type Row struct {
