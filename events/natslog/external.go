@@ -106,8 +106,11 @@ func (l *Log) lost(err error) {
 	l.connection = Connection{
 		Since: time.Now(), Server: l.connection.Server, Lost: l.connection.Lost + 1, Err: err,
 	}
-	server := l.connection.Server
+	server, unlink := l.connection.Server, l.unlink
 	l.mu.Unlock()
+	if unlink != nil { // the connections stood
+		unlink()
+	}
 	l.logger.Warn("lost the NATS server of the log; trying to reach it again until it is back, intake answers 503 meanwhile",
 		"server", server, "error", err)
 }
@@ -118,6 +121,7 @@ func (l *Log) found(conn *nats.Conn) {
 	l.mu.Lock()
 	away := time.Since(l.connection.Since)
 	l.connection = Connection{Connected: true, Since: time.Now(), Server: Redact(server), Lost: l.connection.Lost}
+	l.link, l.unlink = context.WithCancel(context.Background())
 	l.mu.Unlock()
 	l.logger.Info("reached the NATS server of the log again", "server", Redact(server), "away", away.Round(time.Millisecond))
 }

@@ -56,6 +56,8 @@ type Log struct {
 	readers    map[*reader]struct{}               // guarded by mu
 	closed     bool                               // guarded by mu
 	connection Connection                         // guarded by mu
+	link       context.Context                    // ends when the connection for writing is lost; guarded by mu
+	unlink     context.CancelFunc                 // guarded by mu
 }
 
 // Open opens the log on a server. ctx bounds connecting only.
@@ -135,6 +137,7 @@ func (l *Log) connect(ctx context.Context, d Dial) (err error) {
 	}
 	l.mu.Lock()
 	l.connection = Connection{Connected: true, Since: time.Now()}
+	l.link, l.unlink = context.WithCancel(context.Background())
 	if l.server == nil {
 		l.connection.Server = Redact(l.write.ConnectedUrl())
 	}
@@ -159,7 +162,7 @@ func (l *Log) Close() {
 		return
 	}
 	l.closed = true
-	readers := l.readers
+	readers, unlink := l.readers, l.unlink
 	l.readers = nil
 	l.mu.Unlock()
 	for r := range readers {
@@ -169,6 +172,9 @@ func (l *Log) Close() {
 		if conn != nil {
 			conn.Close()
 		}
+	}
+	if unlink != nil {
+		unlink()
 	}
 	if l.server != nil {
 		l.server.remove(l)
@@ -284,7 +290,7 @@ func (l *Log) Append(ctx context.Context, s events.Stream, subject string, data 
 	if last, ok := e.Last(); ok {
 		options = append(options, jetstream.WithExpectLastSequence(last))
 	}
-	ack, err := l.writeJS.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}, options...)
+	ack, err := l.publish(ctx, &nats.Msg{Subject: subject, Data: data}, options...)
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		return 0, fmt.Errorf("append to %s: %w", s, l.noResponders(ctx, s, subject))
 	}
@@ -295,6 +301,28 @@ func (l *Log) Append(ctx context.Context, s events.Stream, subject string, data 
 		return 0, fmt.Errorf("append to %s: %w", s, err)
 	}
 	return ack.Sequence, nil
+}
+
+// errLinkLost: the answer to what was sent will not come.
+var errLinkLost = fmt.Errorf("connection lost before the answer: %w", events.ErrUnknown)
+
+// publish publishes and waits for the answer, no longer than the connection
+// lasts: the answer would come to an inbox of that one.
+func (l *Log) publish(ctx context.Context, m *nats.Msg, options ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	l.mu.Lock()
+	link := l.link
+	l.mu.Unlock()
+	if link.Err() != nil {
+		return l.writeJS.PublishMsg(ctx, m, options...) // says at once that there is none
+	}
+	linked, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(link, cancel)()
+	ack, err := l.writeJS.PublishMsg(linked, m, options...)
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		return nil, errLinkLost
+	}
+	return ack, err
 }
 
 // checkAck refuses an answer that cannot be the server's. What became of the

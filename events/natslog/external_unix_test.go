@@ -1,0 +1,45 @@
+//go:build unix
+
+package natslog_test
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/events/natslog"
+)
+
+// pause stops the process where it is.
+func (p *process) pause() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// An append whose answer is lost with the connection says so at once: it does
+// not wait for an answer that cannot come.
+func TestAppendIsCutOff(t *testing.T) {
+	t.Parallel()
+	server := startProcess(t, "max_payload: 2MB")
+	l := open(t, natslog.Dial{URL: server.url()})
+	if err := l.CreateStream(t.Context(), stream); err != nil {
+		t.Fatal(err)
+	}
+	server.pause() // takes what is sent, answers nothing
+	result := make(chan error)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	go func() {
+		_, err := l.Append(ctx, stream.Name, events.SubjectEvents(0), []byte("x"), events.Expect{})
+		result <- err
+	}()
+	server.kill()
+	if err := <-result; !errors.Is(err, events.ErrUnknown) && !errors.Is(err, events.ErrOverload) {
+		t.Errorf("append whose server is killed: %v, want ErrUnknown, or ErrOverload where it was not sent", err)
+	}
+}
