@@ -207,7 +207,7 @@ func modelMean(list []*big.Int, unit int64) *float64 {
 // TestScores: which ratings count, and as what.
 func TestScores(t *testing.T) {
 	t.Parallel()
-	micros := func(units float64) *int64 { return proto.Int64(int64(math.Round(units * 1_000_000))) }
+	micros := func(units float64) *int64 { return new(int64(math.Round(units * 1_000_000))) }
 	for _, c := range []struct {
 		name   string
 		rating *eventsv1.Rating
