@@ -204,7 +204,7 @@ func heads(t rapid.TB, m *store.Memory) map[string]*statev1.Head {
 var day0 = time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // drawEvent draws an event of a life: views, carts, orders and their states,
-// traits, customs.
+// traits, customs, and what else the sections fold.
 func drawEvent(t *rapid.T, n int, customers int, days int) *logv1.LoggedEvent {
 	c := customerNo(rapid.IntRange(0, customers-1).Draw(t, "customer"))
 	at := day0.Add(time.Duration(rapid.IntRange(0, days*24*4).Draw(t, "quarter hour")) * 15 * time.Minute)
@@ -221,7 +221,7 @@ func drawEvent(t *rapid.T, n int, customers int, days int) *logv1.LoggedEvent {
 	id := fmt.Sprintf("e%d", n)
 	body := &eventsv1.Event{}
 	var kind eventsv1.Type
-	switch rapid.IntRange(0, 9).Draw(t, "kind") {
+	switch rapid.IntRange(0, 13).Draw(t, "kind") {
 	case 0, 1, 2:
 		kind = eventsv1.Type_TYPE_PAGE_VIEWED
 		body.Payload = &eventsv1.Event_View{View: &eventsv1.View{Url: fmt.Sprintf("https://shop/%d", rapid.IntRange(0, 4).Draw(t, "page"))}}
@@ -247,13 +247,83 @@ func drawEvent(t *rapid.T, n int, customers int, days int) *logv1.LoggedEvent {
 	case 9:
 		kind = eventsv1.Type_TYPE_PRODUCT_REMOVED
 		body.Payload = &eventsv1.Event_Product{Product: &eventsv1.Product{Line: &eventsv1.Line{ProductId: "p"}}}
+	default:
+		kind = drawBehaviour(t, body)
+	}
+	if rapid.IntRange(0, 5).Draw(t, "from a campaign") == 0 {
+		body.Context = &eventsv1.Context{Campaign: &eventsv1.Campaign{
+			Source: rapid.SampledFrom([]string{"wechat", "google"}).Draw(t, "source"), Medium: rapid.SampledFrom([]string{"cpc", "email"}).Draw(t, "medium"),
+		}}
 	}
 	e := told(c, id, kind, at, body)
+	drawParties(t, e.Header)
 	if rapid.IntRange(0, 9).Draw(t, "clock") == 0 { // a clock that was off
 		e.Header.Corrected = true
 		e.Header.OccurredAt += int64(rapid.IntRange(1, 1000).Draw(t, "shift")) * int64(time.Second/time.Microsecond)
 	}
 	return e
+}
+
+// drawBehaviour fills the body of an event of the sections acquisition, service,
+// referrals, interactions, memberships and members.
+func drawBehaviour(t *rapid.T, body *eventsv1.Event) eventsv1.Type {
+	of := func(types ...eventsv1.Type) eventsv1.Type { return rapid.SampledFrom(types).Draw(t, "type") }
+	switch rapid.IntRange(0, 6).Draw(t, "behaviour") {
+	case 0:
+		body.Payload = &eventsv1.Event_Ad{Ad: &eventsv1.AdTouch{Channel: "wechat", Campaign: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "campaign")}}
+		return of(eventsv1.Type_TYPE_AD_VIEWED, eventsv1.Type_TYPE_AD_CLICKED)
+	case 1, 2:
+		body.Payload = &eventsv1.Event_Ticket{Ticket: &eventsv1.Ticket{
+			TicketId: fmt.Sprintf("t%d", rapid.IntRange(0, 2).Draw(t, "ticket")), Topic: rapid.SampledFrom([]string{"", "late", "broken"}).Draw(t, "topic"),
+			Author: rapid.SampledFrom([]string{"", "agent", "customer"}).Draw(t, "author"),
+		}}
+		return of(eventsv1.Type_TYPE_TICKET_OPENED, eventsv1.Type_TYPE_TICKET_REPLIED, eventsv1.Type_TYPE_TICKET_RESOLVED,
+			eventsv1.Type_TYPE_TICKET_REOPENED, eventsv1.Type_TYPE_TICKET_CLOSED)
+	case 3:
+		body.Payload = &eventsv1.Event_Rating{Rating: &eventsv1.Rating{
+			Aspect: rapid.SampledFrom([]string{"", "service"}).Draw(t, "aspect"), ScoreMicros: new(int64(rapid.IntRange(1, 5).Draw(t, "score")) * 1_000_000),
+		}}
+		return eventsv1.Type_TYPE_RATING_GIVEN
+	case 4:
+		other := &eventsv1.Identifier{Type: "email", Value: rapid.SampledFrom([]string{"a@x", "b@x"}).Draw(t, "party")}
+		body.Payload = &eventsv1.Event_Referral{Referral: &eventsv1.Referral{Referee: other, RevenueMicros: new(int64(7_000_000)), Currency: "CNY"}}
+		if rapid.Bool().Draw(t, "of the referee") {
+			body.GetReferral().Referee, body.GetReferral().Referrer = nil, other
+		}
+		return of(eventsv1.Type_TYPE_REFERRAL_MADE, eventsv1.Type_TYPE_REFERRAL_CONVERTED)
+	case 5:
+		body.Payload = &eventsv1.Event_Interaction{Interaction: &eventsv1.Interaction{
+			Channel: rapid.SampledFrom([]string{"call", "visit"}).Draw(t, "channel"), Direction: rapid.SampledFrom([]string{"", "inbound", "outbound"}).Draw(t, "direction"),
+		}}
+		return eventsv1.Type_TYPE_INTERACTION_LOGGED
+	}
+	group := &eventsv1.Group{GroupId: rapid.SampledFrom([]string{"acme", "globex"}).Draw(t, "group")}
+	body.Payload = &eventsv1.Event_Group{Group: group}
+	return of(eventsv1.Type_TYPE_GROUP_JOINED, eventsv1.Type_TYPE_GROUP_JOINED, eventsv1.Type_TYPE_GROUP_LEFT)
+}
+
+// drawParties gives an event of two customers its other party, and now and then
+// the other role.
+func drawParties(t *rapid.T, h *logv1.Header) {
+	switch h.Type {
+	case eventsv1.Type_TYPE_GROUP_JOINED, eventsv1.Type_TYPE_GROUP_LEFT:
+		if h.Role = rapid.SampledFrom([]logv1.Role{logv1.Role_ROLE_SUBJECT, logv1.Role_ROLE_COMPANY}).Draw(t, "role"); h.Role == logv1.Role_ROLE_SUBJECT {
+			return
+		}
+		h.CustomerKind = logv1.CustomerKind_CUSTOMER_KIND_COMPANY
+		h.Leaves = h.Type == eventsv1.Type_TYPE_GROUP_LEFT || rapid.Bool().Draw(t, "leaves")
+		if !h.Leaves && rapid.IntRange(0, 3).Draw(t, "until") == 0 {
+			h.Until = new(h.OccurredAt + int64(rapid.IntRange(1, 1e9).Draw(t, "until")))
+		}
+	case eventsv1.Type_TYPE_REFERRAL_MADE, eventsv1.Type_TYPE_REFERRAL_CONVERTED:
+		h.Role = rapid.SampledFrom([]logv1.Role{logv1.Role_ROLE_SUBJECT, logv1.Role_ROLE_REFEREE, logv1.Role_ROLE_REFERRER}).Draw(t, "role")
+	default:
+		return
+	}
+	n := byte(rapid.IntRange(1, 3).Draw(t, "party"))
+	other := events.CustomerID{0: 9, 15: n}
+	h.PartyCustomer = other[:]
+	h.Party = &logv1.HashedIdentifier{Type: "email", Hash: []byte{n, 15: n}}
 }
 
 // drawStream draws a stream of records, ticks and repeats.
@@ -297,7 +367,19 @@ func drawStream(t *rapid.T, clock string) *stream {
 // error and recorded later or earlier.
 func drawRepeat(t *rapid.T, sent []*logv1.LoggedEvent) *logv1.LoggedEvent {
 	e := proto.CloneOf(rapid.SampledFrom(sent).Draw(t, "again"))
-	switch rapid.IntRange(0, 3).Draw(t, "how") {
+	switch rapid.IntRange(0, 4).Draw(t, "how") {
+	case 4: // with other content, recorded earlier or later
+		body := &eventsv1.Event{}
+		if err := proto.Unmarshal(e.Body, body); err != nil {
+			t.Fatal(err)
+		}
+		body.Context = &eventsv1.Context{Locale: "zh", Campaign: &eventsv1.Campaign{Name: rapid.SampledFrom([]string{"", "again"}).Draw(t, "other content")}}
+		data, err := proto.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Body = data
+		e.Header.RecordedDelta += uint64(rapid.IntRange(-1, 1).Draw(t, "recorded"))
 	case 3: // the same, by a gateway whose clock is behind
 		e.Header.RecordedDelta -= 5_000_000
 	case 1:

@@ -31,6 +31,9 @@ func drawTakeback(t *rapid.T, n, customers int, sent []*logv1.LoggedEvent) *logv
 		id, claimed = h.EventId, h.ClaimedAt
 		c = events.CustomerID(h.Customer)
 	}
+	if rapid.IntRange(0, 4).Draw(t, "of what never comes") == 0 {
+		id, c = "ghost", customerNo(0)
+	}
 	var e *logv1.LoggedEvent
 	if rapid.Bool().Draw(t, "void") {
 		void := &eventsv1.Void{EventId: id, Reason: "told wrongly", Actor: "ann"}
@@ -69,7 +72,7 @@ func drawLife(t *rapid.T, customers int) []*logv1.LoggedEvent {
 		default:
 			e = drawEvent(t, n, customers, 60)
 		}
-		if rapid.IntRange(0, 5).Draw(t, "role") == 0 {
+		if e.Header.Role == logv1.Role_ROLE_SUBJECT && rapid.IntRange(0, 5).Draw(t, "role") == 0 {
 			e.Header.Role = logv1.Role_ROLE_COMPANY
 		}
 		sent = append(sent, e)
