@@ -10,8 +10,9 @@ BUF := go run github.com/bufbuild/buf/cmd/buf@v1.66.0
 FUZZTIME ?= 10m
 SIMCHECKS ?= 2000
 SEEDS ?= 5000
-# Seeds of make demo.
+# Seeds of make demo, and when its two years end (empty: now).
 SEED ?= 1
+END ?=
 
 .PHONY: help
 help: ## Show this help
@@ -59,7 +60,7 @@ check-generate: ## Check that the generated code is that of its sources
 
 .PHONY: demo
 demo: ## Serve with a small made-up shop loading in
-	go run ./cmd/dossier demo --seed $(SEED)
+	go run ./cmd/dossier demo --seed $(SEED)$(if $(END), --end $(END))
 
 .PHONY: serve
 serve: ## Serve from ./dossier-data

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 )
 
@@ -24,22 +26,37 @@ const (
 	demoPoll = 100 * time.Millisecond
 	// A batch that the server is too busy for is tried again this often.
 	demoTries = 20
+	// demoYears is how long after its end events may still be told to the shop.
+	demoYears = 100
 )
 
 // demo serves with a sample shop loading in, and says what to look at.
 func demo(ctx context.Context, std stdio, args []string) error {
 	fs := newFlags(std, "demo", "demo [flags]",
-		"Serves in a fresh directory, posts two years of a small made-up shop to itself,\nsays what to look at, and goes on serving until interrupted.")
+		"Serves in a fresh directory, posts two years of a small made-up shop to itself,\nsays what to look at, and goes on serving until interrupted. The shop's time goes\nby its events, so that stages changed when they would have; nothing moves it on\nbut what is told later.")
 	var (
-		shop = sampleShop{End: time.Now().UTC().Truncate(time.Minute)}
+		shop sampleShop
 		d    = demoRun{std: std}
+		end  string
 	)
 	fs.StringVar(&d.data, "data", "", "`directory` to keep; default: a temporary one, removed at the end")
 	fs.StringVar(&d.address, "http", "127.0.0.1:8360", "`address` to serve on")
 	fs.Uint64Var(&shop.Seed, "seed", 1, "`number` that the sample is made from")
 	fs.IntVar(&shop.Customers, "customers", 200, "`number` of customers")
+	fs.StringVar(&end, "end", "", "`instant` at which the two years end, as 2024-12-31T23:59:59Z, or a day (default now)")
 	if _, err := fs.parse(args); err != nil {
 		return err
+	}
+	shop.End = time.Now().UTC().Truncate(time.Minute)
+	if end != "" {
+		at, err := parseInstant("end", end)
+		switch {
+		case err != nil:
+			return err
+		case at.After(shop.End) || at.Year() < 1980:
+			return wrongUsage("--end %s: an instant from 1980 to now wanted", end)
+		}
+		shop.End = at
 	}
 	if shop.Customers < 1 || shop.Customers > 9999 {
 		return wrongUsage("--customers %d: 1 to 9,999 wanted", shop.Customers)
@@ -91,7 +108,10 @@ func (d demoRun) run(ctx context.Context, shop sampleShop) (err error) {
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	// Only the HTTP side is shown; a NATS listener might meet another's port.
-	s, err := parseSettings(d.std, []string{"--data", d.data, "--http", d.address, "--nats-listen", "off", "--log-level", "warn"})
+	s, err := parseSettings(d.std, []string{
+		"--data", d.data, "--http", d.address, "--nats-listen", "off", "--log-level", "warn",
+		"--clock", "events", "--clock-end", shop.End.AddDate(demoYears, 0, 0).Format(time.RFC3339),
+	})
 	if err != nil {
 		return err
 	}
@@ -121,13 +141,17 @@ func (d demoRun) show(ctx context.Context, shop sampleShop) error {
 		return err
 	}
 	fmt.Fprintf(d.std.out, "loading %d events of %d customers …\n", s.Events, len(s.Customers))
-	for i, body := range s.Batches {
-		if err := d.post(ctx, body); err != nil {
-			return fmt.Errorf("post batch %d of %d: %w", i+1, len(s.Batches), err)
+	for i, call := range s.Calls {
+		if err := d.post(ctx, call); err != nil {
+			return fmt.Errorf("post %d of %d to %s: %w", i+1, len(s.Calls), call.Path, err)
 		}
 	}
 	if err := d.awaitFolded(ctx); err != nil {
 		return err
+	}
+	// Every partition has only heard of its own events; now all know what time it is.
+	if _, err := d.client().service().Tick(ctx, &queryv1.TickRequest{To: timestamppb.New(shop.End)}); err != nil {
+		return d.client().explain(err)
 	}
 	return d.tour(ctx, s)
 }
@@ -167,10 +191,10 @@ func (d demoRun) awaitReady(ctx context.Context) error {
 	})
 }
 
-// post sends one batch, waiting where the server asks for it.
-func (d demoRun) post(ctx context.Context, body []byte) error {
+// post makes one call, waiting where the server asks for it.
+func (d demoRun) post(ctx context.Context, call sampleCall) error {
 	for range demoTries {
-		wait, err := d.tryPost(ctx, body)
+		wait, err := d.tryPost(ctx, call)
 		if err != nil || wait == 0 {
 			return err
 		}
@@ -184,8 +208,8 @@ func (d demoRun) post(ctx context.Context, body []byte) error {
 }
 
 // tryPost returns how long to wait before the same call again, 0 if it is done.
-func (d demoRun) tryPost(ctx context.Context, body []byte) (time.Duration, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url("/v1/batch"), bytes.NewReader(body))
+func (d demoRun) tryPost(ctx context.Context, call sampleCall) (time.Duration, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url(call.Path), bytes.NewReader(call.Body))
 	if err != nil {
 		return 0, err
 	}
@@ -242,38 +266,67 @@ func (d demoRun) awaitFolded(ctx context.Context) error {
 	})
 }
 
-// tour prints commands that work as they stand, each checked first.
+// tour prints commands that work as they stand; what they will say stands beside
+// them, asked first.
 func (d demoRun) tour(ctx context.Context, s sample) error {
-	service := d.client().service()
-	count, err := service.CountProfiles(ctx, &queryv1.CountProfilesRequest{})
+	counts, err := d.counts(ctx, `kind == "person"`, `kind == "company"`, demoCondition)
 	if err != nil {
-		return d.client().explain(err)
+		return err
 	}
-	p := printerFor(d.client().lang)
-	program := programName()
-	at := ""
+	program, at := programName(), ""
 	if d.url("") != defaultServer {
 		at = " --server " + d.url("")
 	}
 	t := &table{}
+	add := func(command, comment string) { t.add("  "+program+" "+command+at, "# "+comment) }
 	picked := s.favourites("regular", "won_back", "cart", "lost", "visitor")
 	for _, c := range picked {
-		resp, err := service.GetProfile(ctx, &queryv1.GetProfileRequest{Customer: c.Reference, Sections: []string{"lifecycle"}})
+		stage, err := d.stage(ctx, c.Reference)
 		if err != nil {
-			return d.client().explain(err)
+			return err
 		}
-		t.add("  "+program+" get "+c.Reference+at, "# "+p.stageName(resp.GetProfile().GetLifecycle().GetStage()))
+		add("get "+c.Reference, stage)
 	}
 	if len(picked) > 0 {
-		t.add("  " + program + " timeline " + picked[0].Reference + " --type order.placed" + at)
-		t.add("  curl -d '{\"customer\":\"" + picked[0].Reference + "\"}' -H 'content-type: application/json' " + d.url("/dossier.query.v1.QueryService/GetProfile"))
+		add("timeline "+picked[0].Reference+" --type order.placed", "orders alone")
 	}
-	fmt.Fprintf(d.std.out, "\n%d customers. In another terminal:\n\n", count.GetCount())
+	add("list --where '"+demoCondition+"'", fmt.Sprintf("%d customers", counts[2]))
+	add("list --where 'kind == \"company\"'", fmt.Sprintf("%d companies", counts[1]))
+	add("find 李", "whose name has it")
+	add("tail", "what arrives from now on")
+	fmt.Fprintf(d.std.out, "\n%d persons, %d companies. In another terminal:\n\n", counts[0], counts[1])
 	if err := t.write(d.std.out); err != nil {
 		return err
 	}
+	if len(picked) > 0 {
+		fmt.Fprintf(d.std.out, "  curl -d '{\"customer\":\"%s\"}' -H 'content-type: application/json' %s\n", picked[0].Reference, d.url("/dossier.query.v1.QueryService/GetProfile"))
+	}
 	fmt.Fprintf(d.std.out, "\nServing on %s until interrupted (Ctrl-C); data in %s\n", d.url(""), d.data)
 	return nil
+}
+
+// demoCondition is a question that a shop asks.
+const demoCondition = `lifecycle.stage == "lost" && orders.netRevenue > 2万`
+
+// counts is how many customers each condition leaves.
+func (d demoRun) counts(ctx context.Context, conditions ...string) ([]uint32, error) {
+	counts := make([]uint32, len(conditions))
+	for i, condition := range conditions {
+		resp, err := d.client().service().CountProfiles(ctx, &queryv1.CountProfilesRequest{Filter: condition})
+		if err != nil {
+			return nil, d.client().explain(err)
+		}
+		counts[i] = resp.GetCount()
+	}
+	return counts, nil
+}
+
+func (d demoRun) stage(ctx context.Context, reference string) (string, error) {
+	resp, err := d.client().service().GetProfile(ctx, &queryv1.GetProfileRequest{Customer: reference, Sections: []string{"lifecycle"}})
+	if err != nil {
+		return "", d.client().explain(err)
+	}
+	return printerFor(d.client().lang).stageName(resp.GetProfile().GetLifecycle().GetStage()), nil
 }
 
 // programName is how this program was called, as one would call it again.

@@ -18,7 +18,9 @@ const (
 
 // sampleShop is a made-up shop: some customers, and all that they did there in
 // the two years before End, as a web tracker and a shop's back end would send
-// it on the Segment wire. A function of its fields alone.
+// it on the Segment wire, and a sales team by hand. A function of its fields
+// alone. What brings customers, what they complain of, whom they bring, whom
+// they work for and what was told wrongly is in a file each, sample_*.go.
 type sampleShop struct {
 	Seed      uint64
 	End       time.Time // nothing happens at or after it
@@ -97,7 +99,6 @@ var (
 	sampleFamilies = []struct{ word, latin string }{{"李", "li"}, {"王", "wang"}, {"张", "zhang"}, {"刘", "liu"}, {"陈", "chen"}, {"杨", "yang"}, {"赵", "zhao"}, {"黄", "huang"}}
 	sampleGivens   = []struct{ word, latin string }{{"娜", "na"}, {"伟", "wei"}, {"芳", "fang"}, {"敏", "min"}, {"静", "jing"}, {"磊", "lei"}, {"洋", "yang"}, {"艳", "yan"}, {"勇", "yong"}, {"杰", "jie"}}
 	sampleCities   = []string{"上海", "北京", "广州", "深圳", "成都", "杭州", "Singapore", "London"}
-	sampleCampaign = []string{"spring-tea", "double-11", "newsletter", "video-teapot"}
 )
 
 // sampleMessage is one call of the Segment wire.
@@ -107,11 +108,20 @@ type sampleMessage struct {
 	Timestamp   time.Time      `json:"timestamp"`
 	AnonymousID string         `json:"anonymousId,omitempty"`
 	UserID      string         `json:"userId,omitempty"`
+	GroupID     string         `json:"groupId,omitempty"`
 	Event       string         `json:"event,omitempty"`
 	Name        string         `json:"name,omitempty"`
 	Properties  map[string]any `json:"properties,omitempty"`
 	Traits      map[string]any `json:"traits,omitempty"`
 	Context     map[string]any `json:"context,omitempty"`
+	Corrects    string         `json:"corrects,omitempty"`
+	IssuedAt    *time.Time     `json:"issuedAt,omitempty"`
+}
+
+// sampleCall is one call of the ingest side.
+type sampleCall struct {
+	Path string
+	Body []byte
 }
 
 // sampleCustomer is one of the customers, as the demo shows them.
@@ -125,32 +135,49 @@ type sampleCustomer struct {
 type sample struct {
 	Customers []sampleCustomer
 	Events    int
-	Batches   [][]byte // bodies for POST /v1/batch, in order of time
+	Calls     []sampleCall // what a tracker and a shop send, in order of time; at last what is told by hand
 }
 
 // build plays the two years.
 func (s sampleShop) build() (sample, error) {
+	lives := make([]*sampleLife, s.Customers)
+	for i := range lives {
+		// Each has dice of his own: another number of customers changes no one,
+		// but for whom he recommends the shop to.
+		lives[i] = &sampleLife{shop: s, number: i + 1, dice: rand.New(rand.NewPCG(s.Seed, uint64(i)+1))}
+		lives[i].live(lives[:i])
+	}
 	var (
 		out      sample
 		messages []sampleMessage
+		facts    []handEvent
 	)
-	for i := range s.Customers {
-		// Each has dice of his own: another number of customers changes no one.
-		c := &sampleLife{shop: s, number: i + 1, dice: rand.New(rand.NewPCG(s.Seed, uint64(i)+1))}
-		c.live()
-		messages = append(messages, c.messages...)
+	for _, c := range lives {
+		messages, facts = append(messages, c.messages...), append(facts, c.facts...)
 		out.Customers = append(out.Customers, sampleCustomer{Reference: c.reference(), Habit: c.habit.name, Orders: c.orders})
 	}
 	slices.SortStableFunc(messages, func(a, b sampleMessage) int { return a.Timestamp.Compare(b.Timestamp) })
-	out.Events = len(messages)
+	out.Events = len(messages) + len(facts)
 	for batch := range slices.Chunk(messages, sampleBatchEvents) {
-		body, err := json.Marshal(map[string]any{"batch": batch})
-		if err != nil {
-			return sample{}, fmt.Errorf("encode sample batch: %w", err)
+		if err := out.call("/v1/batch", map[string]any{"batch": batch}); err != nil {
+			return sample{}, err
 		}
-		out.Batches = append(out.Batches, body)
+	}
+	for batch := range slices.Chunk(facts, sampleBatchEvents) {
+		if err := out.call("/v1/events", handBatch{Source: "crm", Events: batch}); err != nil {
+			return sample{}, err
+		}
 	}
 	return out, nil
+}
+
+func (s *sample) call(path string, body any) error {
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode sample call of %s: %w", path, err)
+	}
+	s.Calls = append(s.Calls, sampleCall{path, encoded})
+	return nil
 }
 
 // sampleLife is one customer being played.
@@ -161,9 +188,14 @@ type sampleLife struct {
 	habit    sampleHabit
 	family   int
 	given    int
-	known    bool // has said who he is by now
+	firm     *sampleFirm // that he works for; nil: for himself
+	owner    string      // who looks after him
+	known    bool        // has said who he is by now
+	first    float64     // days before the end, of his first visit
 	orders   int
+	tickets  int
 	messages []sampleMessage
+	facts    []handEvent
 }
 
 func (c *sampleLife) user() string  { return fmt.Sprintf("u-%04d", c.number) }
@@ -173,6 +205,13 @@ func (c *sampleLife) email() string {
 	return fmt.Sprintf("%s.%s.%04d@example.com", sampleGivens[c.given].latin, sampleFamilies[c.family].latin, c.number)
 }
 
+// phone ends in the customer's number, so that no two have the same.
+func (c *sampleLife) phone() string {
+	return fmt.Sprintf("+86 138 %04d %04d", c.shop.Seed%10_000, c.number)
+}
+
+func (c *sampleLife) name() string { return sampleFamilies[c.family].word + sampleGivens[c.given].word }
+
 func (c *sampleLife) reference() string {
 	if c.habit.known {
 		return "email:" + c.email()
@@ -180,30 +219,58 @@ func (c *sampleLife) reference() string {
 	return "anonymous_id:" + c.visit()
 }
 
-func (c *sampleLife) live() {
+// live plays the customer's two years, in a shop that the others know already.
+func (c *sampleLife) live(others []*sampleLife) {
 	c.habit = pickHabit(c.dice)
 	c.family, c.given = c.dice.IntN(len(sampleFamilies)), c.dice.IntN(len(sampleGivens))
+	c.firm, c.owner = pickFirm(c.dice), sampleTeam[c.dice.IntN(len(sampleTeam))]
 	var orders []float64
 	if c.habit.orders != nil {
 		orders = c.habit.orders(c.dice)
 	}
-	first := 20 + c.dice.Float64()*60
+	c.first = 20 + c.dice.Float64()*60
 	if len(orders) > 0 {
-		first = orders[0] + 1 + c.dice.Float64()*10
+		c.first = orders[0] + 1 + c.dice.Float64()*10
 	}
-	c.browse(c.at(first))
-	if c.habit.known {
-		c.identify(c.at(first).Add(4 * time.Minute))
-	}
+	referrer := c.pickReferrer(others)
+	c.arrive(referrer)
 	for range c.habit.browses {
-		c.browse(c.at(c.dice.Float64() * first))
+		c.browse(c.at(c.dice.Float64() * c.first))
 	}
-	for _, days := range orders {
+	for i, days := range orders {
 		c.buy(c.at(days))
+		if i == 0 && referrer != nil {
+			referrer.converted(c, c.at(days))
+		}
 	}
 	if c.habit.cart {
 		c.fillCart(c.at(1+20*c.dice.Float64()), c.basket())
 	}
+	if c.habit.known {
+		c.talk()
+		c.reassign()
+	}
+}
+
+// arrive is how he comes: by an advertisement or by himself he looks around
+// before he says who he is; who was invited says so at once.
+func (c *sampleLife) arrive(referrer *sampleLife) {
+	at := c.at(c.first)
+	switch {
+	case referrer != nil:
+		referrer.recommend(c, at.Add(-26*time.Hour))
+		c.identify(at.Add(-time.Minute))
+		c.browse(at)
+	case c.habit.known:
+		c.seeAdvertisement(at)
+		c.browse(at)
+		c.identify(at.Add(10 * time.Minute))
+	default:
+		c.seeAdvertisement(at)
+		c.browse(at)
+		return
+	}
+	c.work(at.Add(12 * time.Minute))
 }
 
 func pickHabit(r *rand.Rand) sampleHabit {
@@ -225,10 +292,11 @@ func (c *sampleLife) at(daysBefore float64) time.Time {
 	return c.shop.End.Add(-time.Duration(daysBefore * 24 * float64(time.Hour))).UTC().Truncate(time.Second)
 }
 
-// send adds a message; what would lie after the end does not happen.
-func (c *sampleLife) send(at time.Time, m sampleMessage) {
+// send adds a message and returns its id; what would lie after the end does not
+// happen, and has none.
+func (c *sampleLife) send(at time.Time, m sampleMessage) (id string) {
 	if !at.Before(c.shop.End) {
-		return
+		return ""
 	}
 	m.Timestamp = at
 	m.MessageID = fmt.Sprintf("sample-%d-%04d-%04d", c.shop.Seed, c.number, len(c.messages)+1)
@@ -236,29 +304,33 @@ func (c *sampleLife) send(at time.Time, m sampleMessage) {
 		m.UserID = c.user()
 	}
 	c.messages = append(c.messages, m)
+	return m.MessageID
 }
 
-func (c *sampleLife) web(at time.Time, m sampleMessage) {
+func (c *sampleLife) web(at time.Time, m sampleMessage) (id string) {
 	m.AnonymousID = c.visit()
-	c.send(at, m)
+	return c.send(at, m)
 }
 
 func (c *sampleLife) identify(at time.Time) {
 	c.known = true
-	c.web(at, sampleMessage{Type: "identify", Traits: map[string]any{
+	traits := map[string]any{
 		"email": c.email(),
-		"name":  sampleFamilies[c.family].word + sampleGivens[c.given].word,
+		"phone": c.phone(),
+		"name":  c.name(),
 		"city":  sampleCities[c.dice.IntN(len(sampleCities))],
-	}})
+		"owner": c.owner,
+	}
+	if c.firm != nil {
+		traits["industry"] = c.firm.industry
+	}
+	c.web(at, sampleMessage{Type: "identify", Traits: traits})
 }
 
 // browse is a visit: one to four pages, and mostly a product looked at.
 func (c *sampleLife) browse(at time.Time) {
 	product := sampleProducts[c.dice.IntN(len(sampleProducts))]
-	context := map[string]any{}
-	if c.dice.IntN(3) == 0 {
-		context["campaign"] = map[string]any{"source": "wechat", "medium": "social", "name": sampleCampaign[c.dice.IntN(len(sampleCampaign))]}
-	}
+	context := c.cameFrom()
 	for i := range 1 + c.dice.IntN(4) {
 		path := "/"
 		if i > 0 {
@@ -311,9 +383,9 @@ func (c *sampleLife) buy(at time.Time) {
 		revenue += p.Price * float64(p.Quantity)
 	}
 	revenue = math.Round(revenue*100) / 100
-	c.web(at, sampleMessage{Type: "track", Event: "Order Completed", Properties: map[string]any{
-		"order_id": order, "revenue": revenue, "currency": "CNY", "products": basket,
-	}})
+	placed := map[string]any{"order_id": order, "revenue": revenue, "currency": "CNY", "products": basket}
+	id := c.web(at, sampleMessage{Type: "track", Event: "Order Completed", Properties: placed})
+	c.mistake(at, id, placed)
 	switch dice := c.dice.IntN(20); {
 	case dice == 0 && c.habit.cancels:
 		c.send(at.Add(3*time.Hour), sampleMessage{Type: "track", Event: "Order Cancelled", Properties: map[string]any{"order_id": order}})
@@ -321,6 +393,7 @@ func (c *sampleLife) buy(at time.Time) {
 	case dice < 18:
 		delivered := at.Add(time.Duration(2+c.dice.IntN(5)) * 24 * time.Hour)
 		c.send(delivered, sampleMessage{Type: "track", Event: "Order Delivered", Properties: map[string]any{"order_id": order}})
+		c.judge(delivered, order)
 	}
 	if c.dice.IntN(16) == 0 {
 		p := basket[0]

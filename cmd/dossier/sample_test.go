@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestSampleIsAFunctionOfItsSeed(t *testing.T) {
@@ -19,7 +21,8 @@ func TestSampleIsAFunctionOfItsSeed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.EqualFunc(first.Batches, second.Batches, bytes.Equal) || !slices.Equal(first.Customers, second.Customers) {
+	same := func(a, b sampleCall) bool { return a.Path == b.Path && bytes.Equal(a.Body, b.Body) }
+	if !slices.EqualFunc(first.Calls, second.Calls, same) || !slices.Equal(first.Customers, second.Customers) {
 		t.Error("the same seed gave other bytes")
 	}
 	shop.Seed = 8
@@ -27,9 +30,57 @@ func TestSampleIsAFunctionOfItsSeed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if slices.EqualFunc(first.Batches, third.Batches, bytes.Equal) {
+	if slices.EqualFunc(first.Calls, third.Calls, same) {
 		t.Error("another seed gave the same bytes")
 	}
+}
+
+// The shop of more customers is the same shop: nobody's own life changes, only
+// whom he recommends the shop to.
+func TestSampleGrows(t *testing.T) {
+	t.Parallel()
+	shop := sampleShop{Seed: 7, End: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Customers: 60}
+	small, err := shop.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shop.Customers = 90
+	great, err := shop.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(small.Customers, great.Customers[:60]) {
+		t.Error("the first 60 customers are others in a shop of 90")
+	}
+	messages := map[string]sampleMessage{}
+	for _, m := range messagesOf(t, great) {
+		messages[m.MessageID] = m
+	}
+	for _, m := range messagesOf(t, small) {
+		if diff := cmp.Diff(m, messages[m.MessageID]); diff != "" {
+			t.Fatalf("message %s differs in a shop of 90 (-60 +90):\n%s", m.MessageID, diff)
+		}
+	}
+}
+
+// messagesOf are the messages of all batches on the Segment wire.
+func messagesOf(t *testing.T, s sample) []sampleMessage {
+	t.Helper()
+	var all []sampleMessage
+	for _, call := range s.Calls {
+		if call.Path != "/v1/batch" {
+			continue
+		}
+		var batch struct{ Batch []sampleMessage }
+		if err := json.Unmarshal(call.Body, &batch); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(batch.Batch); n > sampleBatchEvents || len(call.Body) > 1<<20 {
+			t.Errorf("a batch of %d events, %d bytes; limits %d and 1 MiB", n, len(call.Body), sampleBatchEvents)
+		}
+		all = append(all, batch.Batch...)
+	}
+	return all
 }
 
 func TestSampleIsWhatATrackerMaySend(t *testing.T) {
@@ -40,37 +91,50 @@ func TestSampleIsWhatATrackerMaySend(t *testing.T) {
 		t.Fatal(err)
 	}
 	var (
-		ids    = map[string]bool{}
-		events = map[string]int{}
-		last   time.Time
+		ids         = map[string]bool{}
+		events      = map[string]int{}
+		corrections int
+		last        time.Time
 	)
-	for _, body := range s.Batches {
-		var batch struct{ Batch []sampleMessage }
-		if err := json.Unmarshal(body, &batch); err != nil {
-			t.Fatal(err)
+	for _, m := range messagesOf(t, s) {
+		if ids[m.MessageID] {
+			t.Fatalf("message id %s twice", m.MessageID)
 		}
-		if n := len(batch.Batch); n > sampleBatchEvents || len(body) > 1<<20 {
-			t.Errorf("a batch of %d events, %d bytes; limits %d and 1 MiB", n, len(body), sampleBatchEvents)
+		ids[m.MessageID] = true
+		if m.Timestamp.Before(last) || !m.Timestamp.Before(end) || end.Sub(m.Timestamp) > (sampleDays+40)*24*time.Hour {
+			t.Fatalf("message %s at %v, after one at %v; end %v", m.MessageID, m.Timestamp, last, end)
 		}
-		for _, m := range batch.Batch {
-			if ids[m.MessageID] {
-				t.Fatalf("message id %s twice", m.MessageID)
+		last = m.Timestamp
+		if m.UserID == "" && m.AnonymousID == "" {
+			t.Fatalf("message %s of nobody", m.MessageID)
+		}
+		if m.Corrects != "" {
+			corrections++
+			if !ids[m.Corrects] || m.IssuedAt == nil || !m.IssuedAt.After(m.Timestamp) {
+				t.Errorf("message %s corrects %q, issued at %v", m.MessageID, m.Corrects, m.IssuedAt)
 			}
-			ids[m.MessageID] = true
-			if m.Timestamp.Before(last) || !m.Timestamp.Before(end) || end.Sub(m.Timestamp) > (sampleDays+40)*24*time.Hour {
-				t.Fatalf("message %s at %v, after one at %v; end %v", m.MessageID, m.Timestamp, last, end)
+		}
+		if id, taken := m.Properties["event_id"].(string); taken && !ids[id] {
+			t.Errorf("message %s takes back %q, which was not told before", m.MessageID, id)
+		}
+		events[m.Type+" "+m.Event]++
+	}
+	facts := 0
+	for _, call := range s.Calls {
+		if call.Path == "/v1/events" {
+			var batch handBatch
+			if err := json.Unmarshal(call.Body, &batch); err != nil {
+				t.Fatal(err)
 			}
-			last = m.Timestamp
-			if m.UserID == "" && m.AnonymousID == "" {
-				t.Fatalf("message %s of nobody", m.MessageID)
-			}
-			events[m.Type+" "+m.Event]++
+			facts += len(batch.Events)
 		}
 	}
-	if len(ids) != s.Events {
-		t.Errorf("%d events in the batches, %d announced", len(ids), s.Events)
+	if facts == 0 || corrections == 0 || len(ids)+facts != s.Events {
+		t.Errorf("%d events on the wire, of them %d corrections, and %d by hand; %d announced", len(ids), corrections, facts, s.Events)
 	}
-	for _, kind := range []string{"identify ", "page ", "track Product Viewed", "track Product Added", "track Checkout Started", "track Order Completed", "track Order Delivered", "track Order Cancelled", "track Order Refunded"} {
+	for _, kind := range []string{"identify ", "page ", "track Product Viewed", "track Product Added", "track Checkout Started", "track Order Completed", "track Order Delivered", "track Order Cancelled", "track Order Refunded",
+		"track Ad Viewed", "track Ad Clicked", "track Ticket Opened", "track Ticket Replied", "track Ticket Resolved", "track Ticket Reopened", "track Rating Given",
+		"track Referral Made", "track Referral Converted", "track Content Shared", "track Interaction Logged", "group ", "track Event Voided"} {
 		if events[kind] == 0 {
 			t.Errorf("no %q in the sample: %v", kind, events)
 		}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// sampleFirm is a company that several customers work for. There are so many
+// that each keeps below the 1,000 events up to which a void is folded at once.
+type sampleFirm struct {
+	id, name, industry, city string
+	employees                int
+}
+
+var sampleFirms = []sampleFirm{
+	{"lanhai", "蓝海科技", "软件", "深圳", 320},
+	{"mingde", "明德学校", "教育", "上海", 85},
+	{"heyuan", "和园酒店", "酒店", "杭州", 140},
+	{"renji", "仁济诊所", "医疗", "上海", 60},
+	{"yunfan", "云帆设计", "软件", "成都", 24},
+	{"gongfu", "功夫茶馆", "餐饮", "广州", 18},
+	{"straits", "Straits Events", "events", "Singapore", 30},
+	{"northwind", "Northwind Trading", "trade", "London", 45},
+}
+
+// sampleTeam is who looks after the shop's customers.
+var sampleTeam = []string{"陈静", "周强", "Grace Tan"}
+
+// pickFirm is the employer of every fourth; nil: of whom none is known.
+func pickFirm(r *rand.Rand) *sampleFirm {
+	if r.IntN(4) > 0 {
+		return nil
+	}
+	return &sampleFirms[r.IntN(len(sampleFirms))]
+}
+
+// work says whom he works for; one in eight works elsewhere half his time with
+// the shop later.
+func (c *sampleLife) work(from time.Time) {
+	if c.firm == nil {
+		return
+	}
+	c.join(from)
+	if c.dice.IntN(8) == 0 {
+		next := (slices.IndexFunc(sampleFirms, func(f sampleFirm) bool { return f.id == c.firm.id }) + 1) % len(sampleFirms)
+		c.firm = &sampleFirms[next]
+		c.join(c.at(c.first / 2))
+	}
+}
+
+func (c *sampleLife) join(at time.Time) {
+	c.send(at, sampleMessage{Type: "group", GroupID: c.firm.id, Traits: map[string]any{
+		"name": c.firm.name, "industry": c.firm.industry, "city": c.firm.city, "employees": c.firm.employees,
+	}})
+}
+
+var sampleTalks = []struct{ channel, direction, summary string }{
+	{"call", "outbound", "asked how the tea was"},
+	{"call", "inbound", "问能否开专票"},
+	{"visit", "outbound", "试饮新茶"},
+	{"wechat", "outbound", "sent the price list"},
+	{"wechat", "inbound", "想要团购价"},
+	{"expo", "inbound", "came by at the fair"},
+}
+
+// talk is what the sales team has with him: much with people of companies,
+// little with others.
+func (c *sampleLife) talk() {
+	times := c.dice.IntN(2)
+	if c.firm != nil {
+		times += 2 + c.dice.IntN(4)
+	}
+	for range times {
+		t := sampleTalks[c.dice.IntN(len(sampleTalks))]
+		c.send(c.at(c.dice.Float64()*c.first), sampleMessage{Type: "track", Event: "Interaction Logged", Properties: map[string]any{
+			"channel": t.channel, "direction": t.direction, "summary": t.summary, "participants": []string{c.owner},
+		}})
+	}
+}
