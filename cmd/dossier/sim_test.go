@@ -92,44 +92,88 @@ func simulate(t *testing.T, seed uint64) bool {
 	})
 }
 
-// simWork is what three clients post: batches of events of a few visitors, who
-// become users, in part out of order and repeated.
+// simWork is what three clients post: batches of events of a few users, in part
+// out of order. Each client has users of its own, so that who belongs to which
+// company when is the same however the clients take turns; all refer each other.
 func simWork(rng *mathrand.Rand) [3][]ingest.Batch {
 	var work [3][]ingest.Batch
-	start := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, -3, 0) // the bubble's clock begins there
-	n := 0
 	for client := range work {
+		c := simClient{rng: rng, name: client}
 		for range 3 + rng.IntN(6) {
 			b := ingest.Batch{Source: "sim", Wire: "native", Path: "/v1/events"}
 			for range 1 + rng.IntN(12) {
-				n++
-				user := rng.IntN(6)
-				e := &eventsv1.Event{
-					Id:          fmt.Sprintf("e%d", n),
-					Time:        timestamppb.New(start.Add(time.Duration(rng.IntN(90*24)) * time.Hour)),
-					Identifiers: []*eventsv1.Identifier{{Type: "user_id", Value: fmt.Sprintf("u%d", user)}},
-				}
-				switch rng.IntN(4) {
-				case 0:
-					e.Type = "order.placed"
-					e.Payload = &eventsv1.Event_Order{Order: &eventsv1.Order{
-						OrderId: fmt.Sprintf("o%d", rng.IntN(40)), RevenueMicros: new(int64(rng.IntN(1e9))), Currency: "CNY",
-					}}
-				case 1:
-					e.Type = "traits.set"
-					e.Payload = &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Set: &structpb.Struct{Fields: map[string]*structpb.Value{
-						"n": structpb.NewNumberValue(float64(n)),
-					}}}}
-				default:
-					e.Type = "page.viewed"
-					e.Payload = &eventsv1.Event_View{View: &eventsv1.View{Url: fmt.Sprintf("https://x/%d", rng.IntN(9))}}
-				}
-				b.Drafts = append(b.Drafts, ingest.Draft{Event: e})
+				b.Drafts = append(b.Drafts, ingest.Draft{Event: c.event()})
 			}
 			work[client] = append(work[client], b)
 		}
 	}
 	return work
+}
+
+// simClient makes up the events of one client.
+type simClient struct {
+	rng  *mathrand.Rand
+	name int
+	told []*eventsv1.Event
+}
+
+// simStart is a while before the bubble's clock begins.
+var simStart = time.Date(1999, 10, 1, 0, 0, 0, 0, time.UTC)
+
+func (c *simClient) event() *eventsv1.Event {
+	n := len(c.told)
+	e := &eventsv1.Event{
+		Id:          fmt.Sprintf("e%d-%d", c.name, n),
+		Time:        timestamppb.New(simStart.Add(time.Duration(c.rng.IntN(90*24)) * time.Hour)),
+		Identifiers: []*eventsv1.Identifier{{Type: "user_id", Value: fmt.Sprintf("u%d", 2*c.name+c.rng.IntN(2))}},
+	}
+	switch c.rng.IntN(12) {
+	case 0, 1, 2:
+		e.Type = "order.placed"
+		e.Payload = &eventsv1.Event_Order{Order: &eventsv1.Order{
+			OrderId: fmt.Sprintf("o%d", c.rng.IntN(40)), RevenueMicros: new(int64(c.rng.IntN(1e9))), Currency: "CNY",
+		}}
+	case 3, 4:
+		e.Type = "traits.set"
+		e.Payload = &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Manual: c.rng.IntN(3) == 0, Set: &structpb.Struct{Fields: map[string]*structpb.Value{
+			"n": structpb.NewNumberValue(float64(n)),
+		}}}}
+	case 5:
+		e.Type = []string{"group.joined", "group.joined", "group.left"}[c.rng.IntN(3)]
+		e.Payload = &eventsv1.Event_Group{Group: &eventsv1.Group{GroupId: fmt.Sprintf("g%d", c.rng.IntN(3))}}
+	case 6:
+		e.Type = []string{"referral.made", "referral.converted"}[c.rng.IntN(2)]
+		e.Payload = &eventsv1.Event_Referral{Referral: &eventsv1.Referral{
+			Referee: &eventsv1.Identifier{Type: "user_id", Value: fmt.Sprintf("u%d", c.rng.IntN(8))}, RevenueMicros: new(int64(5_000_000)), Currency: "CNY",
+		}}
+	case 7:
+		e.Type = "ticket." + []string{"opened", "replied", "resolved", "reopened"}[c.rng.IntN(4)]
+		e.Payload = &eventsv1.Event_Ticket{Ticket: &eventsv1.Ticket{TicketId: fmt.Sprintf("t%d", c.rng.IntN(5))}}
+	case 8, 9:
+		if n > 0 {
+			c.takeBack(e)
+			break
+		}
+		fallthrough
+	default:
+		e.Type = "page.viewed"
+		e.Payload = &eventsv1.Event_View{View: &eventsv1.View{Url: fmt.Sprintf("https://x/%d", c.rng.IntN(9))}}
+	}
+	c.told = append(c.told, e)
+	return e
+}
+
+// takeBack makes an event void or correct one that the client told before.
+func (c *simClient) takeBack(e *eventsv1.Event) {
+	of := c.told[c.rng.IntN(len(c.told))]
+	e.Identifiers = []*eventsv1.Identifier{proto.CloneOf(of.Identifiers[0])}
+	if c.rng.IntN(2) == 0 {
+		e.Type = "event.voided"
+		e.Payload = &eventsv1.Event_Void{Void: &eventsv1.Void{EventId: of.Id}}
+		return
+	}
+	e.Type, e.Corrects = "order.placed", of.Id
+	e.Payload = &eventsv1.Event_Order{Order: &eventsv1.Order{OrderId: fmt.Sprintf("o%d", c.rng.IntN(40)), RevenueMicros: new(int64(7_000_000))}}
 }
 
 const simPartitions = 2
@@ -258,7 +302,7 @@ func (w *world) start() (*simLife, error) {
 		end()
 		return nil, err
 	}
-	life.gateway, err = ingest.NewGateway(ingest.Options{Log: w.log, Directory: d, Genesis: genesis, Minter: minter, Name: name[:]})
+	life.gateway, err = ingest.NewGateway(ingest.Options{Log: w.log, Directory: d, Genesis: genesis, Minter: minter, Name: name[:], Copies: life.copies})
 	if err != nil {
 		end()
 		return nil, err
@@ -278,6 +322,10 @@ func (w *world) start() (*simLife, error) {
 	life.wg.Go(func() { life.gateway.Run(ctx) })
 	life.wg.Go(func() { rules.Run(ctx, w.log) })
 	return life, nil
+}
+
+func (l *simLife) copies(ctx context.Context, c events.CustomerID, source, eventID string, claimed *int64) ([]*logv1.Copy, error) {
+	return l.stores[c.Partition(simPartitions)].Copies(ctx, c, source, eventID, claimed)
 }
 
 func (w *world) partition(genesis *logv1.Genesis, id int, m *store.Memory, rules *projections.Rules) projections.Options {
@@ -391,6 +439,9 @@ func (w *world) digests() map[string]string {
 				w.t.Fatal(err)
 			}
 			sum := profile.Digest(head.Facts)
+			if len(head.Facts.GetIdentifiers()) == 0 {
+				return true // all that was told of him was taken back
+			}
 			user := head.Facts.Identifiers[0].Value
 			if all[user] != "" {
 				w.t.Errorf("two customers for %s", user)
