@@ -235,7 +235,7 @@ func scriptExample(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	line := readmeExample(ts, regexp.MustCompile(args[0]))
 	if rest, ok := strings.CutPrefix(line, "go run ./cmd/dossier "); ok {
-		ts.Check(ts.Exec("dossier", strings.Fields(rest)...))
+		ts.Check(ts.Exec("dossier", commandWords(rest)...))
 		return
 	}
 	curl := regexp.MustCompile(`^curl(?: -H '([^']*)')? -d '([^']*)' http://127\.0\.0\.1:8360(/\S*)$`).FindStringSubmatch(line)
