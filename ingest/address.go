@@ -97,26 +97,17 @@ func (g *Gateway) join(ctx context.Context, items []item) error {
 		if it.refused != nil || !it.ofPerson() {
 			continue
 		}
-		told := directory.Membership{Since: it.times.occurred}
-		switch named := it.company(); it.typ {
-		case eventsv1.Type_TYPE_GROUP_JOINED:
-			if named == nil {
-				continue
-			}
+		told := directory.Joining{Person: it.subject.address.Customer, Membership: directory.Membership{Since: it.times.occurred}}
+		switch named := it.company(); {
+		case it.typ == eventsv1.Type_TYPE_GROUP_JOINED && named != nil:
 			told.Company = named.address.Customer
-		case eventsv1.Type_TYPE_GROUP_LEFT:
-			m, err := g.o.Directory.Memberships(it.subject.address.Customer)
-			if err != nil {
-				return err
-			}
-			before, known := m.Before(told.Since)
-			if named != nil && known && before.Company != named.address.Customer {
-				continue // left what the person did not belong to any more
-			}
+		case it.typ == eventsv1.Type_TYPE_GROUP_LEFT && named != nil:
+			told.Left = named.address.Customer
+		case it.typ == eventsv1.Type_TYPE_GROUP_LEFT:
 		default:
 			continue
 		}
-		joinings = append(joinings, directory.Joining{Person: it.subject.address.Customer, Membership: told})
+		joinings = append(joinings, told)
 	}
 	if len(joinings) == 0 {
 		return nil

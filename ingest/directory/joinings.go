@@ -19,6 +19,10 @@ const MaxMemberships = 16
 type Joining struct {
 	Person events.CustomerID
 	Membership
+	// Left is the company that the person leaves by it, zero if that was not
+	// told. It changes nothing if the person belongs to another one by then:
+	// also by a joining that is recorded in the same call.
+	Left events.CustomerID
 }
 
 func (j *Joining) decision() *logv1.Decision {
@@ -122,6 +126,16 @@ func (m Memberships) changedBy(told Membership) bool {
 		return m[i-1].Company.Compare(told.Company) < 0
 	}
 	return i > 0 || len(m) < MaxMemberships
+}
+
+// news reports whether a joining tells anything new.
+func (m Memberships) news(j *Joining) bool {
+	if j.Left != (events.CustomerID{}) {
+		if before, ok := m.Before(j.Since); ok && before.Company != j.Left {
+			return false
+		}
+	}
+	return m.changedBy(j.Membership)
 }
 
 // Memberships are the joinings recorded of a person, as far as the directory

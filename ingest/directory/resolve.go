@@ -213,7 +213,7 @@ func (i item) decide(g graph, mint func() events.CustomerID) (binding, []*logv1.
 		return decide(g, *i.request, mint)
 	}
 	m, err := g.memberships(i.joining.Person)
-	if err != nil || !m.changedBy(i.joining.Membership) {
+	if err != nil || !m.news(i.joining) {
 		return binding{}, nil, err
 	}
 	return binding{}, []*logv1.Decision{i.joining.decision()}, nil
