@@ -7,7 +7,8 @@ import (
 )
 
 // sampleFirm is a company that several customers work for. There are so many
-// that each keeps below the 1,000 events up to which a void is folded at once.
+// that of 200 customers none has more than the 1,000 events up to which a void
+// is folded at once.
 type sampleFirm struct {
 	id, name, industry, city string
 	employees                int
