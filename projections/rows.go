@@ -3,12 +3,14 @@ package projections
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/projections/columns"
+	"github.com/dossier360/dossier/projections/profile"
 	"github.com/dossier360/dossier/projections/store"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
@@ -96,26 +98,141 @@ func (p *Partition) scanRows(ctx context.Context, early *columns.Writer) ([]*col
 	return rows, nil
 }
 
-// entriesField is the number of the field of a head that holds history entries.
-const entriesField = 4
+// Fields of a head, and of a trait, that are told apart before they are decoded.
+const (
+	kindField    protowire.Number = 1
+	factsField   protowire.Number = 2
+	journalField protowire.Number = 3
+	entriesField protowire.Number = 4
+	parkedField  protowire.Number = 9
+
+	traitsField    protowire.Number = 5
+	traitNameField protowire.Number = 1
+)
+
+// Part is as much of a head as some fields of a profile are shown from. Who
+// looks at many customers decodes no more of each.
+type Part struct {
+	facts  uint64 // a bit for each field of Facts
+	traits []string
+}
+
+// PartFor is the part that shows these fields, named as in JSON. Of traits it
+// holds those of the names only, if any are named.
+func PartFor(fields, traits []string) Part {
+	p := Part{traits: traits}
+	known := (*statev1.Facts)(nil).ProtoReflect().Descriptor().Fields()
+	for _, field := range fields {
+		facts, all := profile.ShownFrom(field)
+		if all {
+			return Part{facts: ^uint64(0)}
+		}
+		if field != "traits" && slices.Contains(facts, "traits") {
+			p.traits = nil // a name may be any of several
+		}
+		for _, name := range facts {
+			// The others are not of the facts: the journal, the customer's id.
+			if fd := known.ByJSONName(name); fd != nil {
+				p.facts |= 1 << fd.Number()
+			}
+		}
+	}
+	return p
+}
+
+// Decode reads the part of a head as the store keeps it, and of the head itself
+// kind, journal, and how much is parked.
+func (p Part) Decode(value []byte) (*statev1.Head, error) {
+	head := &statev1.Head{}
+	err := decodeFields(value, head, func(number protowire.Number, _ []byte) bool {
+		return number == kindField || number == journalField || number == parkedField
+	})
+	if err != nil {
+		return nil, err
+	}
+	facts := fieldBytes(value, factsField)
+	if facts == nil {
+		return head, nil
+	}
+	head.Facts = &statev1.Facts{}
+	return head, decodeFields(facts, head.Facts, func(number protowire.Number, content []byte) bool {
+		if number > 63 || p.facts&(1<<number) == 0 {
+			return false
+		}
+		return number != traitsField || p.traits == nil || slices.Contains(p.traits, string(fieldBytes(content, traitNameField)))
+	})
+}
 
 // decodeOutline decodes a head without its history entries. It reads no more
 // than the length of each of those.
 func decodeOutline(c events.CustomerID, value []byte) (*statev1.Head, error) {
-	outline := make([]byte, 0, len(value))
-	for rest := value; len(rest) > 0; {
-		number, _, n := protowire.ConsumeField(rest)
-		if n < 0 {
-			return nil, fmt.Errorf("head of customer %s: %w", c, protowire.ParseError(n))
-		}
-		if number != entriesField {
-			outline = append(outline, rest[:n]...)
-		}
-		rest = rest[n:]
-	}
 	head := &statev1.Head{}
-	if err := proto.Unmarshal(outline, head); err != nil {
+	err := decodeFields(value, head, func(number protowire.Number, _ []byte) bool { return number != entriesField })
+	if err != nil {
 		return nil, fmt.Errorf("head of customer %s: %w", c, err)
 	}
 	return head, nil
+}
+
+// decodeFields decodes the fields of a message that are wanted. It asks with
+// the content of those that have a length; what is not wanted is passed over.
+func decodeFields(value []byte, into proto.Message, wanted func(number protowire.Number, content []byte) bool) error {
+	from, to := 0, 0 // wanted fields in a row
+	flush := func() error {
+		if from == to {
+			return nil
+		}
+		return proto.UnmarshalOptions{Merge: true}.Unmarshal(value[from:to], into)
+	}
+	for at := 0; at < len(value); {
+		number, content, n := consumeField(value[at:])
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		if wanted(number, content) {
+			if at != to {
+				if err := flush(); err != nil {
+					return err
+				}
+				from = at
+			}
+			to = at + n
+		}
+		at += n
+	}
+	return flush()
+}
+
+// consumeField reads one field: its number, its content if it has a length,
+// and how many bytes it takes, negative if it is none.
+func consumeField(b []byte) (number protowire.Number, content []byte, n int) {
+	number, kind, tag := protowire.ConsumeTag(b)
+	if tag < 0 {
+		return 0, nil, tag
+	}
+	if kind == protowire.BytesType {
+		content, n = protowire.ConsumeBytes(b[tag:])
+	} else {
+		n = protowire.ConsumeFieldValue(number, kind, b[tag:])
+	}
+	if n < 0 {
+		return 0, nil, n
+	}
+	return number, content, tag + n
+}
+
+// fieldBytes is the content of the first field of a number that has a length,
+// nil if there is none.
+func fieldBytes(b []byte, wanted protowire.Number) []byte {
+	for len(b) > 0 {
+		number, content, n := consumeField(b)
+		if n < 0 {
+			return nil
+		}
+		if number == wanted && content != nil {
+			return content
+		}
+		b = b[n:]
+	}
+	return nil
 }

@@ -140,6 +140,25 @@ func (v *View) Outline(c events.CustomerID) (*statev1.Head, error) {
 	return decodeOutline(c, value)
 }
 
+// Part is part of a customer's head, or ErrNotFound.
+func (v *View) Part(c events.CustomerID, part Part) (*statev1.Head, error) {
+	if v.view == nil {
+		return nil, ErrCatchingUp
+	}
+	value, err := v.view.Get(headKey(c))
+	if err != nil {
+		return nil, err
+	}
+	if value == nil {
+		return nil, ErrNotFound
+	}
+	head, err := part.Decode(value)
+	if err != nil {
+		return nil, fmt.Errorf("head of customer %s: %w", c, err)
+	}
+	return head, nil
+}
+
 // Entries yields a customer's history, newest first, beginning below `before`
 // (nil: with the newest).
 func (v *View) Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*statev1.Entry, error] {

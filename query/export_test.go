@@ -1,7 +1,6 @@
 package query
 
 import (
-	"testing"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -36,17 +35,18 @@ func CompileFilter(text string, zone *events.Zone) (*Filter, error) {
 
 // OnRows and OnProfiles say which of the two a filter asks.
 func (f *Filter) OnRows() bool     { return f.filter.onRow != nil }
-func (f *Filter) OnProfiles() bool { return f.filter.onWhole != nil }
+func (f *Filter) OnProfiles() bool { return f.filter.rest.program != nil }
 
 // Split decides as lists do: by the row as far as that goes, then by a profile
-// of no more than the fields that the rest reads.
-func (f *Filter) Split(r *columns.Row, part func(fields []string) *queryv1.Profile, now time.Time) (bool, error) {
+// of no more than what is left reads.
+func (f *Filter) Split(r *columns.Row, v View, now time.Time) (holds, byProfile bool, err error) {
+	l := newService(Options{}).look(f.filter, nil, v)
 	s := &subject{l: f.filter.l, now: types.Timestamp{Time: now}}
-	holds, err := s.of(r).holds(f.filter.onRow)
-	if err != nil || !holds || f.filter.onWhole == nil {
-		return holds, err
+	ask, err := l.byRow(s, r)
+	if err == nil && ask != nil {
+		err = l.byProfile(s, r.ID, ask)
 	}
-	return s.ofProfile(part(f.filter.reads)).holds(f.filter.onWhole)
+	return l.count == 1, ask != nil, err
 }
 
 // Whole decides by a whole profile alone.
@@ -98,14 +98,4 @@ func Value(path string, r *columns.Row, p *queryv1.Profile) (byRow, byProfile an
 // Render is a whole profile.
 func Render(id events.CustomerID, head *statev1.Head, v View) *queryv1.Profile {
 	return render(id, head, v)
-}
-
-// RenderFields is a profile of some fields.
-func RenderFields(t *testing.T, v View, id events.CustomerID, fields []string) *queryv1.Profile {
-	t.Helper()
-	p, err := renderFields(v, id, fields)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
 }

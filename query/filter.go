@@ -118,10 +118,16 @@ func isKnownTrue(v ref.Val) ref.Val { return types.Bool(v == types.True) }
 
 // filter is a compiled condition. It is safe for concurrent use.
 type filter struct {
-	l       *language
-	onRow   cel.Program // what rows can tell; nil: nothing
-	onWhole cel.Program // the rest; nil: nothing
-	reads   []string    // fields of the profile that onWhole reads
+	l     *language
+	onRow cel.Program // what rows can tell; nil: nothing
+	rest  question    // what they cannot
+	all   question    // the whole condition, of whom a row cannot tell after all
+}
+
+// question is what a profile is asked.
+type question struct {
+	program cel.Program // nil: nothing
+	reads   reads
 }
 
 // compileFilter reads a condition; an empty one holds of everybody. Days of the
@@ -139,25 +145,43 @@ func compileFilter(text string, zone *events.Zone) (*filter, error) {
 	if t := c.checked.GetType(c.checked.Expr().ID()); t.Kind() != types.BoolKind {
 		return nil, refuse(errInvalid, "filter: %v", c.fail(c.checked.Expr(), "the filter is %s, not a condition; compare it with something", kindOf(t)))
 	}
-	var rows, whole []ast.Expr
+	// Of the conditions on rows those on traits come last: they may turn out to
+	// be for the profile.
+	var rows, traits, whole []ast.Expr
 	for _, part := range conjuncts(c.checked.Expr()) {
-		reads, onRows := c.reads(part)
-		if onRows {
+		switch reads, onRows := c.reads(part); {
+		case !onRows:
+			whole = append(whole, part)
+			f.rest.reads.add(reads)
+		case len(reads.traits) > 0:
+			traits = append(traits, part)
+		default:
 			rows = append(rows, part)
-			continue
 		}
-		whole = append(whole, part)
-		f.reads = append(f.reads, reads...)
 	}
-	slices.Sort(f.reads)
-	f.reads = slices.Compact(f.reads)
-	if f.onRow, err = c.plan(rows); err != nil {
+	if len(traits) > 0 {
+		if f.all, err = l.wholly(text, zone); err != nil {
+			return nil, err
+		}
+	}
+	if f.onRow, err = c.planRows(append(rows, traits...)); err != nil {
 		return nil, err
 	}
-	if f.onWhole, err = c.plan(whole); err != nil {
-		return nil, err
+	f.rest.program, err = c.plan(whole)
+	return f, err
+}
+
+// wholly reads a condition that a profile alone is asked.
+func (l *language) wholly(text string, zone *events.Zone) (question, error) {
+	// Read anew: a plan changes what it is made of.
+	c, err := l.check(text, zone)
+	if err != nil {
+		return question{}, err
 	}
-	return f, nil
+	var q question
+	q.reads, _ = c.reads(c.checked.Expr())
+	q.program, err = c.plan([]ast.Expr{c.checked.Expr()})
+	return q, err
 }
 
 // conjuncts are the conditions that all must hold.
@@ -178,12 +202,17 @@ type subject struct {
 	l      *language
 	now    types.Timestamp
 	target any // *columns.Row, or protoreflect.Message of a Profile
+	// unsure says that a row was asked what it cannot tell: the profile must be.
+	unsure bool
 }
 
-func (s *subject) of(r *columns.Row) *subject { s.target = r; return s }
+func (s *subject) of(r *columns.Row) *subject {
+	s.target, s.unsure = r, false
+	return s
+}
 
 func (s *subject) ofProfile(p *queryv1.Profile) *subject {
-	s.target = p.ProtoReflect()
+	s.target, s.unsure = p.ProtoReflect(), false
 	return s
 }
 
@@ -191,6 +220,9 @@ func (s *subject) ofProfile(p *queryv1.Profile) *subject {
 func (s *subject) ResolveName(name string) (any, bool) {
 	if name == nowName {
 		return s.now, true
+	}
+	if name[0] == '@' {
+		return s.trait(name)
 	}
 	f := s.l.root[name]
 	if f == nil {
@@ -232,6 +264,21 @@ func (c *checkedText) plan(all []ast.Expr) (cel.Program, error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
+	return c.program(c.join(all))
+}
+
+// planRows is plan for programs that rows are asked.
+func (c *checkedText) planRows(all []ast.Expr) (cel.Program, error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	root := c.join(all)
+	c.fromRows(root)
+	return c.program(root)
+}
+
+// join is one condition of several that all must hold.
+func (c *checkedText) join(all []ast.Expr) ast.Expr {
 	root := all[0]
 	for _, e := range all[1:] {
 		id := c.newID(types.BoolType)
@@ -239,7 +286,7 @@ func (c *checkedText) plan(all []ast.Expr) (cel.Program, error) {
 		root = c.factory.NewCall(id, operators.LogicalAnd, root, e)
 	}
 	c.guard(root)
-	return c.program(root)
+	return root
 }
 
 // program plans one expression. What may loop or read long texts is stopped

@@ -117,22 +117,34 @@ var logic = []string{
 	operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot, operators.Conditional, operators.NotStrictlyFalse, guarded,
 }
 
-// reads tells which fields of the profile an expression reads, and whether rows
-// have all of them.
-func (c *checkedText) reads(e ast.Expr) (fields []string, onRows bool) {
+// reads tells what of the profile an expression reads, and whether rows have
+// all of it. Of single traits most have most: then the row itself says so.
+func (c *checkedText) reads(e ast.Expr) (all reads, onRows bool) {
 	onRows = true
 	var visit func(e ast.Expr, local []string)
 	visit = func(e ast.Expr, local []string) {
+		if ask, name := traitAsked(e, local); ask != "" {
+			all.trait(name)
+			return
+		}
+		if name, ok := traitNamed(e, local); ok {
+			all.trait(name)
+			onRows = false
+			return
+		}
 		switch e.Kind() {
 		case ast.IdentKind:
 			if f := c.l.root[e.AsIdent()]; f != nil && !slices.Contains(local, e.AsIdent()) {
-				fields = append(fields, e.AsIdent())
+				all.fields = append(all.fields, e.AsIdent())
+				all.allTraits = all.allTraits || e.AsIdent() == traitsField
 				onRows = onRows && f.row != nil
 			}
 		case ast.SelectKind:
 			sel := e.AsSelect()
+			all.companies = all.companies || sel.FieldName() == "companyId"
 			if section := c.section(sel.Operand(), local); section != nil {
-				fields = append(fields, section.descriptor.JSONName())
+				all.fields = append(all.fields, section.descriptor.JSONName())
+				all.referrer = all.referrer || sel.FieldName() == "referredBy"
 				f := c.l.table[section.descriptor.Message().FullName()][sel.FieldName()]
 				onRows = onRows && f.row != nil
 				return
@@ -145,7 +157,8 @@ func (c *checkedText) reads(e ast.Expr) (fields []string, onRows bool) {
 		}
 	}
 	visit(e, nil)
-	return fields, onRows
+	all.fields, all.traits = distinct(all.fields), distinct(all.traits)
+	return all, onRows
 }
 
 // section is the section that an expression names, nil if it is none.

@@ -43,6 +43,11 @@ func (s *service) FindProfiles(ctx context.Context, req *queryv1.FindProfilesReq
 	if err != nil {
 		return nil, err
 	}
+	release, err := s.beginScan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	sn := s.snapshot()
 	defer sn.close()
 	fresh, err := s.freshness(ctx, sn, s.every()...)

@@ -7,14 +7,17 @@ import (
 	"slices"
 	"time"
 
+	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections"
 	"github.com/dossier360/dossier/projections/columns"
 	"github.com/dossier360/dossier/projections/profile"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
+	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
 // The limits of lists, each with its unit and reason.
@@ -28,6 +31,11 @@ const (
 	MaxListTime = 30 * time.Second
 	// MaxFields bounds the fields that a list may name.
 	MaxFields = 100
+	// MaxScans bounds the lists, counts and searches that go through all
+	// customers at once: each takes a processor for every partition.
+	MaxScans = 4
+	// MaxScanWait bounds how long one waits for its place among those.
+	MaxScanWait = 10 * time.Second
 
 	maxFilterDepth = 50    // of parentheses and calls
 	maxFilterNodes = 2_000 // of the expression, macros written out
@@ -45,6 +53,11 @@ func (s *service) ListProfiles(ctx context.Context, req *queryv1.ListProfilesReq
 	}
 	ctx, cancel := context.WithTimeout(ctx, MaxListTime)
 	defer cancel()
+	release, err := s.beginScan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	sn := s.snapshot()
 	defer sn.close()
 	fresh, err := s.freshness(ctx, sn, s.every()...)
@@ -55,7 +68,8 @@ func (s *service) ListProfiles(ctx context.Context, req *queryv1.ListProfilesReq
 	err = s.scan(ctx, sn, func(ctx context.Context, p int, v View, table *columns.Table) error {
 		// One more than the page holds tells whether there is another page.
 		tops[p] = &first{order: page.order, limit: page.size + 1}
-		look := &looking{filter: page.filter, order: page.order, after: page.after, top: tops[p], view: v}
+		look := s.look(page.filter, page.order, v)
+		look.after, look.top = page.after, tops[p]
 		return look.through(ctx, table, fresh)
 	})
 	if err != nil {
@@ -74,7 +88,7 @@ func (s *service) ListProfiles(ctx context.Context, req *queryv1.ListProfilesReq
 		}
 	}
 	for _, at := range shown {
-		p, err := page.show(sn.views[at.id.Partition(len(sn.views))], at.id)
+		p, err := s.show(page, sn.views[at.id.Partition(len(sn.views))], at.id)
 		if err != nil {
 			return nil, err
 		}
@@ -91,6 +105,37 @@ func (s *service) CountProfiles(ctx context.Context, req *queryv1.CountProfilesR
 	}
 	ctx, cancel := context.WithTimeout(ctx, MaxListTime)
 	defer cancel()
+	if wanted.onRow == nil && wanted.rest.program == nil {
+		return s.countAll(ctx)
+	}
+	release, err := s.beginScan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	sn := s.snapshot()
+	defer sn.close()
+	fresh, err := s.freshness(ctx, sn, s.every()...)
+	if err != nil {
+		return nil, err
+	}
+	looks := make([]*looking, len(sn.views))
+	err = s.scan(ctx, sn, func(ctx context.Context, p int, v View, table *columns.Table) error {
+		looks[p] = s.look(wanted, nil, v)
+		return looks[p].through(ctx, table, fresh)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var count uint64
+	for _, look := range looks {
+		count += look.count
+	}
+	return &queryv1.CountProfilesResponse{Count: uint32(count), Freshness: fresh}, nil
+}
+
+// countAll counts without a condition, which looks at nobody.
+func (s *service) countAll(ctx context.Context) (*queryv1.CountProfilesResponse, error) {
 	sn := s.snapshot()
 	defer sn.close()
 	fresh, err := s.freshness(ctx, sn, s.every()...)
@@ -98,24 +143,27 @@ func (s *service) CountProfiles(ctx context.Context, req *queryv1.CountProfilesR
 		return nil, err
 	}
 	var count uint64
-	if wanted.onRow == nil && wanted.onWhole == nil {
-		for _, v := range sn.views {
-			count += v.Checkpoint().GetCustomers()
-		}
-		return &queryv1.CountProfilesResponse{Count: uint32(count), Freshness: fresh}, nil
-	}
-	looks := make([]looking, len(sn.views))
-	err = s.scan(ctx, sn, func(ctx context.Context, p int, v View, table *columns.Table) error {
-		looks[p] = looking{filter: wanted, view: v}
-		return looks[p].through(ctx, table, fresh)
-	})
-	if err != nil {
-		return nil, err
-	}
-	for _, look := range looks {
-		count += look.count
+	for _, v := range sn.views {
+		count += v.Checkpoint().GetCustomers()
 	}
 	return &queryv1.CountProfilesResponse{Count: uint32(count), Freshness: fresh}, nil
+}
+
+// beginScan takes one of the places for those who go through all customers, or
+// waits for one. It is to be taken before a snapshot, which keeps old versions
+// on disk.
+func (s *service) beginScan(ctx context.Context) (release func(), err error) {
+	waiting, cancel := context.WithTimeout(ctx, MaxScanWait)
+	defer cancel()
+	select {
+	case s.scans <- struct{}{}:
+		return func() { <-s.scans }, nil
+	case <-waiting.Done():
+	}
+	if ctx.Err() != nil {
+		return nil, tooSlow(ctx)
+	}
+	return nil, refuse(errBusy, "%d lists, counts and searches are going through all customers, which is the limit, and none ended within %v; ask again shortly", MaxScans, MaxScanWait)
 }
 
 // zone is the deployment's, one for all partitions.
@@ -154,7 +202,7 @@ type listPage struct {
 	size   int
 	after  *place     // nil: from the beginning
 	fields [][]string // nil: all
-	tops   []string   // the fields of the profile that fields name
+	shown  shown      // of those fields
 }
 
 func (s *service) parseList(req *queryv1.ListProfilesRequest) (*listPage, error) {
@@ -176,14 +224,16 @@ func (s *service) parseList(req *queryv1.ListProfilesRequest) (*listPage, error)
 	if len(req.GetFields()) > MaxFields {
 		return nil, refuse(errInvalid, "fields: %d, limit %d", len(req.GetFields()), MaxFields)
 	}
+	var all reads
 	for _, field := range req.GetFields() {
 		p, err := compilePath("fields", field, zone)
 		if err != nil {
 			return nil, err
 		}
 		page.fields = append(page.fields, p.names)
-		page.tops = append(page.tops, p.names[0])
+		all.add(pathReads(p.names))
 	}
+	page.shown = showing(all)
 	if req.GetPageToken() != "" {
 		if page.after, err = parseListToken(req); err != nil {
 			return nil, refuse(errInvalid, "pageToken: %v; begin again without one", err)
@@ -192,16 +242,34 @@ func (s *service) parseList(req *queryv1.ListProfilesRequest) (*listPage, error)
 	return page, nil
 }
 
+// pathReads is what showing a field reads.
+func pathReads(names []string) reads {
+	r := reads{fields: names[:1]}
+	whole := len(names) == 1
+	switch names[0] {
+	case traitsField:
+		if r.allTraits = whole; !whole {
+			r.traits = names[1:2]
+		}
+	case "memberships":
+		r.companies = true
+	case "referrals":
+		r.referrer = whole || names[1] == "referredBy"
+	}
+	return r
+}
+
 // show renders a customer of the page.
-func (page *listPage) show(v View, id events.CustomerID) (*queryv1.Profile, error) {
+func (s *service) show(page *listPage, v View, id events.CustomerID) (*queryv1.Profile, error) {
 	if page.fields == nil {
 		head, err := v.Outline(id)
 		if err != nil {
 			return nil, fmt.Errorf("read customer %s: %w", id, err)
 		}
-		return render(id, head, v), nil
+		p := render(id, head, v)
+		return p, s.nameOthers(p, id, head, reads{companies: true, referrer: true})
 	}
-	p, err := renderFields(v, id, page.tops)
+	p, err := s.renderPart(v, id, page.shown)
 	if err != nil {
 		return nil, err
 	}
@@ -209,12 +277,21 @@ func (page *listPage) show(v View, id events.CustomerID) (*queryv1.Profile, erro
 	return p, nil
 }
 
-// renderFields shows some fields of a customer's profile, and his id.
-func renderFields(v View, id events.CustomerID, fields []string) (*queryv1.Profile, error) {
-	head, err := v.Outline(id)
+// shown is what of profiles is shown or asked, the same of many customers.
+type shown struct {
+	reads reads
+	part  projections.Part
+}
+
+func showing(r reads) shown { return shown{r, r.part()} }
+
+// renderPart shows some of a customer's profile, and his id.
+func (s *service) renderPart(v View, id events.CustomerID, some shown) (*queryv1.Profile, error) {
+	head, err := v.Part(id, some.part)
 	if err != nil {
 		return nil, fmt.Errorf("read customer %s: %w", id, err)
 	}
+	fields := some.reads.fields
 	p := &queryv1.Profile{CustomerId: id.String(), Kind: kindName(head.GetKind())}
 	if slices.Contains(fields, "lifecycle") {
 		p.Lifecycle = profile.RenderLifecycle(head.GetJournal())
@@ -223,7 +300,21 @@ func renderFields(v View, id events.CustomerID, fields []string) (*queryv1.Profi
 		p.Flags = []string{flagParked}
 	}
 	profile.RenderFields(head.GetFacts(), v.Settled(), v.Env(), fields, p)
-	return p, nil
+	return p, s.nameOthers(p, id, head, some.reads)
+}
+
+// nameOthers says who the other customers of a profile are, as far as that is
+// read.
+func (s *service) nameOthers(p *queryv1.Profile, id events.CustomerID, head *statev1.Head, r reads) error {
+	if r.companies {
+		if err := s.nameCompanies(p); err != nil {
+			return err
+		}
+	}
+	if r.referrer {
+		return s.nameReferrer(p, id, head.GetFacts())
+	}
+	return nil
 }
 
 // prune clears all of a message that no path leads to. Paths lead through
@@ -275,12 +366,36 @@ func under(name string, paths [][]string) (below [][]string, whole bool) {
 // looking goes through the rows of one partition for those that a filter
 // leaves: it counts them, or keeps the first of them.
 type looking struct {
-	filter *filter
-	order  *order // nil: only count
-	after  *place // nil: from the beginning
-	top    *first
-	view   View
-	count  uint64
+	service *service
+	view    View
+	filter  *filter
+	order   *order // nil: only count
+	after   *place // nil: from the beginning
+	top     *first
+	count   uint64
+
+	rest, all asked
+}
+
+// asked is what a profile is asked, and what of it that takes.
+type asked struct {
+	condition cel.Program // nil: none
+	shown     shown
+}
+
+func (s *service) look(f *filter, o *order, v View) *looking {
+	l := &looking{service: s, view: v, filter: f, order: o}
+	l.rest, l.all = l.asking(f.rest), l.asking(f.all)
+	return l
+}
+
+// asking is a question, and the place of who is left.
+func (l *looking) asking(q question) asked {
+	reads := q.reads
+	if l.order != nil {
+		reads.add(l.order.whole.reads)
+	}
+	return asked{q.program, showing(reads)}
 }
 
 func (l *looking) through(ctx context.Context, table *columns.Table, fresh *queryv1.Freshness) error {
@@ -290,20 +405,18 @@ func (l *looking) through(ctx context.Context, table *columns.Table, fresh *quer
 		if rows++; rows%rowsPerLook == 0 && ctx.Err() != nil {
 			return tooSlow(ctx)
 		}
-		wanted, whole, err := l.onRow(subject, row)
+		ask, err := l.byRow(subject, row)
 		if err != nil {
 			return err
 		}
-		if !wanted {
+		if ask == nil {
 			continue
 		}
-		if whole {
-			if heads++; heads%headsPerLook == 0 && ctx.Err() != nil {
-				return tooSlow(ctx)
-			}
-			if err := l.onWhole(subject, row.ID); err != nil {
-				return err
-			}
+		if heads++; heads%headsPerLook == 0 && ctx.Err() != nil {
+			return tooSlow(ctx)
+		}
+		if err := l.byProfile(subject, row.ID, ask); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -314,71 +427,74 @@ func tooSlow(ctx context.Context) error {
 	return fmt.Errorf("list stopped: %w", context.Cause(ctx))
 }
 
-// onRow decides by a row: he is not wanted, or he is and is taken in, or whole
-// says that his profile must be asked.
-func (l *looking) onRow(s *subject, row *columns.Row) (wanted, whole bool, err error) {
-	if wanted, err = s.of(row).holds(l.filter.onRow); err != nil || !wanted {
-		return false, false, err
-	}
-	if l.order == nil {
-		if l.filter.onWhole == nil {
-			l.count++
-			return true, false, nil
-		}
-		return true, true, nil
-	}
-	if l.order.program != nil && !l.order.onRows {
-		return true, true, nil
+// byRow decides by a row. If that cannot tell all, it returns what is left to
+// be asked of the profile.
+func (l *looking) byRow(s *subject, row *columns.Row) (*asked, error) {
+	holds, err := s.of(row).holds(l.filter.onRow)
+	switch {
+	case err != nil:
+		return nil, err
+	case s.unsure:
+		return &l.all, nil
+	case !holds:
+		return nil, nil
 	}
 	at := place{kind: sortAbsent, id: row.ID}
-	if l.order.program != nil {
-		value, err := s.value(l.order.program)
+	if l.order != nil && l.order.whole.program != nil {
+		if l.order.onRow == nil {
+			return &l.rest, nil
+		}
+		value, err := s.value(l.order.onRow)
 		if err != nil {
-			return false, false, err
+			return nil, err
+		}
+		if s.unsure {
+			return &l.rest, nil
 		}
 		at = placeOf(value, row.ID)
 	}
-	if l.passed(&at) || l.top.excludes(&at) {
-		return false, false, nil
+	if l.order != nil && (l.passed(&at) || l.top.excludes(&at)) {
+		return nil, nil
 	}
-	if l.filter.onWhole == nil {
-		l.top.add(at)
-		return true, false, nil
+	if l.filter.rest.program != nil {
+		return &l.rest, nil
 	}
-	return true, true, nil
+	l.take(at)
+	return nil, nil
 }
 
 // passed reports whether a place was on a page before.
 func (l *looking) passed(at *place) bool { return l.after != nil && l.order.compare(at, l.after) <= 0 }
 
-// onWhole decides by the profile.
-func (l *looking) onWhole(s *subject, id events.CustomerID) error {
-	fields := l.filter.reads
-	if l.order != nil {
-		fields = append(slices.Clip(fields), l.order.reads...)
-	}
-	p, err := renderFields(l.view, id, fields)
+// byProfile decides by the profile.
+func (l *looking) byProfile(s *subject, id events.CustomerID, ask *asked) error {
+	p, err := l.service.renderPart(l.view, id, ask.shown)
 	if err != nil {
 		return err
 	}
-	holds, err := s.ofProfile(p).holds(l.filter.onWhole)
+	holds, err := s.ofProfile(p).holds(ask.condition)
 	if err != nil || !holds {
 		return err
 	}
-	if l.order == nil {
-		l.count++
-		return nil
-	}
 	at := place{kind: sortAbsent, id: id}
-	if l.order.program != nil {
-		value, err := s.value(l.order.program)
+	if l.order != nil && l.order.whole.program != nil {
+		value, err := s.value(l.order.whole.program)
 		if err != nil {
 			return err
 		}
 		at = placeOf(value, id)
 	}
-	if !l.passed(&at) {
-		l.top.add(at)
+	if l.order == nil || !l.passed(&at) {
+		l.take(at)
 	}
 	return nil
+}
+
+// take counts somebody whom the filter leaves, or keeps him if he is among the
+// first.
+func (l *looking) take(at place) {
+	l.count++
+	if l.order != nil {
+		l.top.add(at)
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/projections"
@@ -20,6 +21,19 @@ import (
 
 // Outline and Rows make a leaf what lists ask of a view.
 func (l *leaf) Outline(c events.CustomerID) (*statev1.Head, error) { return l.Head(c) }
+
+// Part goes through the bytes of a store, so that what is not read is not there.
+func (l *leaf) Part(c events.CustomerID, part projections.Part) (*statev1.Head, error) {
+	head, err := l.Head(c)
+	if err != nil {
+		return nil, err
+	}
+	value, err := proto.Marshal(head)
+	if err != nil {
+		return nil, err
+	}
+	return part.Decode(value)
+}
 
 func (l *leaf) Rows() (*columns.Table, error) {
 	if l.s.noRows {
@@ -109,13 +123,11 @@ func leaves(t *testing.T, d *desk, names map[string]string, text string) string 
 		t.Fatalf("%s: %v", text, err)
 	}
 	now := events.FromMicros(d.partitions[0].settled)
-	var left []string
+	var left, fell []string // fell: to the profile
 	for _, s := range d.partitions {
 		view := &leaf{s}
 		for id, head := range s.heads {
-			split, err := f.Split(columns.Of(id, head, s.env), func(fields []string) *queryv1.Profile {
-				return query.RenderFields(t, view, id, fields)
-			}, now)
+			split, byProfile, err := f.Split(columns.Of(id, head, s.env), view, now)
 			if err != nil {
 				t.Fatalf("%s: %v", text, err)
 			}
@@ -126,13 +138,20 @@ func leaves(t *testing.T, d *desk, names map[string]string, text string) string 
 			if split != whole {
 				t.Errorf("%s: %s: %v by what lists ask, %v by the whole profile", text, names[id.String()], split, whole)
 			}
+			if byProfile {
+				fell = append(fell, names[id.String()])
+			}
 			if whole {
 				left = append(left, names[id.String()])
 			}
 		}
 	}
 	slices.Sort(left)
+	slices.Sort(fell)
 	asked := map[[2]bool]string{{true, true}: "rows, then profiles", {true, false}: "rows", {false, true}: "profiles"}[[2]bool{f.OnRows(), f.OnProfiles()}]
+	if !f.OnProfiles() && len(fell) > 0 {
+		asked += ", and the profiles of " + strings.Join(fell, " ")
+	}
 	return fmt.Sprintf("%s  (%s)\n", strings.Join(append(left, ""), " ")[:max(0, len(strings.Join(left, " ")))], asked)
 }
 

@@ -23,9 +23,8 @@ import (
 // The zero order is by customer id alone.
 type order struct {
 	descending bool
-	program    cel.Program // nil: none
-	onRows     bool
-	reads      []string // fields of the profile that it reads
+	onRow      cel.Program // nil: no row has it
+	whole      question    // of whom the row does not have it; without a program there is no field
 }
 
 func compileOrder(text string, zone *events.Zone) (*order, error) {
@@ -43,8 +42,13 @@ func compileOrder(text string, zone *events.Zone) (*order, error) {
 	case "a list", "a map", aMessage:
 		return nil, refuse(errInvalid, "orderBy: %s is %s; a text, a number, a time, or a yes or no wanted", strings.Join(p.names, "."), kindOf(t))
 	}
-	o.reads, o.onRows = p.checked.reads(root)
-	o.program, err = p.checked.program(root)
+	reads, onRows := p.checked.reads(root)
+	o.whole.reads = reads
+	if o.whole.program, err = p.checked.program(root); err != nil || !onRows {
+		return o, err
+	}
+	p.checked.fromRows(root)
+	o.onRow, err = p.checked.program(root)
 	return o, err
 }
 

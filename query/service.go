@@ -44,6 +44,7 @@ type View interface {
 	Settled() int64
 	Head(c events.CustomerID) (*statev1.Head, error)
 	Outline(c events.CustomerID) (*statev1.Head, error)
+	Part(c events.CustomerID, part projections.Part) (*statev1.Head, error)
 	Rows() (*columns.Table, error)
 	Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*statev1.Entry, error]
 	TakenBack(c events.CustomerID) (func(*statev1.Entry) (string, error), error)
@@ -93,10 +94,11 @@ type Options struct {
 type service struct {
 	Options
 	tails chan struct{} // holds one token for each tail that is open
+	scans chan struct{} // holds one token for each list, count or search under way
 }
 
 func newService(o Options) *service {
-	return &service{Options: o, tails: make(chan struct{}, MaxTails)}
+	return &service{Options: o, tails: make(chan struct{}, MaxTails), scans: make(chan struct{}, MaxScans)}
 }
 
 var _ queryv1connect.QueryServiceHandler = (*service)(nil)

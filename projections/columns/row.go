@@ -26,6 +26,7 @@ type Row struct {
 	MoreIdentifiers bool
 	CompanyID       string // company_id of the company he belongs to now
 	CompanyName     string // trait company, as he or an import told it
+	Traits          Traits
 
 	Stage       string
 	Previous    string // stage before; "" if there was none
@@ -103,6 +104,7 @@ func Of(id events.CustomerID, head *statev1.Head, env profile.Env) *Row {
 		Name:        profile.Name(f),
 		CompanyID:   currentCompany(f),
 		CompanyName: profile.TextTrait(f, "company", "companyName", "company_name"),
+		Traits:      traitsOf(f),
 		Stage:       intern(j.GetStage()),
 		Previous:    intern(j.GetPrevious()),
 		Since:       j.GetSince(),

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"iter"
 	"slices"
 
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
@@ -72,3 +73,35 @@ func Strength(identifierType string) int { return strength(identifierType) }
 
 // TextTrait is the first of some traits that is text and not blank, else "".
 func TextTrait(f *statev1.Facts, names ...string) string { return textTrait(f, names...) }
+
+// ShownTraits yields the traits that a profile shows, by name, and whether each
+// was told by hand.
+func ShownTraits(f *statev1.Facts) iter.Seq2[*statev1.TraitFact, bool] {
+	return func(yield func(*statev1.TraitFact, bool) bool) {
+		for t := range shownTraits(f) {
+			if t.ValueJson != "" && !yield(t, t.Stamp.GetRank() == rankManual) {
+				return
+			}
+		}
+	}
+}
+
+// shownFrom names the facts that a field of the profile is shown from, both by
+// their JSON names, where those are not the facts of the same name.
+var shownFrom = map[string][]string{
+	"name":       {"identifiers", "traits"},
+	"identified": {"identifiers"},
+	"orders":     {"orders", "cart"},
+}
+
+// ShownFrom names the facts that [RenderFields] reads to show a field, both by
+// their JSON names; all says that it reads everything.
+func ShownFrom(field string) (facts []string, all bool) {
+	if field == "flags" || field == "digest" {
+		return nil, true
+	}
+	if facts := shownFrom[field]; facts != nil {
+		return facts, false
+	}
+	return []string{field}, false
+}
