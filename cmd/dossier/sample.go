@@ -188,10 +188,10 @@ type sampleLife struct {
 	habit    sampleHabit
 	family   int
 	given    int
-	firm     *sampleFirm // that he works for; nil: for himself
-	owner    string      // who looks after him
-	known    bool        // has said who he is by now
-	first    float64     // days before the end, of his first visit
+	firm     int     // of sampleFirms, or noFirm
+	owner    string  // who looks after him
+	known    bool    // has said who he is by now
+	first    float64 // days before the end, of his first visit
 	orders   int
 	tickets  int
 	messages []sampleMessage
@@ -235,7 +235,7 @@ func (c *sampleLife) live(others []*sampleLife) {
 	referrer := c.pickReferrer(others)
 	c.arrive(referrer)
 	for range c.habit.browses {
-		c.browse(c.at(c.dice.Float64() * c.first))
+		c.browse(c.later())
 	}
 	for i, days := range orders {
 		c.buy(c.at(days))
@@ -292,6 +292,9 @@ func (c *sampleLife) at(daysBefore float64) time.Time {
 	return c.shop.End.Add(-time.Duration(daysBefore * 24 * float64(time.Hour))).UTC().Truncate(time.Second)
 }
 
+// later is an instant after he has said who he is.
+func (c *sampleLife) later() time.Time { return c.at(c.dice.Float64() * (c.first - 0.5)) }
+
 // send adds a message and returns its id; what would lie after the end does not
 // happen, and has none.
 func (c *sampleLife) send(at time.Time, m sampleMessage) (id string) {
@@ -321,8 +324,8 @@ func (c *sampleLife) identify(at time.Time) {
 		"city":  sampleCities[c.dice.IntN(len(sampleCities))],
 		"owner": c.owner,
 	}
-	if c.firm != nil {
-		traits["industry"] = c.firm.industry
+	if c.firm != noFirm {
+		traits["industry"] = c.employer().industry
 	}
 	c.web(at, sampleMessage{Type: "identify", Traits: traits})
 }

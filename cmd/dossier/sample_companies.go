@@ -1,14 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 )
 
-// sampleFirm is a company that several customers work for. There are so many
-// that of 200 customers none has more than the 1,000 events up to which a void
-// is folded at once.
+// sampleFirm is a company that several customers work for.
 type sampleFirm struct {
 	id, name, industry, city string
 	employees                int
@@ -28,31 +26,47 @@ var sampleFirms = []sampleFirm{
 // sampleTeam is who looks after the shop's customers.
 var sampleTeam = []string{"陈静", "周强", "Grace Tan"}
 
-// pickFirm is the employer of every fourth; nil: of whom none is known.
-func pickFirm(r *rand.Rand) *sampleFirm {
-	if r.IntN(4) > 0 {
-		return nil
+// sampleBranch is how many customers share the firms. The next as many work for
+// branches of them, so that none has more than the 1,000 events up to which a
+// void is folded at once.
+const sampleBranch = 200
+
+// pickFirm is the employer of every fifth, noFirm of the others.
+func pickFirm(r *rand.Rand) int {
+	if r.IntN(5) > 0 {
+		return noFirm
 	}
-	return &sampleFirms[r.IntN(len(sampleFirms))]
+	return r.IntN(len(sampleFirms))
+}
+
+const noFirm = -1
+
+// employer is the branch of his firm that he works for.
+func (c *sampleLife) employer() sampleFirm {
+	f := sampleFirms[c.firm]
+	if branch := (c.number-1)/sampleBranch + 1; branch > 1 {
+		f.id, f.name = fmt.Sprintf("%s-%d", f.id, branch), fmt.Sprintf("%s %d", f.name, branch)
+	}
+	return f
 }
 
 // work says whom he works for; one in eight works elsewhere half his time with
 // the shop later.
 func (c *sampleLife) work(from time.Time) {
-	if c.firm == nil {
+	if c.firm == noFirm {
 		return
 	}
 	c.join(from)
 	if c.dice.IntN(8) == 0 {
-		next := (slices.IndexFunc(sampleFirms, func(f sampleFirm) bool { return f.id == c.firm.id }) + 1) % len(sampleFirms)
-		c.firm = &sampleFirms[next]
+		c.firm = (c.firm + 1) % len(sampleFirms)
 		c.join(c.at(c.first / 2))
 	}
 }
 
 func (c *sampleLife) join(at time.Time) {
-	c.send(at, sampleMessage{Type: "group", GroupID: c.firm.id, Traits: map[string]any{
-		"name": c.firm.name, "industry": c.firm.industry, "city": c.firm.city, "employees": c.firm.employees,
+	f := c.employer()
+	c.send(at, sampleMessage{Type: "group", GroupID: f.id, Traits: map[string]any{
+		"name": f.name, "industry": f.industry, "city": f.city, "employees": f.employees,
 	}})
 }
 
@@ -69,12 +83,12 @@ var sampleTalks = []struct{ channel, direction, summary string }{
 // little with others.
 func (c *sampleLife) talk() {
 	times := c.dice.IntN(2)
-	if c.firm != nil {
+	if c.firm != noFirm {
 		times += 2 + c.dice.IntN(4)
 	}
 	for range times {
 		t := sampleTalks[c.dice.IntN(len(sampleTalks))]
-		c.send(c.at(c.dice.Float64()*c.first), sampleMessage{Type: "track", Event: "Interaction Logged", Properties: map[string]any{
+		c.send(c.later(), sampleMessage{Type: "track", Event: "Interaction Logged", Properties: map[string]any{
 			"channel": t.channel, "direction": t.direction, "summary": t.summary, "participants": []string{c.owner},
 		}})
 	}

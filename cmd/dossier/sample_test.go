@@ -145,3 +145,50 @@ func TestSampleIsWhatATrackerMaySend(t *testing.T) {
 		}
 	}
 }
+
+// What a shop's back end tells names the customer by his number alone, so it
+// must not come before he has told it on the web: he would be two.
+func TestSampleNamesNobodyTooEarly(t *testing.T) {
+	t.Parallel()
+	s, err := sampleShop{Seed: 9, End: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Customers: 2000}.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, m := range messagesOf(t, s) {
+		if m.Type == "identify" {
+			known[m.UserID] = true
+		}
+		if m.UserID != "" && !known[m.UserID] {
+			t.Errorf("message %s names %s before he is known", m.MessageID, m.UserID)
+		}
+	}
+}
+
+// A company that has more is parked where something is taken back.
+func TestSampleFirmsStayBelowThousandEvents(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(4) {
+		s, err := sampleShop{Seed: seed, End: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Customers: 1000}.build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		employer, events := map[string]string{}, map[string]int{}
+		for _, m := range messagesOf(t, s) {
+			if m.Type == "group" {
+				employer[m.UserID] = m.GroupID
+			}
+			if firm := employer[m.UserID]; firm != "" {
+				events[firm]++
+			}
+		}
+		for firm, n := range events {
+			if n > 1000 {
+				t.Errorf("seed %d: %s has %d events", seed, firm, n)
+			}
+		}
+		if len(events) < 4*len(sampleFirms) {
+			t.Errorf("seed %d: %d companies of 1,000 customers", seed, len(events))
+		}
+	}
+}
