@@ -159,6 +159,38 @@ func (v *View) Part(c events.CustomerID, part Part) (*statev1.Head, error) {
 	return head, nil
 }
 
+// Parts goes through all customers in order of id, and gives fn the parts of
+// those who are wanted until it fails. Of many that costs a tenth of as many
+// calls of Part.
+func (v *View) Parts(wanted func(c events.CustomerID) (Part, bool), fn func(c events.CustomerID, head *statev1.Head) error) error {
+	if v.view == nil {
+		return ErrCatchingUp
+	}
+	var bad error
+	prefix := []byte{keyHead}
+	err := v.view.Scan(prefix, store.PrefixEnd(prefix), false, func(key, value []byte) bool {
+		var c events.CustomerID
+		if c, bad = customerFromHeadKey(key); bad != nil {
+			return false
+		}
+		part, ok := wanted(c)
+		if !ok {
+			return true
+		}
+		var head *statev1.Head
+		if head, bad = part.Decode(value); bad != nil {
+			bad = fmt.Errorf("head of customer %s: %w", c, bad)
+			return false
+		}
+		bad = fn(c, head)
+		return bad == nil
+	})
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
 // Entries yields a customer's history, newest first, beginning below `before`
 // (nil: with the newest).
 func (v *View) Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*statev1.Entry, error] {

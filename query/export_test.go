@@ -43,10 +43,15 @@ func (f *Filter) Split(r *columns.Row, v View, now time.Time) (holds, byProfile 
 	l := newService(Options{}).look(f.filter, nil, v)
 	s := &subject{l: f.filter.l, now: types.Timestamp{Time: now}}
 	ask, err := l.byRow(s, r)
-	if err == nil && ask != nil {
-		err = l.byProfile(s, r.ID, ask)
+	if err != nil || ask == nil {
+		return l.count == 1, false, err
 	}
-	return l.count == 1, ask != nil, err
+	head, err := v.Part(r.ID, ask.shown.part)
+	if err != nil {
+		return false, true, err
+	}
+	err = l.byProfile(s, r.ID, head, ask)
+	return l.count == 1, true, err
 }
 
 // Whole decides by a whole profile alone.

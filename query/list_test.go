@@ -2,6 +2,7 @@ package query_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +34,24 @@ func (l *leaf) Part(c events.CustomerID, part projections.Part) (*statev1.Head, 
 		return nil, err
 	}
 	return part.Decode(value)
+}
+
+func (l *leaf) Parts(wanted func(events.CustomerID) (projections.Part, bool), fn func(events.CustomerID, *statev1.Head) error) error {
+	l.s.partsRead.Add(1)
+	for _, c := range slices.SortedFunc(maps.Keys(l.s.heads), events.CustomerID.Compare) {
+		part, ok := wanted(c)
+		if !ok {
+			continue
+		}
+		head, err := l.Part(c, part)
+		if err != nil {
+			return err
+		}
+		if err := fn(c, head); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *leaf) Rows() (*columns.Table, error) {

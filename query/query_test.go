@@ -141,7 +141,8 @@ type shelf struct {
 	ticked        []time.Time
 	open          atomic.Int64 // views not closed
 	entriesRead   int
-	noRows        bool // they are still being read
+	partsRead     atomic.Int64 // times that all heads were gone through
+	noRows        bool         // they are still being read
 	statusFailure error
 	takenBack     map[string]string // by event id
 }

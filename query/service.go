@@ -45,6 +45,7 @@ type View interface {
 	Head(c events.CustomerID) (*statev1.Head, error)
 	Outline(c events.CustomerID) (*statev1.Head, error)
 	Part(c events.CustomerID, part projections.Part) (*statev1.Head, error)
+	Parts(wanted func(c events.CustomerID) (projections.Part, bool), fn func(c events.CustomerID, head *statev1.Head) error) error
 	Rows() (*columns.Table, error)
 	Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*statev1.Entry, error]
 	TakenBack(c events.CustomerID) (func(*statev1.Entry) (string, error), error)

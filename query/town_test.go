@@ -351,7 +351,9 @@ func BenchmarkList(b *testing.B) {
 		{"count/columns", `lifecycle.stage == "lost" && orders.netRevenue > 5万`},
 		{"count/columns-text", `name.contains("99") || orders.lastAt < timestamp("2025-06-01")`},
 		{"count/split", `orders.netRevenue > 15万 && traits.industry.value == "教育"`},
-		{"count/profiles", `traits.industry.value == "教育" && traits.age.value > 60`},
+		{"count/traits", `traits.industry.value == "教育" && traits.age.value > 60`},
+		{"count/profiles", `traits.industry.source == "test" && traits.age.value > 60`},
+		{"count/pages", `engagement.lastPageUrl.endsWith("/1")`},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			for b.Loop() {
@@ -365,7 +367,8 @@ func BenchmarkList(b *testing.B) {
 	for _, bench := range []struct{ name, filter, order string }{
 		{"page/columns", "", "-orders.netRevenue"},
 		{"page/filtered", `lifecycle.stage == "lost"`, "-lastSeenAt"},
-		{"page/profiles", `traits.industry.value == "教育"`, "-orders.netRevenue"},
+		{"page/traits", `traits.industry.value == "教育"`, "-orders.netRevenue"},
+		{"page/profiles", `engagement.lastPageUrl.endsWith("/1")`, "-orders.netRevenue"},
 		{"page/trait-order", "", "traits.age.value"},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
