@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,13 +33,14 @@ func (g *Gateway) address(ctx context.Context, source string, items []item) erro
 	}
 	// After all others, and voids last: what is taken back may stand in the same
 	// batch.
+	asked := &askedCopies{ask: g.o.Copies, source: source, known: map[eventKey]Copies{}}
 	for _, voids := range [...]bool{false, true} {
 		for i := range items {
 			it := &items[i]
 			if it.refused != nil || !it.takesBack() || voids != (it.voids != nil) {
 				continue
 			}
-			if err := g.takeBack(ctx, source, it); err != nil {
+			if err := g.takeBack(ctx, source, it, asked); err != nil {
 				return notTaken(err)
 			}
 		}
@@ -129,11 +131,11 @@ func (it *item) company() *party {
 // rollUp adds the companies that the event of a person is about without naming
 // them, and says of those it names what only the joinings tell.
 func (g *Gateway) rollUp(source string, it *item) error {
-	if len(it.others) > 0 && !it.minted {
+	if len(it.others) > 0 && !it.minted && !it.takesBack() {
 		g.holders.note(it, source) // the others are found by who the subject is
 	}
-	if !it.ofPerson() {
-		return nil
+	if !it.ofPerson() || it.voids != nil {
+		return nil // a void goes where what it names went
 	}
 	m, err := g.o.Directory.Memberships(it.subject.address.Customer)
 	if err != nil {
@@ -164,18 +166,30 @@ func (g *Gateway) rollUp(source string, it *item) error {
 
 func (it *item) takesBack() bool { return it.voids != nil || it.corrects != "" }
 
-// takeBack adds everyone who may hold a copy of what the event takes back: the
-// companies of the person, and those who were found to hold one. A void where
-// there is nothing to be voided does no harm. A correction counts where it is
-// addressed to, and only withdraws elsewhere.
-func (g *Gateway) takeBack(ctx context.Context, source string, it *item) error {
+// takeBack adds everyone who may hold a copy of what the event takes back: those
+// who are known to hold one, and, where the subject's history does not hold it
+// yet, every company of the person. A void where there is nothing to be voided
+// does no harm. A correction counts where it is addressed to, and only withdraws
+// elsewhere; one that another outranks already counts nowhere, and the others
+// need not have been told of that one.
+func (g *Gateway) takeBack(ctx context.Context, source string, it *item, asked *askedCopies) error {
 	subject := it.subject.address.Customer
-	target, what := it.corrects, party{withdraws: true}
-	var claimed *int64
-	if it.voids != nil {
-		target, claimed, what = it.voids.id, it.voids.claimed, party{}
+	what := party{withdraws: it.voids == nil}
+	found, err := asked.copies(ctx, subject, it)
+	if err != nil {
+		return err
 	}
-	if it.ofPerson() {
+	if it.voids == nil && it.outranked(found) {
+		for i := range it.others {
+			it.others[i].withdraws = true
+		}
+	}
+	for _, c := range slices.Concat(g.holders.of(subject, source, it.target()), found.Holders) {
+		if err := g.addHolder(it, c, what); err != nil {
+			return err
+		}
+	}
+	if it.ofPerson() && !found.Found {
 		companies, err := g.o.Directory.Companies(subject)
 		if err != nil {
 			return err
@@ -184,23 +198,60 @@ func (g *Gateway) takeBack(ctx context.Context, source string, it *item) error {
 			it.addCompany(c, what)
 		}
 	}
-	copies := g.holders.of(subject, source, target)
-	if g.o.Copies != nil {
-		found, err := g.o.Copies(ctx, subject, source, target, claimed)
-		if err != nil {
-			return fmt.Errorf("find the copies of event %q of %q: %w", target, source, err)
-		}
-		copies = slices.Concat(copies, found)
-	}
-	for _, c := range copies {
-		if err := g.addHolder(it, c, what); err != nil {
-			return err
-		}
-	}
 	if len(it.others) > 0 && !it.minted {
 		g.holders.note(it, source) // a void of the correction goes there too
 	}
 	return nil
+}
+
+// target is the id of the event that is taken back.
+func (it *item) target() string {
+	if it.voids != nil {
+		return it.voids.id
+	}
+	return it.corrects
+}
+
+// outranked reports whether another correction stands in place of this one.
+func (it *item) outranked(by Copies) bool {
+	if by.BestID == "" {
+		return false
+	}
+	issued := it.times.occurred
+	switch {
+	case it.times.issued != nil:
+		issued = *it.times.issued
+	case it.times.claimed != nil:
+		issued = *it.times.claimed
+	}
+	return cmp.Or(cmp.Compare(by.BestIssuedAt, issued), cmp.Compare(by.BestID, it.id)) > 0
+}
+
+// askedCopies asks for the copies of each event once in a call.
+type askedCopies struct {
+	ask    func(ctx context.Context, customer events.CustomerID, source, eventID string, claimed *int64) (Copies, error)
+	source string
+	known  map[eventKey]Copies
+}
+
+func (a *askedCopies) copies(ctx context.Context, subject events.CustomerID, it *item) (Copies, error) {
+	if a.ask == nil {
+		return Copies{}, nil
+	}
+	var claimed *int64
+	if it.voids != nil {
+		claimed = it.voids.claimed
+	}
+	key := keyOf(subject, subjectRole, eventsv1.Type_TYPE_CUSTOM, a.source, it.target(), claimed)
+	if c, ok := a.known[key]; ok {
+		return c, nil
+	}
+	c, err := a.ask(ctx, subject, a.source, it.target(), claimed)
+	if err != nil {
+		return Copies{}, fmt.Errorf("find the copies of event %q of %q: %w", it.target(), a.source, err)
+	}
+	a.known[key] = c
+	return c, nil
 }
 
 // addHolder adds who holds a copy.
@@ -216,7 +267,7 @@ func (g *Gateway) addHolder(it *item, c *logv1.Copy, what party) error {
 	if err != nil {
 		return err
 	}
-	it.add(customer, kind, c.GetRole(), what)
+	it.add(customer, kind, c.GetRole(), what).held = true
 	return nil
 }
 
@@ -227,14 +278,15 @@ func (it *item) addCompany(c events.CustomerID, as party) {
 	}
 }
 
-// add adds a customer in a role, once.
-func (it *item) add(customer events.CustomerID, kind logv1.CustomerKind, role logv1.Role, as party) {
+// add adds a customer in a role, once, and returns him.
+func (it *item) add(customer events.CustomerID, kind logv1.CustomerKind, role logv1.Role, as party) *party {
 	for i := range it.others {
 		if o := &it.others[i]; o.role == role && o.address.Customer == customer {
-			return
+			return o
 		}
 	}
 	as.role = role
 	as.address = directory.Address{Customer: customer, Kind: kind, At: it.subject.address.At}
 	it.others = append(it.others, as)
+	return &it.others[len(it.others)-1]
 }

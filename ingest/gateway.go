@@ -34,16 +34,29 @@ type Options struct {
 	// Name is the ULID of this process, logged with its records; empty means
 	// a new one.
 	Name []byte
-	// Copies finds who else holds a copy of an event, or of a correction of it,
-	// by what is folded of its subject: a void or a correction goes there too.
-	// The event is named as a void names it; nil claimed: whatever its time.
-	// Nil: known is only what was taken in lately, here.
-	Copies func(ctx context.Context, customer events.CustomerID, source, eventID string, claimed *int64) ([]*logv1.Copy, error)
+	// Copies finds where an event was logged, by what is folded of its subject:
+	// a void or a correction goes there too. The event is named as a void names
+	// it; nil claimed: whatever its time. Nil: known is only what was taken in
+	// lately, here.
+	Copies func(ctx context.Context, customer events.CustomerID, source, eventID string, claimed *int64) (Copies, error)
 	// DiskFree is asked before every call; its error is answered as
 	// ErrDiskFull. May be nil.
 	DiskFree func() error
 	// Logger may be nil.
 	Logger *slog.Logger
+}
+
+// Copies are where an event was logged.
+type Copies struct {
+	// Found: the subject's history holds the event itself.
+	Found bool
+	// Holders are the other customers that hold a copy of it, or of a correction
+	// of it.
+	Holders []*logv1.Copy
+	// BestID and BestIssuedAt, microseconds, are those of the correction that
+	// stands; "" if there is none.
+	BestID       string
+	BestIssuedAt int64
 }
 
 // Gateway takes events in. Accept is safe for concurrent use; it works while

@@ -29,6 +29,7 @@ type party struct {
 	leaves    bool
 	until     *int64
 	withdraws bool
+	held      bool
 }
 
 // parties are the numbers for [item.party].

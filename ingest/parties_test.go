@@ -28,7 +28,8 @@ import (
 //
 //	accept    each line is an event, all of one call; prints what was logged
 //	folded    each line is an event id and, as role:type=value, who holds a
-//	          copy of it by what is folded of its subject
+//	          copy of it by what is folded of its subject; best=id@n is the
+//	          correction that stands
 //	companies each line is a person as type=value; prints the companies
 //
 // An event is its id, its type, and fields: @n is the hour it occurred at,
@@ -232,6 +233,9 @@ func (p *parties) copy(t *testing.T, e logged) string {
 	if h.Until != nil {
 		parts = append(parts, fmt.Sprintf("until @%d", hour(*h.Until)))
 	}
+	if h.Held {
+		parts = append(parts, "held")
+	}
 	if h.Withdraws {
 		parts = append(parts, "withdraws")
 	}
@@ -270,19 +274,29 @@ func (p *parties) copy(t *testing.T, e logged) string {
 func role(r logv1.Role) string { return strings.ToLower(strings.TrimPrefix(r.String(), "ROLE_")) }
 
 // copies answers as the projections would.
-func (p *parties) copies(_ context.Context, _ events.CustomerID, source, eventID string, _ *int64) ([]*logv1.Copy, error) {
+func (p *parties) copies(_ context.Context, _ events.CustomerID, source, eventID string, _ *int64) (all ingest.Copies, err error) {
 	if source != "test" {
-		return nil, fmt.Errorf("asked for source %q", source)
+		return all, fmt.Errorf("asked for source %q", source)
 	}
-	var all []*logv1.Copy
-	for _, text := range p.folded[eventID] {
+	holders, found := p.folded[eventID]
+	all.Found = found
+	for _, text := range holders {
+		if best, ok := strings.CutPrefix(text, "best="); ok {
+			n := 0
+			all.BestID, _, _ = strings.Cut(best, "@")
+			if _, err := fmt.Sscanf(best[len(all.BestID):], "@%d", &n); err != nil {
+				return all, err
+			}
+			all.BestIssuedAt = events.Micros(hourZero.Add(time.Duration(n) * time.Hour))
+			continue
+		}
 		name, id, _ := strings.Cut(text, ":")
 		typ, value, _ := strings.Cut(id, "=")
 		c, ok, err := p.rig.directory.Lookup(typ, value)
 		if err != nil || !ok {
-			return nil, fmt.Errorf("look up %s: %v, %w", text, ok, err)
+			return all, fmt.Errorf("look up %s: %v, %w", text, ok, err)
 		}
-		all = append(all, &logv1.Copy{Customer: c[:], Role: logv1.Role(logv1.Role_value["ROLE_"+strings.ToUpper(name)])})
+		all.Holders = append(all.Holders, &logv1.Copy{Customer: c[:], Role: logv1.Role(logv1.Role_value["ROLE_"+strings.ToUpper(name)])})
 	}
 	return all, nil
 }
@@ -370,11 +384,11 @@ func TestCopiesThatCannotBeFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		behind := errors.New("behind")
 		r := start(t, found(t, memlog.Options{}, events.Settings{}), func(o *ingest.Options) {
-			o.Copies = func(_ context.Context, _ events.CustomerID, source, id string, claimed *int64) ([]*logv1.Copy, error) {
+			o.Copies = func(_ context.Context, _ events.CustomerID, source, id string, claimed *int64) (ingest.Copies, error) {
 				if source != "test" || id != "e" || claimed == nil || *claimed != events.Micros(received) {
-					return nil, fmt.Errorf("asked for %s %s %v", source, id, claimed)
+					return ingest.Copies{}, fmt.Errorf("asked for %s %s %v", source, id, claimed)
 				}
-				return nil, behind
+				return ingest.Copies{}, behind
 			}
 		})
 		defer r.stop()

@@ -1,8 +1,10 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/dossier360/dossier/events"
@@ -13,63 +15,87 @@ import (
 // maxCopiesWait bounds the wait for what the log holds to be folded.
 const maxCopiesWait = 5 * time.Second
 
+// Copies are where an event was logged, by the history of its subject.
+type Copies struct {
+	// Found: the history holds the event itself.
+	Found bool
+	// Holders are the other customers that hold a copy of it, or of a correction
+	// of it.
+	Holders []*logv1.Copy
+	// BestID and BestIssuedAt are those of the correction that stands; "" if
+	// there is none.
+	BestID       string
+	BestIssuedAt int64 // microseconds
+}
+
 // Copies says which other customers hold a copy of an event, or of a correction
 // of it, that a customer was told of by the time of the call; claimed is its
-// time, nil if that is not known. What takes it back must reach them too. It finds events in the
-// newest 1,000 of a customer, and those of which the time is known in any
-// history; the fold parks what takes back others. ErrCatchingUp: the partition
-// has not folded the log in time, or stands still.
-func (p *Partition) Copies(ctx context.Context, c events.CustomerID, source, eventID string, claimed *int64) ([]*logv1.Copy, error) {
+// time, nil if that is not known. What takes it back must reach them too. It
+// finds events in the newest 1,000 of a customer, and those of which the time is
+// known in any history; the fold parks what takes back others. ErrCatchingUp:
+// the partition has not folded the log in time, or stands still.
+func (p *Partition) Copies(ctx context.Context, c events.CustomerID, source, eventID string, claimed *int64) (Copies, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxCopiesWait)
 	defer cancel()
 	status, err := p.Status(ctx)
 	if err != nil {
-		return nil, err
+		return Copies{}, err
 	}
 	if err := p.WaitApplied(ctx, status.Last); err != nil {
-		return nil, err
+		return Copies{}, err
 	}
 	v := p.View()
 	defer v.Close()
 	entries, err := v.named(c, source, eventID, claimed)
 	if errors.Is(err, ErrNotFound) {
-		return nil, nil
+		return Copies{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return Copies{}, err
 	}
-	var copies []*logv1.Copy
-	for _, e := range entries {
-		record, err := p.fetch(ctx, e.Seq)
-		if err != nil {
-			return nil, err
-		}
-		copies = append(copies, record.Events[e.Index].Header.Copies...)
+	copies := Copies{Found: slices.ContainsFunc(entries, func(e *statev1.Entry) bool { return e.EventId == eventID })}
+	if copies.Holders, err = p.holders(ctx, entries); err != nil {
+		return Copies{}, err
+	}
+	rows, err := v.takebacks(c)
+	if err != nil {
+		return Copies{}, err
+	}
+	of := target{source, eventID}
+	row, err := rows(of)
+	if err != nil {
+		return Copies{}, err
+	}
+	if best, err := rows.best(of, row, logv1.Role_ROLE_SUBJECT); err != nil {
+		return Copies{}, err
+	} else if best != nil {
+		copies.BestID, copies.BestIssuedAt = best.By.EventId, best.IssuedAt
 	}
 	return copies, nil
+}
+
+// holders are the other customers that the headers of entries name, each record
+// read once.
+func (p *Partition) holders(ctx context.Context, entries []*statev1.Entry) ([]*logv1.Copy, error) {
+	slices.SortFunc(entries, func(a, b *statev1.Entry) int { return cmp.Compare(a.Seq, b.Seq) })
+	var all []*logv1.Copy
+	var record *logv1.Record
+	for i, e := range entries {
+		if i == 0 || e.Seq != entries[i-1].Seq {
+			var err error
+			if record, err = p.fetch(ctx, e.Seq); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, record.Events[e.Index].Header.Copies...)
+	}
+	return all, nil
 }
 
 // named finds the entries of an event, and of its corrections, whose subject the
 // customer is.
 func (v *View) named(c events.CustomerID, source, eventID string, claimed *int64) ([]*statev1.Entry, error) {
 	var found []*statev1.Entry
-	if claimed != nil { // a void: it speaks about that event alone
-		at := &statev1.Stamp{OccurredAt: *claimed + 1}
-		for e, err := range v.Entries(c, at) {
-			if err != nil {
-				return nil, err
-			}
-			if e.OccurredAt < *claimed {
-				break
-			}
-			if isNamed(e, source, eventID, claimed) {
-				found = append(found, e)
-			}
-		}
-	}
-	if len(found) > 0 {
-		return found, nil
-	}
 	n := 0
 	for e, err := range v.Entries(c, nil) {
 		if err != nil {
@@ -79,6 +105,21 @@ func (v *View) named(c events.CustomerID, source, eventID string, claimed *int64
 			break
 		}
 		if isNamed(e, source, eventID, claimed) {
+			found = append(found, e)
+		}
+	}
+	if claimed == nil || n <= maxRefoldEntries {
+		return found, nil
+	}
+	// A void of a known time speaks about that event alone, however old.
+	for e, err := range v.Entries(c, &statev1.Stamp{OccurredAt: *claimed + 1}) {
+		if err != nil {
+			return nil, err
+		}
+		if e.OccurredAt < *claimed {
+			break
+		}
+		if isNamed(e, source, eventID, claimed) && !slices.ContainsFunc(found, func(o *statev1.Entry) bool { return o.Seq == e.Seq && o.Index == e.Index }) {
 			found = append(found, e)
 		}
 	}

@@ -367,7 +367,12 @@ func drawStream(t *rapid.T, clock string) *stream {
 // error and recorded later or earlier.
 func drawRepeat(t *rapid.T, sent []*logv1.LoggedEvent) *logv1.LoggedEvent {
 	e := proto.CloneOf(rapid.SampledFrom(sent).Draw(t, "again"))
-	switch rapid.IntRange(0, 4).Draw(t, "how") {
+	switch rapid.IntRange(0, 5).Draw(t, "how") {
+	case 5: // stamped otherwise, recorded earlier or later
+		e.Header.Corrects = rapid.SampledFrom([]string{"", "ghost"}).Draw(t, "corrects")
+		e.Header.Withdraws = rapid.Bool().Draw(t, "withdraws")
+		e.Header.IssuedAt = new(int64(rapid.IntRange(0, 2).Draw(t, "issued at")))
+		e.Header.RecordedDelta += uint64(rapid.IntRange(-1, 1).Draw(t, "recorded"))
 	case 4: // with other content, recorded earlier or later
 		body := &eventsv1.Event{}
 		if err := proto.Unmarshal(e.Body, body); err != nil {

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/dossier360/dossier/projections/profile"
 	"github.com/dossier360/dossier/projections/store"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
@@ -41,7 +43,7 @@ func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *lo
 	if err != nil {
 		return false, err
 	}
-	if bytes.Equal(logged.Body, e.Body) && logged.Header.OccurredAt == h.OccurredAt {
+	if bytes.Equal(contentHash(logged), contentHash(e)) {
 		if recordedAt < old.entry.RecordedAt {
 			// The facts stay; but this is the copy that a third one is held
 			// against.
@@ -74,10 +76,23 @@ func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *lo
 	return true, c.insert(entry)
 }
 
-// contentHash tells copies of one event apart.
+// contentHash tells copies of one event apart: by the body, and by what of the
+// header the facts depend on. Not by when and where it was stamped, or every
+// retry would be another copy.
 func contentHash(e *logv1.LoggedEvent) []byte {
+	h := e.Header
+	told, err := proto.MarshalOptions{Deterministic: true}.Marshal(&logv1.Header{
+		OccurredAt: h.OccurredAt, Corrected: h.Corrected, Clamped: h.Clamped, Assigned: h.Assigned,
+		Corrects: h.Corrects, IssuedAt: h.IssuedAt, Withdraws: h.Withdraws, CustomerKind: h.CustomerKind,
+		Party: h.Party, PartyCustomer: h.PartyCustomer, Leaves: h.Leaves, Until: h.Until,
+		Identifiers: h.Identifiers, Flags: h.Flags, KeyId: h.KeyId,
+	})
+	if err != nil {
+		panic("not reached: a header that was read can be written: " + err.Error())
+	}
 	sum := sha256.New()
-	sum.Write(appendSortedInt(nil, e.Header.OccurredAt))
+	sum.Write(appendSortedInt(nil, int64(len(told))))
+	sum.Write(told)
 	sum.Write(e.Body)
 	return sum.Sum(nil)
 }
@@ -132,21 +147,16 @@ func (f *fold) refold(ctx context.Context, c *customer) error {
 	if err != nil {
 		return err
 	}
-	for _, ev := range history {
-		if t, takes := targetOf(ev.Header, ev.Body); takes {
-			// One too many came in place of a copy that took back something else;
-			// it takes back nothing.
-			if err := c.note(t, ev.Header, ev.Body); err != nil && !errors.Is(err, errTooManyTakebacks) {
-				return err
-			}
-		}
+	rows, err := c.noteAll(history)
+	if err != nil {
+		return err
 	}
 	for _, ev := range history {
-		stands, err := c.stands(ev.Header)
+		why, err := rows.why(headerStamp(ev.Header), ev.Header.Corrects)
 		if err != nil {
 			return err
 		}
-		if !stands || ev.Body == nil {
+		if why != "" || ev.Body == nil {
 			continue
 		}
 		if err := profile.Apply(c.head.Facts, ev, c, f.env); err != nil {
@@ -155,6 +165,37 @@ func (f *fold) refold(ctx context.Context, c *customer) error {
 	}
 	c.measure()
 	return nil
+}
+
+// noteAll makes the takeback rows of a history anew, each decoded once however
+// many events name the same.
+func (c *customer) noteAll(history []profile.Event) (takebacks, error) {
+	rows := map[target]*statev1.Takeback{}
+	var named []target // in the order of the log, as they are written
+	for _, ev := range history {
+		t, takes := targetOf(ev.Header, ev.Body)
+		if !takes {
+			continue
+		}
+		row := rows[t]
+		if row == nil {
+			row = &statev1.Takeback{}
+		}
+		// One too many came in place of a copy that took back something else; it
+		// takes back nothing.
+		if noteIn(row, ev.Header, ev.Body) != nil {
+			continue
+		}
+		if rows[t] == nil {
+			rows[t], named = row, append(named, t)
+		}
+	}
+	for _, t := range named {
+		if err := c.putTakeback(t, rows[t]); err != nil {
+			return nil, err
+		}
+	}
+	return func(t target) (*statev1.Takeback, error) { return rows[t], nil }, nil
 }
 
 // readAgain reads the events of entries. One whose body has a key that is not

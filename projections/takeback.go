@@ -64,19 +64,22 @@ func targetOf(h *logv1.Header, body *eventsv1.Event) (target, bool) {
 	return target{h.GetSource(), id}, id != "" && id != h.GetEventId()
 }
 
-// takebacks reads the rows of one customer.
-type takebacks func(id []byte) ([]byte, error)
+// takebacks finds the row of an event of one customer; nil if there is none.
+type takebacks func(t target) (*statev1.Takeback, error)
 
-func (rows takebacks) of(t target) (*statev1.Takeback, error) {
-	value, err := rows(t.row())
-	if err != nil || value == nil {
-		return nil, err
+// readTakebacks finds rows as they are stored.
+func readTakebacks(get func(id []byte) ([]byte, error)) takebacks {
+	return func(t target) (*statev1.Takeback, error) {
+		value, err := get(t.row())
+		if err != nil || value == nil {
+			return nil, err
+		}
+		row := &statev1.Takeback{}
+		if err := proto.Unmarshal(value, row); err != nil {
+			return nil, fmt.Errorf("what takes back event %q of %q: %w", t.id, t.source, err)
+		}
+		return row, nil
 	}
-	row := &statev1.Takeback{}
-	if err := proto.Unmarshal(value, row); err != nil {
-		return nil, fmt.Errorf("what takes back event %q of %q: %w", t.id, t.source, err)
-	}
-	return row, nil
 }
 
 // voided reports whether a row voids the event that claims a time.
@@ -89,14 +92,24 @@ func voided(row *statev1.Takeback, claimed *int64) bool {
 	return false
 }
 
-// best is the correction of t that counts and outranks the others, in a role;
+// part is the part that a customer plays in an event, for which a correction
+// stands in its place. A company may be told of as the subject, and corrected to
+// be the company of one: no customer is both in one event.
+func part(role logv1.Role) logv1.Role {
+	if role == logv1.Role_ROLE_COMPANY {
+		return logv1.Role_ROLE_SUBJECT
+	}
+	return role
+}
+
+// best is the correction of t that counts and outranks the others, in a part;
 // nil if none counts.
 func (rows takebacks) best(t target, row *statev1.Takeback, role logv1.Role) (*statev1.Correction, error) {
 	for _, c := range slices.Backward(row.GetCorrections()) {
-		if c.By.Role != role {
+		if part(c.By.Role) != part(role) {
 			continue
 		}
-		own, err := rows.of(target{t.source, c.By.EventId})
+		own, err := rows(target{t.source, c.By.EventId})
 		if err != nil {
 			return nil, err
 		}
@@ -117,7 +130,7 @@ const (
 // corrects is the event that it corrects, "" if none.
 func (rows takebacks) why(s *statev1.Stamp, corrects string) (string, error) {
 	own := target{s.Source, s.EventId}
-	row, err := rows.of(own)
+	row, err := rows(own)
 	if err != nil {
 		return "", err
 	}
@@ -134,7 +147,7 @@ func (rows takebacks) why(s *statev1.Stamp, corrects string) (string, error) {
 		return "", nil
 	}
 	root := target{s.Source, corrects}
-	if row, err = rows.of(root); err != nil {
+	if row, err = rows(root); err != nil {
 		return "", err
 	}
 	by, err := rows.best(root, row, s.Role)
@@ -149,7 +162,7 @@ func (rows takebacks) why(s *statev1.Stamp, corrects string) (string, error) {
 
 // takebacks reads the customer's rows, the uncommitted ones included.
 func (c *customer) takebacks() takebacks {
-	return func(id []byte) ([]byte, error) { return c.Get(rowTakeback, id) }
+	return readTakebacks(func(id []byte) ([]byte, error) { return c.Get(rowTakeback, id) })
 }
 
 // stands reports whether an event of his counts.
@@ -204,8 +217,16 @@ func (c *customer) applied(t target, h *logv1.Header, body *eventsv1.Event) (fou
 	if !errors.Is(err, errLong) {
 		return found, nil, err
 	}
-	if claimed == nil {
+	switch {
+	case claimed != nil:
+	case h.Held:
+		return false, errTooLongToTakeBack, nil
+	case h.Role == logv1.Role_ROLE_SUBJECT:
 		return false, errTooLongToSearch, nil
+	default:
+		// It is only told to him in case that what it names comes yet: his part in
+		// it would have been found with its subject.
+		return false, nil, nil
 	}
 	if found, err = c.holdsAt(t, *claimed); found {
 		return false, errTooLongToTakeBack, err
@@ -227,7 +248,7 @@ func (c *customer) corrected(t target) (bool, error) {
 	if !c.head.HasTakebacks {
 		return false, nil
 	}
-	row, err := c.takebacks().of(t)
+	row, err := c.takebacks()(t)
 	return len(row.GetCorrections()) > 0, err
 }
 
@@ -247,21 +268,34 @@ func (c *customer) holdsAt(t target, claimed int64) (bool, error) {
 
 // note keeps what an event takes back in the row of what it names.
 func (c *customer) note(t target, h *logv1.Header, body *eventsv1.Event) error {
-	row, err := c.takebacks().of(t)
+	row, err := c.takebacks()(t)
 	if err != nil {
 		return err
 	}
 	if row == nil {
 		row = &statev1.Takeback{}
 	}
-	if h.Type == eventsv1.Type_TYPE_EVENT_VOIDED {
-		noteVoid(row, &statev1.VoidedTime{ClaimedAt: claimedTarget(h, body), By: headerStamp(h)})
-	} else {
-		noteCorrection(row, &statev1.Correction{IssuedAt: issuedAt(h), By: headerStamp(h)})
+	if err := noteIn(row, h, body); err != nil {
+		return err
 	}
-	if len(row.Voids) > maxTakebacks || len(row.Corrections) > maxTakebacks {
+	return c.putTakeback(t, row)
+}
+
+// noteIn keeps what an event takes back in a row, unless the row is full.
+func noteIn(row *statev1.Takeback, h *logv1.Header, body *eventsv1.Event) error {
+	var kept bool
+	if h.Type == eventsv1.Type_TYPE_EVENT_VOIDED {
+		kept = noteVoid(row, &statev1.VoidedTime{ClaimedAt: claimedTarget(h, body), By: headerStamp(h)})
+	} else {
+		kept = noteCorrection(row, &statev1.Correction{IssuedAt: issuedAt(h), By: headerStamp(h)})
+	}
+	if !kept {
 		return errTooManyTakebacks
 	}
+	return nil
+}
+
+func (c *customer) putTakeback(t target, row *statev1.Takeback) error {
 	value, err := proto.Marshal(row)
 	if err != nil {
 		return fmt.Errorf("note what takes back event %q of %q: %w", t.id, t.source, err)
@@ -272,14 +306,17 @@ func (c *customer) note(t target, h *logv1.Header, body *eventsv1.Event) error {
 }
 
 // noteVoid keeps the least void of each time.
-func noteVoid(row *statev1.Takeback, v *statev1.VoidedTime) {
+func noteVoid(row *statev1.Takeback, v *statev1.VoidedTime) bool {
 	i, found := slices.BinarySearchFunc(row.Voids, v, func(a, b *statev1.VoidedTime) int { return compareTimes(a.ClaimedAt, b.ClaimedAt) })
 	switch {
+	case !found && len(row.Voids) == maxTakebacks:
+		return false
 	case !found:
 		row.Voids = slices.Insert(row.Voids, i, v)
 	case profile.CompareStamps(v.By, row.Voids[i].By) < 0:
 		row.Voids[i] = v
 	}
+	return true
 }
 
 // compareTimes orders instants, none before any other.
@@ -296,11 +333,16 @@ func compareTimes(a, b *int64) int {
 }
 
 // noteCorrection keeps corrections in order of rank.
-func noteCorrection(row *statev1.Takeback, c *statev1.Correction) {
+func noteCorrection(row *statev1.Takeback, c *statev1.Correction) bool {
 	i, found := slices.BinarySearchFunc(row.Corrections, c, compareCorrections)
-	if !found {
+	switch {
+	case found:
+	case len(row.Corrections) == maxTakebacks:
+		return false
+	default:
 		row.Corrections = slices.Insert(row.Corrections, i, c)
 	}
+	return true
 }
 
 func compareCorrections(a, b *statev1.Correction) int {
@@ -328,6 +370,19 @@ func (v *View) TakenBack(c events.CustomerID) (func(*statev1.Entry) (string, err
 	if !head.HasTakebacks {
 		return func(*statev1.Entry) (string, error) { return "", nil }, nil
 	}
+	rows, err := v.takebacks(c)
+	if err != nil {
+		return nil, err
+	}
+	return func(e *statev1.Entry) (string, error) { return rows.why(stampOf(e), e.Corrects) }, nil
+}
+
+// takebacks reads all rows of a customer, once.
+func (v *View) takebacks(c events.CustomerID) (takebacks, error) {
+	head, err := v.Head(c)
+	if err != nil {
+		return nil, err
+	}
 	prefix := append(ownedPrefix(keyRow, c, head.Generation), byte(rowTakeback))
 	all := map[string][]byte{}
 	err = v.view.Scan(prefix, store.PrefixEnd(prefix), false, func(key, value []byte) bool {
@@ -337,6 +392,5 @@ func (v *View) TakenBack(c events.CustomerID) (func(*statev1.Entry) (string, err
 	if err != nil {
 		return nil, fmt.Errorf("what takes back events of customer %s: %w", c, err)
 	}
-	rows := takebacks(func(id []byte) ([]byte, error) { return all[string(id)], nil })
-	return func(e *statev1.Entry) (string, error) { return rows.why(stampOf(e), e.Corrects) }, nil
+	return readTakebacks(func(id []byte) ([]byte, error) { return all[string(id)], nil }), nil
 }

@@ -250,9 +250,10 @@ func (e *engine) openGateway(ctx context.Context, s settings, key directory.Key,
 	return nil
 }
 
-// copies asks a customer's partition who else holds a copy of an event.
-func (e *engine) copies(ctx context.Context, customer events.CustomerID, source, eventID string, claimed *int64) ([]*logv1.Copy, error) {
-	return e.partitions[customer.Partition(len(e.partitions))].Copies(ctx, customer, source, eventID, claimed)
+// copies asks a customer's partition where an event was logged.
+func (e *engine) copies(ctx context.Context, customer events.CustomerID, source, eventID string, claimed *int64) (ingest.Copies, error) {
+	c, err := e.partitions[customer.Partition(len(e.partitions))].Copies(ctx, customer, source, eventID, claimed)
+	return ingest.Copies(c), err
 }
 
 // handler is what stands behind the door.

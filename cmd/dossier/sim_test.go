@@ -324,8 +324,9 @@ func (w *world) start() (*simLife, error) {
 	return life, nil
 }
 
-func (l *simLife) copies(ctx context.Context, c events.CustomerID, source, eventID string, claimed *int64) ([]*logv1.Copy, error) {
-	return l.stores[c.Partition(simPartitions)].Copies(ctx, c, source, eventID, claimed)
+func (l *simLife) copies(ctx context.Context, c events.CustomerID, source, eventID string, claimed *int64) (ingest.Copies, error) {
+	copies, err := l.stores[c.Partition(simPartitions)].Copies(ctx, c, source, eventID, claimed)
+	return ingest.Copies(copies), err
 }
 
 func (w *world) partition(genesis *logv1.Genesis, id int, m *store.Memory, rules *projections.Rules) projections.Options {

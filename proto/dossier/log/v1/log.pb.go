@@ -365,7 +365,9 @@ type Header struct {
 	// Here the event only takes back what it corrects: it counts elsewhere.
 	Withdraws bool `protobuf:"varint,25,opt,name=withdraws,proto3" json:"withdraws,omitempty"`
 	// Role subject: the other customers that hold a copy of the event.
-	Copies        []*Copy `protobuf:"bytes,26,rep,name=copies,proto3" json:"copies,omitempty"`
+	Copies []*Copy `protobuf:"bytes,26,rep,name=copies,proto3" json:"copies,omitempty"`
+	// Of a void or a correction: the customer is known to hold what it takes back.
+	Held          bool `protobuf:"varint,27,opt,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -580,6 +582,13 @@ func (x *Header) GetCopies() []*Copy {
 		return x.Copies
 	}
 	return nil
+}
+
+func (x *Header) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
 }
 
 // Copy says where an event was logged too.
@@ -2045,7 +2054,7 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x06events\x18\x05 \x03(\v2\x1b.dossier.log.v1.LoggedEventR\x06events\"Q\n" +
 	"\vLoggedEvent\x12.\n" +
 	"\x06header\x18\x01 \x01(\v2\x16.dossier.log.v1.HeaderR\x06header\x12\x12\n" +
-	"\x04body\x18\x02 \x01(\fR\x04body\"\xc9\a\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\"\xdd\a\n" +
 	"\x06Header\x12\x1a\n" +
 	"\bcustomer\x18\x01 \x01(\fR\bcustomer\x12(\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x14.dossier.log.v1.RoleR\x04role\x12+\n" +
@@ -2075,7 +2084,8 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x06leaves\x18\x17 \x01(\bR\x06leaves\x12\x19\n" +
 	"\x05until\x18\x18 \x01(\x03H\x02R\x05until\x88\x01\x01\x12\x1c\n" +
 	"\twithdraws\x18\x19 \x01(\bR\twithdraws\x12,\n" +
-	"\x06copies\x18\x1a \x03(\v2\x14.dossier.log.v1.CopyR\x06copiesB\r\n" +
+	"\x06copies\x18\x1a \x03(\v2\x14.dossier.log.v1.CopyR\x06copies\x12\x12\n" +
+	"\x04held\x18\x1b \x01(\bR\x04heldB\r\n" +
 	"\v_claimed_atB\f\n" +
 	"\n" +
 	"_issued_atB\b\n" +
