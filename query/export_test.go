@@ -6,10 +6,12 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
+	"connectrpc.com/connect"
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/projections/columns"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
+	"github.com/dossier360/dossier/proto/dossier/query/v1/queryv1connect"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
@@ -103,4 +105,23 @@ func Value(path string, r *columns.Row, p *queryv1.Profile) (byRow, byProfile an
 // Render is a whole profile.
 func Render(id events.CustomerID, head *statev1.Head, v View) *queryv1.Profile {
 	return render(id, head, v)
+}
+
+// TakeScans takes places of those who go through all customers.
+func TakeScans(h queryv1connect.QueryServiceHandler, n int) (release func()) {
+	scans := h.(*service).scans
+	for range n {
+		scans <- struct{}{}
+	}
+	return func() {
+		for range n {
+			<-scans
+		}
+	}
+}
+
+// CodeOf is the code of the wire for an error of the service.
+func CodeOf(err error) connect.Code {
+	code, _ := codeOf(err)
+	return code
 }

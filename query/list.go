@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/dossier360/dossier/projections"
 	"github.com/dossier360/dossier/projections/columns"
 	"github.com/dossier360/dossier/projections/profile"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
@@ -182,7 +184,11 @@ func (s *service) zone() *events.Zone {
 	}
 	// A partition that has no store yet knows no zone; the answer is
 	// `unavailable` then, and what a day is does not matter.
-	return &events.Zone{}
+	utc, err := events.NewZone([]*logv1.ZoneSpan{{Start: math.MinInt64}})
+	if err != nil {
+		panic("not reached: UTC is a constant: " + err.Error())
+	}
+	return utc
 }
 
 // scan goes through the rows of all partitions, some at once.

@@ -185,6 +185,18 @@ func TestListsWaitForRows(t *testing.T) {
 	}
 }
 
+// While a store is recovered its zone is not known; a filter that names days is
+// answered like any other.
+func TestDaysWithoutAZone(t *testing.T) {
+	t.Parallel()
+	d := peopled(t, 3)
+	d.partitions[0].env.Zone = nil
+	d.partitions[0].noRows = true
+	client, _ := d.serve(t)
+	_, err := client.CountProfiles(t.Context(), &queryv1.CountProfilesRequest{Filter: `lastSeenAt > timestamp("2026-01-31")`})
+	wantCode(t, err, connect.CodeUnavailable, "3 of 9")
+}
+
 // A million rows are to fit a machine: the fixed part of one is bounded.
 func TestRowsAreSmall(t *testing.T) {
 	t.Parallel()
