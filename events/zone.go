@@ -110,6 +110,11 @@ func (z *Zone) Day(micros int64) int32 {
 	return int32(day + more)
 }
 
+// Offset is how far the zone's clocks are ahead of those at UTC at an instant.
+func (z *Zone) Offset(micros int64) time.Duration {
+	return time.Duration(z.offsets[z.span(micros)]) * time.Microsecond
+}
+
 // DayStart is the first instant of a day, or of the next one where the zone
 // skipped that day or its midnight: the least instant whose Day is at least
 // day. A day whose start has no instant is cut to the greatest or least one.

@@ -49,18 +49,40 @@ const guarded = "@known"
 // there is has() of what is no field of a message.
 const there = "@there"
 
+// CEL's own equality takes values of two kinds for different, and plans itself
+// past any other; so a checked expression asks these instead.
+const (
+	equality   = "@equal"
+	inequality = "@unequal"
+)
+
+// byIndex takes an element of a list; nothing else makes whole numbers.
+const byIndex = "index_list_double"
+
 func newLanguage() *language {
 	l := &language{table: newFieldTable(profileType)}
 	l.root = l.table[profileType.FullName()]
+	key, element := cel.TypeParamType("K"), cel.TypeParamType("V")
 	options := []cel.EnvOption{
-		// Equality is ours: CEL has none between a whole number and another.
+		// Equality is ours: CEL has none between a whole number and another. So is
+		// division: CEL divides by zero.
 		cel.StdLib(cel.StdLibSubset(env.NewLibrarySubset().AddExcludedFunctions(
-			env.NewFunction(operators.Equals), env.NewFunction(operators.NotEquals), env.NewFunction(operators.In)).AddExcludedMacros(operators.Has))),
+			env.NewFunction(operators.Equals), env.NewFunction(operators.NotEquals), env.NewFunction(operators.In), env.NewFunction(operators.Index),
+			env.NewFunction(operators.Divide), env.NewFunction(operators.Modulo)).AddExcludedMacros(operators.Has))),
 		cel.Macros(cel.GlobalMacro(operators.Has, 1, expandHas)),
 		cel.Function(there, decls.DisableTypeGuards(true), cel.Overload(there, []*cel.Type{cel.DynType}, cel.BoolType,
 			cel.OverloadIsNonStrict(), cel.UnaryBinding(isThere))),
 		cel.Function(operators.Equals, cel.Overload(overloads.Equals, []*cel.Type{cel.DynType, cel.DynType}, cel.BoolType)),
 		cel.Function(operators.NotEquals, cel.Overload(overloads.NotEquals, []*cel.Type{cel.DynType, cel.DynType}, cel.BoolType)),
+		cel.Function(equality, cel.Overload(equality, []*cel.Type{cel.DynType, cel.DynType}, cel.BoolType, cel.BinaryBinding(equal))),
+		cel.Function(inequality, cel.Overload(inequality, []*cel.Type{cel.DynType, cel.DynType}, cel.BoolType, cel.BinaryBinding(unequal))),
+		cel.Function(operators.Divide, cel.Overload(overloads.DivideDouble, []*cel.Type{cel.DoubleType, cel.DoubleType}, cel.DoubleType, cel.BinaryBinding(quotient))),
+		cel.Function(operators.Modulo, cel.Overload("modulo_double", []*cel.Type{cel.DoubleType, cel.DoubleType}, cel.DoubleType, cel.BinaryBinding(remainder))),
+		cel.Function(operators.Index,
+			cel.Overload(overloads.IndexList, []*cel.Type{cel.ListType(element), cel.IntType}, element),
+			cel.Overload(byIndex, []*cel.Type{cel.ListType(element), cel.DoubleType}, element),
+			cel.Overload(overloads.IndexMap, []*cel.Type{cel.MapType(key, element), key}, element)),
+		cel.Function(zoned, cel.Overload(zoned, []*cel.Type{cel.DynType, cel.DynType}, cel.DynType, cel.BinaryBinding(localTime))),
 		cel.Function(operators.In,
 			cel.Overload(overloads.InList, []*cel.Type{cel.DynType, cel.ListType(cel.DynType)}, cel.BoolType, cel.BinaryBinding(contains)),
 			cel.Overload(overloads.InMap, []*cel.Type{cel.DynType, cel.MapType(cel.DynType, cel.DynType)}, cel.BoolType, cel.BinaryBinding(contains))),
@@ -87,13 +109,6 @@ func newLanguage() *language {
 	return l
 }
 
-func contains(element, of ref.Val) ref.Val {
-	if has, ok := of.(interface{ Contains(ref.Val) ref.Val }); ok {
-		return has.Contains(element)
-	}
-	return absent
-}
-
 // expandHas lets has() ask for more than CEL's: a field of the profile itself,
 // a map's key in brackets.
 func expandHas(f cel.MacroExprFactory, target ast.Expr, args []ast.Expr) (ast.Expr, *cel.Error) {
@@ -105,11 +120,11 @@ func expandHas(f cel.MacroExprFactory, target ast.Expr, args []ast.Expr) (ast.Ex
 
 // isThere is what has() says of a value, as [field.isSet] of a field.
 func isThere(v ref.Val) ref.Val {
-	if types.IsUnknownOrError(v) {
+	switch v := v.(type) {
+	case *types.Err, *types.Unknown:
 		return types.False
-	}
-	if zero, ok := v.(traits.Zeroer); ok {
-		return types.Bool(!zero.IsZeroValue())
+	case traits.Lister, traits.Mapper:
+		return v.(traits.Sizer).Size().Equal(types.IntZero).(types.Bool).Negate()
 	}
 	return types.True
 }
@@ -122,6 +137,7 @@ type filter struct {
 	onRow cel.Program // what rows can tell; nil: nothing
 	rest  question    // what they cannot
 	all   question    // the whole condition, of whom a row cannot tell after all
+	loops bool        // one of the programs may take long of one customer
 }
 
 // question is what a profile is asked.
@@ -145,6 +161,7 @@ func compileFilter(text string, zone *events.Zone) (*filter, error) {
 	if t := c.checked.GetType(c.checked.Expr().ID()); t.Kind() != types.BoolKind {
 		return nil, refuse(errInvalid, "filter: %v", c.fail(c.checked.Expr(), "the filter is %s, not a condition; compare it with something", kindOf(t)))
 	}
+	f.loops = mayLoop(c.checked.Expr())
 	// Of the conditions on rows those on traits come last: they may turn out to
 	// be for the profile.
 	var rows, traits, whole []ast.Expr
@@ -334,7 +351,7 @@ func compilePath(what, text string, zone *events.Zone) (*path, error) {
 	}
 	names, ok := pathNames(c.checked.Expr())
 	if !ok || names[0] == nowName {
-		return nil, refuse(errInvalid, "%s: %.60q is no field of the profile; one wanted, as orders.count or traits.industry.value", what, text)
+		return nil, refuse(errInvalid, "%s: %.60q is no field of the profile; one wanted, as orders.count or traits.industry.value", what, strings.TrimSpace(text))
 	}
 	return &path{names, c}, nil
 }

@@ -57,7 +57,11 @@ func (l *language) check(text string, zone *events.Zone) (*checkedText, error) {
 		return nil, c.explain(issues)
 	}
 	c.checked = checked.NativeRep()
-	return c, c.compare()
+	if err := c.compare(); err != nil {
+		return nil, err
+	}
+	c.replace(zone)
+	return c, nil
 }
 
 // fail says what is wrong at an expression; at its beginning, if it is a field.
@@ -82,16 +86,26 @@ func (c *checkedText) newID(t *types.Type) int64 {
 }
 
 // guard puts every condition on values into @known(): absent is false there,
-// and && || ! see nothing but true and false. A yes or no that is compared with
-// something is a value, and may be absent.
+// and && || ! ? see nothing but true and false. A yes or no that is compared, or
+// stands in a list, is a value, and may be absent.
 func (c *checkedText) guard(root ast.Expr) {
 	var conditions []ast.Expr
 	var visit func(e ast.Expr, isValue bool)
 	visit = func(e ast.Expr, isValue bool) {
-		of := e.Kind() == ast.CallKind
-		combines := of && slices.Contains(logic, e.AsCall().FunctionName())
-		for _, child := range children(e) {
-			visit(child.expr, of && !combines)
+		combines := e.Kind() == ast.CallKind && slices.Contains(logic, e.AsCall().FunctionName())
+		chooses := combines && e.AsCall().FunctionName() == operators.Conditional
+		for i, child := range children(e) {
+			switch {
+			case chooses && i == 0:
+				visit(child.expr, false)
+				if c.checked.GetType(child.expr.ID()).Kind() != types.BoolKind { // one of any kind
+					conditions = append(conditions, child.expr)
+				}
+			case chooses:
+				visit(child.expr, isValue)
+			default:
+				visit(child.expr, !combines)
+			}
 		}
 		if isValue || combines || e.Kind() == ast.LiteralKind || e.Kind() == ast.IdentKind {
 			return
@@ -449,14 +463,17 @@ func (c *checkedText) rewrite(zone *events.Zone) error {
 	return wrong
 }
 
-// countingFunctions are those that make whole numbers.
-var countingFunctions = []string{
-	overloads.Size, overloads.TypeConvertInt, overloads.TypeConvertUint, overloads.TimeGetFullYear, overloads.TimeGetMonth,
-	overloads.TimeGetDayOfYear, overloads.TimeGetDayOfMonth, overloads.TimeGetDate, overloads.TimeGetDayOfWeek, overloads.TimeGetHours,
-	overloads.TimeGetMinutes, overloads.TimeGetSeconds, overloads.TimeGetMilliseconds,
+// clockFunctions read a clock or a calendar.
+var clockFunctions = []string{
+	overloads.TimeGetFullYear, overloads.TimeGetMonth, overloads.TimeGetDayOfYear, overloads.TimeGetDayOfMonth, overloads.TimeGetDate,
+	overloads.TimeGetDayOfWeek, overloads.TimeGetHours, overloads.TimeGetMinutes, overloads.TimeGetSeconds, overloads.TimeGetMilliseconds,
 }
 
-var wholeDays = regexp.MustCompile(`^(-?[0-9]{1,5})d$`)
+// countingFunctions are those that make whole numbers.
+var countingFunctions = append([]string{overloads.Size, overloads.TypeConvertInt, overloads.TypeConvertUint}, clockFunctions...)
+
+// daysAndMore is a span of time that begins with days.
+var daysAndMore = regexp.MustCompile(`^(-?)([0-9]{1,5})d([0-9].*)?$`)
 
 func (c *checkedText) rewriteDays(function string, arg ast.Expr, zone *events.Zone) {
 	if arg.Kind() != ast.LiteralKind {
@@ -473,11 +490,37 @@ func (c *checkedText) rewriteDays(function string, arg ast.Expr, zone *events.Zo
 			arg.SetKindCase(c.factory.NewLiteral(arg.ID(), types.String(start.Format(time.RFC3339Nano))))
 		}
 	case overloads.TypeConvertDuration:
-		if days := wholeDays.FindStringSubmatch(string(text)); days != nil {
-			n, err := strconv.Atoi(days[1])
+		if days := daysAndMore.FindStringSubmatch(string(text)); days != nil {
+			n, err := strconv.Atoi(days[2])
 			if err == nil {
-				arg.SetKindCase(c.factory.NewLiteral(arg.ID(), types.String(fmt.Sprintf("%dh", 24*n))))
+				arg.SetKindCase(c.factory.NewLiteral(arg.ID(), types.String(fmt.Sprintf("%s%dh%s", days[1], 24*n, days[3]))))
 			}
+		}
+	}
+}
+
+// replace puts functions of ours in the place of those of CEL that mean another
+// thing: see [equality] and [zoned].
+func (c *checkedText) replace(zone *events.Zone) {
+	ours := map[string]string{operators.Equals: equality, operators.NotEquals: inequality}
+	var calls []ast.Expr
+	ast.PostOrderVisit(c.checked.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() == ast.CallKind {
+			calls = append(calls, e)
+		}
+	}))
+	for _, e := range calls {
+		call := e.AsCall()
+		switch {
+		case ours[call.FunctionName()] != "":
+			name := ours[call.FunctionName()]
+			e.SetKindCase(c.factory.NewCall(e.ID(), name, call.Args()...))
+			c.checked.SetReference(e.ID(), ast.NewFunctionReference(name))
+		case call.IsMemberFunction() && len(call.Args()) == 0 && slices.Contains(clockFunctions, call.FunctionName()):
+			at := c.newID(c.checked.GetType(call.Target().ID()))
+			here := c.factory.NewCall(at, zoned, call.Target(), c.factory.NewLiteral(c.newID(zoneType), zoneValue{zone}))
+			c.checked.SetReference(at, ast.NewFunctionReference(zoned))
+			e.SetKindCase(c.factory.NewMemberCall(e.ID(), call.FunctionName(), here))
 		}
 	}
 }

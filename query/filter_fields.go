@@ -370,19 +370,16 @@ func jsonValue(v *structpb.Value) (any, error) {
 	return nil, errAbsent
 }
 
-// isSet is what has() asks: there, and not zero.
+// isSet is what has() asks: there, and no empty text, list or map. A zero and a
+// no are there.
 func (f *field) isSet(target any) bool {
 	value, err := f.get(target)
 	if err != nil {
 		return false
 	}
 	switch v := value.(type) {
-	case types.Bool:
-		return bool(v)
 	case types.String:
 		return v != "" || f.descriptor.HasPresence()
-	case types.Double:
-		return v != 0 || f.descriptor.HasPresence()
 	case []any:
 		return len(v) > 0
 	case map[string]any:

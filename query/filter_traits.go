@@ -18,8 +18,8 @@ import (
 // begins like it.
 const (
 	askValue    = "@value:"    // traits.x.value
-	askManual   = "@manual:"   // traits.x.manual, and has() of it: it is a yes or no
-	askThere    = "@there:"    // has(traits.x)
+	askManual   = "@manual:"   // traits.x.manual
+	askThere    = "@there:"    // has(traits.x), and of its manual
 	askHasValue = "@hasValue:" // has(traits.x.value)
 )
 
@@ -67,6 +67,8 @@ func traitAsked(e ast.Expr, local []string) (ask, name string) {
 			return askHasValue, name
 		case sel.FieldName() == "value":
 			return askValue, name
+		case sel.FieldName() == "manual" && sel.IsTestOnly():
+			return askThere, name // a no is there
 		case sel.FieldName() == "manual":
 			return askManual, name
 		}
@@ -114,7 +116,7 @@ func (s *subject) trait(variable string) (any, bool) {
 		}
 		return types.Bool(t.Manual), true
 	case askHasValue:
-		return types.Bool(t.Kind == columns.TraitText || t.Kind == columns.TraitNumber || t.Kind == columns.TraitTrue), true
+		return types.Bool(t.Kind == columns.TraitText || t.Kind == columns.TraitNumber || t.Kind == columns.TraitTrue || t.Kind == columns.TraitFalse), true
 	}
 	switch t.Kind {
 	case columns.TraitText:

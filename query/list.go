@@ -12,6 +12,7 @@ import (
 	"cel.dev/cel-go/common/types"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/projections"
@@ -43,8 +44,9 @@ const (
 	maxFilterNodes = 2_000 // of the expression, macros written out
 	maxFilterLoops = 2     // in each other
 
-	rowsPerLook  = 1024 // rows looked at before it is asked whether anybody waits
-	headsPerLook = 16   // the same of heads
+	rowsPerLook     = 1024 // rows looked at before it is asked whether anybody waits
+	slowRowsPerLook = 16   // the same of rows of which a filter that loops is asked
+	headsPerLook    = 16   // and of heads
 
 	// Profiles are read one by one as they are met, since those of a page rule
 	// others out: so many, or a share of all customers, whichever is more. The
@@ -332,7 +334,7 @@ func (s *service) nameOthers(p *queryv1.Profile, id events.CustomerID, head *sta
 }
 
 // prune clears all of a message that no path leads to. Paths lead through
-// messages and map keys; a list is kept whole.
+// messages, map keys and what was told as JSON; a list is kept whole.
 func prune(m protoreflect.Message, paths [][]string) {
 	m.Range(func(fd protoreflect.FieldDescriptor, value protoreflect.Value) bool {
 		below, whole := under(fd.JSONName(), paths)
@@ -342,6 +344,10 @@ func prune(m protoreflect.Message, paths [][]string) {
 			m.Clear(fd)
 		case fd.IsMap():
 			pruneMap(value.Map(), fd, below)
+		case isJSON(fd):
+			if !pruneJSON(value.Message(), below) {
+				m.Clear(fd)
+			}
 		case fd.Message() != nil && !fd.IsList():
 			prune(m.Mutable(fd).Message(), below)
 		}
@@ -361,6 +367,27 @@ func pruneMap(m protoreflect.Map, fd protoreflect.FieldDescriptor, paths [][]str
 		}
 		return true
 	})
+}
+
+func isJSON(fd protoreflect.FieldDescriptor) bool {
+	return !fd.IsList() && fd.Message() != nil && fd.Message().FullName() == valueName
+}
+
+// pruneJSON is prune of a value told as JSON. It reports whether paths lead into
+// it at all, which they do into nothing but an object.
+func pruneJSON(m protoreflect.Message, paths [][]string) bool {
+	value, _ := m.Interface().(*structpb.Value)
+	object := value.GetStructValue()
+	if object == nil {
+		return false
+	}
+	for key, entry := range object.GetFields() {
+		below, whole := under(key, paths)
+		if !whole && (len(below) == 0 || !pruneJSON(entry.ProtoReflect(), below)) {
+			delete(object.Fields, key)
+		}
+	}
+	return true
 }
 
 // under are the paths below a name, and whether one of them ends with it.
@@ -414,11 +441,14 @@ func (l *looking) asking(q question) asked {
 
 func (l *looking) through(ctx context.Context, table *columns.Table, fresh *queryv1.Freshness) error {
 	subject := &subject{l: theLanguage(), now: types.Timestamp{Time: fresh.GetLogTime().AsTime()}}
-	rows, heads := 0, 0
+	rows, heads, perLook := 0, 0, rowsPerLook
+	if l.filter.loops {
+		perLook = slowRowsPerLook
+	}
 	atOnce := max(minAtOnce, table.Len()/atOnceShare)
 	var later []waiting
 	for row := range table.All() {
-		if rows++; rows%rowsPerLook == 0 && ctx.Err() != nil {
+		if rows++; rows%perLook == 0 && ctx.Err() != nil {
 			return tooSlow(ctx)
 		}
 		ask, err := l.byRow(subject, row)
@@ -443,7 +473,13 @@ func (l *looking) through(ctx context.Context, table *columns.Table, fresh *quer
 			return err
 		}
 	}
-	return l.throughStore(ctx, subject, later)
+	if err := l.throughStore(ctx, subject, later); err != nil {
+		return err
+	}
+	if ctx.Err() != nil { // among the last rows
+		return tooSlow(ctx)
+	}
+	return nil
 }
 
 // waiting is somebody whose profile is to be asked.

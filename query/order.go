@@ -28,9 +28,11 @@ type order struct {
 }
 
 func compileOrder(text string, zone *events.Zone) (*order, error) {
-	text, descending := strings.CutPrefix(strings.TrimSpace(text), "-")
-	o := &order{descending: descending}
-	if text == "" && !descending {
+	o := &order{descending: strings.HasPrefix(strings.TrimSpace(text), "-")}
+	switch {
+	case o.descending:
+		text = strings.Replace(text, "-", " ", 1) // columns stay those of the author
+	case strings.TrimSpace(text) == "":
 		return o, nil
 	}
 	p, err := compilePath("orderBy", text, zone)

@@ -163,7 +163,7 @@ func (l *listed) each(ctx context.Context, req *queryv1.ListProfilesRequest, lim
 		}
 		resp, err := service.ListProfiles(ctx, req)
 		if err != nil {
-			return l.explainAt(err, map[string]string{"filter": req.GetFilter(), "orderBy": strings.TrimPrefix(req.GetOrderBy(), "-")})
+			return l.explainAt(err, map[string]string{"filter": req.GetFilter(), "orderBy": req.GetOrderBy()})
 		}
 		for _, p := range resp.GetProfiles() {
 			if err := do(p); err != nil {
