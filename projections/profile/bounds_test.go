@@ -128,7 +128,11 @@ func worstOrders(n int, currencies []string, quantity, price int64) (list []prof
 			if k > 0 && day < profile.MaxDaySums-500 {
 				continue // dropped anyway
 			}
-			list = append(list, placed(day*daySeconds+k, fmt.Sprint("day ", day, " ", k), code, price))
+			value := price
+			if code == "" && len(currencies) > 1 {
+				value = 1 // worth something, so that it can be corrected
+			}
+			list = append(list, placed(day*daySeconds+k, fmt.Sprint("day ", day, " ", k), code, value))
 			if code == "CNY" { // of the order that told no currency
 				refund := refunded(day*daySeconds+k, fmt.Sprint("day ", day, " ", 0), quantity)
 				refund.Body.GetOrder().Currency = code

@@ -84,6 +84,21 @@ func TestPersonAndCompany(t *testing.T) {
 	}
 }
 
+// TestCompanyTellsItself: a group.joined that names no person tells the facts of
+// the company, which is its subject; one of a person tells nothing of him.
+func TestCompanyTellsItself(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[logv1.CustomerKind]int{logv1.CustomerKind_CUSTOMER_KIND_COMPANY: 1, logv1.CustomerKind_CUSTOMER_KIND_PERSON: 0} {
+		ev := joined(0, "acme")
+		ev.Header.CustomerKind = kind
+		ev.Body.GetGroup().Traits = &structpb.Struct{Fields: map[string]*structpb.Value{"name": structpb.NewStringValue("Acme Ltd")}}
+		_, p := inOrders(t, []profile.Event{ev})
+		if len(p.Traits) != want || p.Members != 0 {
+			t.Errorf("%v: traits %v, %d members; want %d and none", kind, p.Traits, p.Members, want)
+		}
+	}
+}
+
 // TestSelfReferralIsSeenOnce: who refers himself is counted as the subject alone, though
 // he holds two copies.
 func TestSelfReferralIsSeenOnce(t *testing.T) {

@@ -24,6 +24,9 @@ import (
 // company the first and the last joining stay, and the first and the last
 // leaving. So who comes back to a company in the week in which he went to another
 // may be shown there from the last telling of that week on.
+//
+// A company is told apart by its company_id. Who leaves one that is named in
+// another way alone has told nothing here: it may be another than his.
 
 const weekMicros = 7 * 24 * 3600 * million
 
@@ -35,8 +38,8 @@ func foldMemberships(f *statev1.Facts, a *application) error {
 		return nil
 	}
 	company, left := boundCompany(companyOf(a.Body)), kind == eventsv1.Type_TYPE_GROUP_LEFT
-	if company == "" && !left {
-		return nil
+	if company == "" && (!left || namesCompany(a.Body)) {
+		return nil // which company that is, only the directory knows
 	}
 	if f.Memberships == nil {
 		f.Memberships = &statev1.MembershipsFacts{}
@@ -59,6 +62,11 @@ func companyOf(body *eventsv1.Event) string {
 		}
 	}
 	return ""
+}
+
+// namesCompany reports whether an event names a company in any way.
+func namesCompany(body *eventsv1.Event) bool {
+	return slices.ContainsFunc(body.GetIdentifiers(), func(id *eventsv1.Identifier) bool { return events.NamesCompany(id.GetType()) })
 }
 
 // boundCompany bounds an id as a stamp bounds an event's: ids that begin alike

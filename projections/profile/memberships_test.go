@@ -23,6 +23,33 @@ func left(i int, group string) profile.Event {
 	return at(i, eventsv1.Type_TYPE_GROUP_LEFT, &eventsv1.Event{Payload: &eventsv1.Event_Group{Group: &eventsv1.Group{GroupId: group}}})
 }
 
+// TestLeavingByAnotherName: whoever leaves a company that is not named by its
+// company_id stays where he is; named by it among others, or not at all, he
+// leaves.
+func TestLeavingByAnotherName(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, group string
+		ids         []*eventsv1.Identifier
+		leaves      bool
+	}{
+		{"no company", "", nil, true},
+		{"another's domain", "", []*eventsv1.Identifier{{Type: "company_domain", Value: "globex.example"}}, false},
+		{"another's tax number", "", []*eventsv1.Identifier{{Type: "company_tax", Value: "1"}}, false},
+		{"another's id", "", []*eventsv1.Identifier{{Type: "company_id", Value: "globex"}}, false},
+		{"another group", "globex", nil, false},
+		{"its id", "", []*eventsv1.Identifier{{Type: "company_domain", Value: "acme.example"}, {Type: "company_id", Value: "acme"}}, true},
+		{"its group", "acme", []*eventsv1.Identifier{{Type: "company_domain", Value: "acme.example"}}, true},
+	} {
+		leaving := left(10, c.group)
+		leaving.Body.Identifiers = append([]*eventsv1.Identifier{{Type: "user_id", Value: "ann"}}, c.ids...)
+		_, p := inOrders(t, []profile.Event{joined(0, "acme"), leaving})
+		if got := len(p.Memberships) == 1 && p.Memberships[0].Until != nil; got != c.leaves {
+			t.Errorf("%s: memberships %v, want acme left: %t", c.name, p.Memberships, c.leaves)
+		}
+	}
+}
+
 // TestMembershipTellings: at the bound all tellings count, beyond it the newest.
 func TestMembershipTellings(t *testing.T) {
 	t.Parallel()

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -173,9 +174,10 @@ func (m *model) traits(p *queryv1.Profile) {
 		h, told := ev.Header, ev.Body.GetTraits()
 		if h.Role == logv1.Role_ROLE_COMPANY {
 			told = nil
-			if !h.Leaves && h.Type == eventsv1.Type_TYPE_GROUP_JOINED {
-				told = &eventsv1.Traits{Set: ev.Body.GetGroup().GetTraits()}
-			}
+		}
+		ofCompany := h.CustomerKind == logv1.CustomerKind_CUSTOMER_KIND_COMPANY
+		if ofCompany && !h.Leaves && h.Type == eventsv1.Type_TYPE_GROUP_JOINED {
+			told = &eventsv1.Traits{Set: ev.Body.GetGroup().GetTraits()}
 		}
 		slot := imported
 		if told.GetManual() {
@@ -225,7 +227,8 @@ func (m *model) memberships(p *queryv1.Profile) {
 				company = id.Value
 			}
 		}
-		if company != "" || left {
+		byAnother := slices.ContainsFunc(ev.Body.Identifiers, func(id *eventsv1.Identifier) bool { return strings.HasPrefix(id.Type, "company_") })
+		if company != "" || left && !byAnother {
 			week := int64(time.UnixMicro(h.OccurredAt).Sub(time.Unix(0, 0)) / (7 * 24 * time.Hour))
 			k := slot{week, company, left}
 			spans[k] = append(spans[k], h.OccurredAt)
@@ -463,7 +466,6 @@ func (m *model) engagement(p *queryv1.Profile) {
 // some, the values and the lines.
 type modelOrder struct {
 	placed, state, refunds []profile.Event
-	told                   bool // by a placed or an updated
 	values, lines          []*eventsv1.Order
 }
 
@@ -521,7 +523,6 @@ func (m *model) orders(p *queryv1.Profile) {
 			p.Orders.Refunds++
 		}
 		if kind == eventsv1.Type_TYPE_ORDER_PLACED || kind == eventsv1.Type_TYPE_ORDER_UPDATED {
-			row.told = true
 			if modelValue(o) != nil {
 				row.values = append(row.values, o)
 			}
@@ -541,12 +542,14 @@ func (m *model) orders(p *queryv1.Profile) {
 		return
 	}
 	for id, row := range byID {
-		if row.told && len(row.values) == 0 {
+		if len(row.placed) > 0 && len(row.values) == 0 {
 			m.flags["no_value"] = true
 		}
 		t.order(row, delivered[id])
 	}
-	t.show(p.Orders)
+	if t.show(p.Orders); proto.Equal(p.Orders, &queryv1.Orders{}) {
+		p.Orders = nil
+	}
 }
 
 func modelKey(l *eventsv1.Line) string { return cmp.Or(l.GetProductId(), l.GetSku(), l.GetName()) }
@@ -641,11 +644,11 @@ func (t *tally) order(row *modelOrder, delivered bool) {
 		o := r.Body.GetOrder()
 		own, amount := cmp.Or(o.Currency, currency), modelRefund(o)
 		t.lines(o.Lines, itemised, own, -1)
+		if value == nil || value.Sign() <= 0 {
+			continue // nothing was ever left to take off, in any currency
+		}
 		if amount != nil && own != currency {
 			t.enter(at, own, new(big.Int).Neg(big.NewInt(*amount)))
-			continue
-		}
-		if left.Sign() <= 0 {
 			continue
 		}
 		off := new(big.Int).Set(left)

@@ -151,7 +151,6 @@ func currencyTold(o *eventsv1.Order) string { return cut(o.GetCurrency(), maxCur
 // silent about stays as another told it: a change of the address does not make
 // an order worthless. Value, total and currency go together, lines and theirs.
 func tellAmounts(row *statev1.OrderRow, told *eventsv1.Order, stamp *statev1.Stamp) {
-	row.Told = true
 	if value, valued := orderValue(told); valued && outranks(stamp, row.Valued) {
 		row.Valued, row.Value, row.Currency = stamp, value.message(), currencyTold(told)
 		row.TotalMicros = copied(told.GetTotalMicros(), told.TotalMicros != nil)
@@ -252,7 +251,7 @@ type contribution struct {
 	counted   bool // placed, not cancelled
 	cancelled bool // placed, cancelled
 	delivered bool // counted and delivered
-	valueless bool // placed or updated without any amount
+	valueless bool // placed, and no amount was ever told
 	at        int64
 	day       int32
 	units     wide
@@ -289,8 +288,8 @@ type productShare struct {
 // what only updates told of an order is not looked at until it is placed.
 func contributionOf(row *statev1.OrderRow, env Env) contribution {
 	var c contribution
-	c.valueless = row.Told && row.Valued == nil
 	placed := row.Placed != nil
+	c.valueless = placed && row.Valued == nil
 	switch {
 	case placed && row.Cancelled:
 		c.cancelled = true
@@ -343,9 +342,16 @@ func (c *contribution) correct(row *statev1.OrderRow, base string) {
 }
 
 // netAmounts is the value of an order in a currency less its refunds, and the
-// refunds in others.
+// refunds in others. Of an order worth nothing, or of which nobody told an
+// amount, there is nothing to take off, and that is so in every currency.
 func netAmounts(row *statev1.OrderRow, day int32, currency string) (amounts []amount) {
+	if row.Valued == nil {
+		return nil
+	}
 	value := wideSum(row.Value)
+	if value.isNegative() || value.isZero() {
+		return []amount{{day, currency, value}}
+	}
 	taken := wide{}
 	for _, r := range row.Refunds {
 		if own := currencyOr(r.Currency, currency); own != currency && r.AmountMicros != nil {
@@ -358,15 +364,10 @@ func netAmounts(row *statev1.OrderRow, day int32, currency string) (amounts []am
 	}
 	// The least of the sum and the value is the same in whichever order the
 	// refunds are met, so "at most what is left" needs no sequence.
-	if left := value; left.isNegative() {
-		taken = wide{}
-	} else if taken.compare(left) > 0 {
-		taken = left
+	if taken.compare(value) > 0 {
+		taken = value
 	}
-	if row.Valued != nil {
-		amounts = append(amounts, amount{day, currency, value.sub(taken)})
-	}
-	return amounts
+	return append(amounts, amount{day, currency, value.sub(taken)})
 }
 
 // firstPrices is the first price of each product in the order, as its refunds
@@ -387,12 +388,10 @@ func firstPrices(row *statev1.OrderRow) map[string]*int64 {
 // paidBack is the amount of a refund that has one. A refund never adds.
 func paidBack(r *statev1.Refund) int64 { return max(0, *r.AmountMicros) }
 
-// takenOff is what one refund in the order's currency takes off its value,
-// looked at alone: the part of the value that the amount is of the total.
+// takenOff is what one refund in the order's currency takes off its value, which
+// is positive, looked at alone: the part of it that the amount is of the total.
 func takenOff(r *statev1.Refund, row *statev1.OrderRow, value wide) wide {
 	switch {
-	case value.isNegative() || value.isZero():
-		return wide{}
 	case r.AmountMicros == nil:
 		return value
 	case row.TotalMicros == nil || *row.TotalMicros <= 0:
@@ -677,7 +676,9 @@ func renderOrders(f *statev1.Facts, r *rendering) {
 		}
 		into.TopProducts = append(into.TopProducts, total)
 	}
-	r.into.Orders = into
+	if !proto.Equal(into, &queryv1.Orders{}) { // what comes before its order shows nothing
+		r.into.Orders = into
+	}
 }
 
 func renderDays(o *statev1.OrdersFacts, into *queryv1.Orders) {

@@ -1,6 +1,7 @@
 package profile_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -87,6 +88,62 @@ func TestRefundBeforeOrder(t *testing.T) {
 			t.Errorf("%d events: net %q, product %q; want %q and %q", len(history), net, product, want.net, want.product)
 		}
 		history = append(history, order(0, eventsv1.Type_TYPE_ORDER_PLACED, &eventsv1.Order{OrderId: "A"}))
+	}
+}
+
+// TestRefundOfNothing: an order that is worth nothing, or of which nobody told an
+// amount, has nothing to take off, whatever the currencies of both.
+func TestRefundOfNothing(t *testing.T) {
+	t.Parallel()
+	currencies := []string{"", "CNY", "USD", "EUR"}
+	for name, placed := range map[string]*eventsv1.Order{
+		"no amount":            {},
+		"lines without prices": {Lines: []*eventsv1.Line{{ProductId: "lamp"}}},
+		"revenue of nothing":   {RevenueMicros: proto.Int64(0)},
+		"total all tax":        {TotalMicros: proto.Int64(300), TaxMicros: proto.Int64(300)},
+	} {
+		for _, ordered := range currencies {
+			for _, paidBack := range currencies {
+				first := proto.CloneOf(placed)
+				first.OrderId, first.Currency = "NVU", ordered
+				refund := refunded(1, "NVU", 270)
+				refund.Body.GetOrder().Currency = paidBack
+				_, p := inOrders(t, []profile.Event{order(0, eventsv1.Type_TYPE_ORDER_PLACED, first), refund})
+				want := ""
+				if placed.RevenueMicros != nil || placed.TotalMicros != nil {
+					want = cmp.Or(ordered, "CNY") + " 0"
+				}
+				if got := moneyText(p.Orders.NetRevenueByCurrency); got != want || p.Orders.Refunds != 1 {
+					t.Errorf("%s in %q, refund in %q: net %q of %d refunds, want %q of 1", name, ordered, paidBack, got, p.Orders.Refunds, want)
+				}
+				if noValue := slices.Contains(p.Flags, "no_value"); noValue != (want == "") {
+					t.Errorf("%s in %q: flagged no_value %t, want %t", name, ordered, noValue, want == "")
+				}
+			}
+		}
+	}
+}
+
+// TestBeforeItsOrder: what comes before its order waits for it, and shows
+// nothing; a refund, which is an event of its own, counts.
+func TestBeforeItsOrder(t *testing.T) {
+	t.Parallel()
+	early := []profile.Event{
+		order(1, eventsv1.Type_TYPE_ORDER_UPDATED, &eventsv1.Order{OrderId: "A", Lines: []*eventsv1.Line{{ProductId: "lamp"}}}),
+		order(2, eventsv1.Type_TYPE_ORDER_DELIVERED, &eventsv1.Order{OrderId: "A"}),
+		order(3, eventsv1.Type_TYPE_ORDER_CANCELLED, &eventsv1.Order{OrderId: "B"}),
+	}
+	_, p := inOrders(t, early)
+	if p.Orders != nil || slices.Contains(p.Flags, "no_value") {
+		t.Errorf("before any order: orders %v, flags %v; want neither", p.Orders, p.Flags)
+	}
+	_, p = inOrders(t, append(early, order(0, eventsv1.Type_TYPE_ORDER_PLACED, &eventsv1.Order{OrderId: "A"})))
+	if o := p.Orders; o.GetCount() != 1 || !o.GetLastDayDelivered() || o.GetUnits() != "1" || !slices.Contains(p.Flags, "no_value") {
+		t.Errorf("then placed: orders %v, flags %v; want one, delivered, of one unit, without value", o, p.Flags)
+	}
+	_, p = inOrders(t, []profile.Event{order(0, eventsv1.Type_TYPE_ORDER_REFUNDED, &eventsv1.Order{OrderId: "A"})})
+	if p.Orders.GetRefunds() != 1 {
+		t.Errorf("a refund alone: orders %v, want one refund", p.Orders)
 	}
 }
 

@@ -25,7 +25,8 @@ import (
 // All fields are facts.
 //
 // Of a person they are told by traits.set; the facts about a company in
-// group.joined are the company's own, and imports.
+// group.joined are the company's own, and imports, whether or not a person
+// joined it.
 //
 // Beyond maxTraits the least (name, rank) stay and the section is approximate.
 // Of a name or value that was told longer than facts hold the beginning stands;
@@ -41,8 +42,10 @@ func foldTraits(f *statev1.Facts, a *application) error {
 	switch {
 	case h.GetType() == eventsv1.Type_TYPE_TRAITS_SET && h.GetRole() == logv1.Role_ROLE_SUBJECT:
 		tellTraits(f, a, a.Body.GetTraits())
-	case h.GetType() == eventsv1.Type_TYPE_GROUP_JOINED && h.GetRole() == logv1.Role_ROLE_COMPANY && !h.GetLeaves():
-		// Who leaves this company joins another, whose the facts are.
+	case h.GetType() == eventsv1.Type_TYPE_GROUP_JOINED && h.GetCustomerKind() == logv1.CustomerKind_CUSTOMER_KIND_COMPANY &&
+		(h.GetRole() == logv1.Role_ROLE_SUBJECT || h.GetRole() == logv1.Role_ROLE_COMPANY) && !h.GetLeaves():
+		// Who leaves this company joins another, whose the facts are. An event that
+		// names no person has the company as its subject.
 		tellTraits(f, a, &eventsv1.Traits{Set: a.Body.GetGroup().GetTraits()})
 	}
 	return nil

@@ -785,7 +785,7 @@ type OrdersFacts struct {
 	// once they are shown as one: see OrderDay.base_correction. Amounts count
 	// modulo 2^32. The only thing here that depends on the deployment's currency.
 	BaseCorrection *CurrencySum `protobuf:"bytes,14,opt,name=base_correction,json=baseCorrection,proto3" json:"base_correction,omitempty"`
-	Valueless      uint32       `protobuf:"varint,15,opt,name=valueless,proto3" json:"valueless,omitempty"` // orders placed or updated, that nobody gave an amount
+	Valueless      uint32       `protobuf:"varint,15,opt,name=valueless,proto3" json:"valueless,omitempty"` // orders placed that nobody gave an amount
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1403,7 +1403,6 @@ type OrderRow struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	OrderId string                 `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
 	Placed  *Stamp                 `protobuf:"bytes,2,opt,name=placed,proto3" json:"placed,omitempty"` // winner of order.placed: when
-	Told    bool                   `protobuf:"varint,3,opt,name=told,proto3" json:"told,omitempty"`    // there was an order.placed or order.updated
 	// Winner of those that told an amount: how much. Its currency goes with it.
 	Valued      *Stamp `protobuf:"bytes,4,opt,name=valued,proto3" json:"valued,omitempty"`
 	Value       *Sum   `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"` // micros
@@ -1464,13 +1463,6 @@ func (x *OrderRow) GetPlaced() *Stamp {
 		return x.Placed
 	}
 	return nil
-}
-
-func (x *OrderRow) GetTold() bool {
-	if x != nil {
-		return x.Told
-	}
-	return false
 }
 
 func (x *OrderRow) GetValued() *Stamp {
@@ -2954,11 +2946,10 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\x0fquantity_micros\x18\x04 \x01(\x03R\x0equantityMicros\x12&\n" +
 	"\fprice_micros\x18\x05 \x01(\x03H\x00R\vpriceMicros\x88\x01\x01\x12\x1a\n" +
 	"\bcurrency\x18\x06 \x01(\tR\bcurrencyB\x0f\n" +
-	"\r_price_micros\"\x85\x05\n" +
+	"\r_price_micros\"\xf7\x04\n" +
 	"\bOrderRow\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\tR\aorderId\x12/\n" +
-	"\x06placed\x18\x02 \x01(\v2\x17.dossier.state.v1.StampR\x06placed\x12\x12\n" +
-	"\x04told\x18\x03 \x01(\bR\x04told\x12/\n" +
+	"\x06placed\x18\x02 \x01(\v2\x17.dossier.state.v1.StampR\x06placed\x12/\n" +
 	"\x06valued\x18\x04 \x01(\v2\x17.dossier.state.v1.StampR\x06valued\x12+\n" +
 	"\x05value\x18\x05 \x01(\v2\x15.dossier.state.v1.SumR\x05value\x12&\n" +
 	"\ftotal_micros\x18\x06 \x01(\x03H\x00R\vtotalMicros\x88\x01\x01\x12\x1a\n" +
@@ -2973,7 +2964,7 @@ const file_dossier_state_v1_facts_proto_rawDesc = "" +
 	"\arefunds\x18\f \x03(\v2\x18.dossier.state.v1.RefundR\arefunds\x128\n" +
 	"\vrefunds_end\x18\r \x01(\v2\x17.dossier.state.v1.StampR\n" +
 	"refundsEndB\x0f\n" +
-	"\r_total_micros\"\x87\x01\n" +
+	"\r_total_microsJ\x04\b\x03\x10\x04\"\x87\x01\n" +
 	"\tOrderLine\x12\x18\n" +
 	"\aproduct\x18\x01 \x01(\tR\aproduct\x12'\n" +
 	"\x0fquantity_micros\x18\x02 \x01(\x03R\x0equantityMicros\x12&\n" +
