@@ -62,6 +62,10 @@ type Partition struct {
 
 	wantRows chan struct{} // of 1: a store was opened whose rows are to be read
 	scanned  atomic.Int64  // customers that the scan under way has read
+	doubts   chan error    // of 1: a scan for rows met bytes that the fold is to act on
+
+	wantEnd chan struct{} // of 1: somebody was told the end of the log as last heard
+	heard   atomic.Uint64 // the end of the log as last heard
 
 	stateMu  sync.Mutex // guards what follows
 	target   uint64     // what must be folded for the partition to be ready
@@ -70,6 +74,7 @@ type Partition struct {
 	changed  chan struct{}   // closed and replaced when state changes
 	snapshot *snapshot       // of the last commit; nil while the store is closed
 	rows     *columns.Writer // of the last commit; nil while the store is closed
+	rowsErr  error           // why they could not be read; nil: they are, or are being read
 	views    int             // open, of any snapshot
 	viewless *sync.Cond      // signalled when views falls to 0
 }
@@ -122,7 +127,10 @@ func Open(ctx context.Context, o Options) (*Partition, error) {
 }
 
 func newPartition(o Options) *Partition {
-	p := &Partition{o: o, stream: events.PartitionStream(o.ID), limit: commitBytes, changed: make(chan struct{}), wantRows: make(chan struct{}, 1)}
+	p := &Partition{
+		o: o, stream: events.PartitionStream(o.ID), limit: commitBytes, changed: make(chan struct{}),
+		wantRows: make(chan struct{}, 1), doubts: make(chan error, 1), wantEnd: make(chan struct{}, 1),
+	}
 	p.viewless = sync.NewCond(&p.stateMu)
 	return p
 }
@@ -149,16 +157,20 @@ func (p *Partition) openStore(ctx context.Context) error {
 		if again || ctx.Err() != nil || !errors.Is(err, errRebuild) && !isStoreError(err) {
 			return err
 		}
-		p.o.Logger.Warn("store set aside, folding from the beginning", "error", err)
-		// What was there may have been answered from already: until it is there
-		// again the partition is not ready.
-		p.stateMu.Lock()
-		p.target = max(p.target, p.state.applied)
-		p.stateMu.Unlock()
-		if err := p.o.SetAside(err); err != nil {
+		if err := p.setAside(err); err != nil {
 			return err
 		}
 	}
+}
+
+// setAside takes the closed store out of the way. What was there may have been
+// answered from already: until it is there again the partition is not ready.
+func (p *Partition) setAside(why error) error {
+	p.o.Logger.Warn("store set aside, folding from the beginning", "error", why)
+	p.stateMu.Lock()
+	p.target = max(p.target, p.state.applied)
+	p.stateMu.Unlock()
+	return p.o.SetAside(why)
 }
 
 // errRebuild marks a store that does not belong to the log.
@@ -206,6 +218,7 @@ func (p *Partition) verify(ctx context.Context, cp *statev1.Checkpoint) error {
 	p.stateMu.Lock()
 	p.end = info.Last
 	p.stateMu.Unlock()
+	p.heard.Store(info.Last) // also where the log has lost its tail
 	if cp.Seq == 0 {
 		return nil
 	}
@@ -240,6 +253,10 @@ func (p *Partition) publishOpened(s store.Store) error {
 	p.rows = new(columns.Writer)
 	p.stateMu.Unlock()
 	p.publish(f)
+	select {
+	case <-p.doubts: // of the store before
+	default:
+	}
 	select {
 	case p.wantRows <- struct{}{}:
 	default: // the scan that is wanted already will read this store
@@ -306,6 +323,7 @@ func (p *Partition) Run(ctx context.Context) error {
 	g.Go(func() error { return p.runFold(ctx) })
 	g.Go(func() error { return p.runNotices(ctx) })
 	g.Go(func() error { return p.runRows(ctx) })
+	g.Go(func() error { return p.runEnd(ctx) })
 	return g.Wait()
 }
 
@@ -343,11 +361,22 @@ func (p *Partition) runFold(ctx context.Context) error {
 			case <-time.After(delay):
 			}
 			delay = min(2*delay, lastDelay)
-			if err = p.openStore(ctx); err != nil {
+			if err = p.reopen(ctx, err); err != nil {
 				p.setErr(err)
 			}
 		}
 	}
+}
+
+// reopen opens the store after an error. One whose rows could not be read
+// although it was opened anew for that is set aside.
+func (p *Partition) reopen(ctx context.Context, after error) error {
+	if errors.Is(after, errUnreadable) {
+		if err := p.setAside(after); err != nil {
+			return fmt.Errorf("%w: set aside: %w", errUnreadable, err)
+		}
+	}
+	return p.openStore(ctx)
 }
 
 // Pauses before a fold that was interrupted goes on.
@@ -449,6 +478,7 @@ func (p *Partition) read(ctx context.Context, from uint64, out chan<- read) {
 			send(read{err: err})
 			return
 		}
+		p.hear(raw.Seq)
 		m, err := decodeMessage(raw, p.o.ID)
 		if !send(read{m, err}) || err != nil {
 			return
@@ -494,6 +524,11 @@ func (w *worker) run(ctx context.Context, messages <-chan read) error {
 // moment.
 func (w *worker) next(ctx context.Context, messages <-chan read) (read, bool) {
 	select {
+	case err := <-w.p.doubts:
+		return read{err: err}, true
+	default:
+	}
+	select {
 	case r := <-messages:
 		return r, true
 	default:
@@ -509,6 +544,8 @@ func (w *worker) next(ctx context.Context, messages <-chan read) (read, bool) {
 	select {
 	case r := <-messages:
 		return r, true
+	case err := <-w.p.doubts:
+		return read{err: err}, true
 	case <-idle:
 		return read{}, false
 	case <-ctx.Done():
@@ -606,7 +643,7 @@ type Status struct {
 	Parked     uint64
 	Customers  uint64
 	Target     uint64 // what must be folded for it to be ready
-	Err        error  // why the partition stands still; nil: it does not
+	Err        error  // why the partition stands still, or has no rows; nil: neither
 }
 
 // Ready reports whether the partition has folded all that the log held when
@@ -614,24 +651,84 @@ type Status struct {
 // store.
 func (s Status) Ready() bool { return s.Err == nil && s.Applied >= s.Target }
 
-// Status tells how far the partition is; it asks the log for its end.
+// Known tells how far the partition is, without asking the log: Last is the
+// end of the log as last heard, and LagSeconds is not known. Heard is what the
+// fold read ahead, what [Partition.Acknowledged] said, and, a moment after
+// somebody called this, what the log answers.
+func (p *Partition) Known() Status {
+	select {
+	case p.wantEnd <- struct{}{}:
+	default:
+	}
+	p.stateMu.Lock()
+	defer p.stateMu.Unlock()
+	s, err := p.state, p.state.err
+	if err == nil && p.rowsErr != nil {
+		err = fmt.Errorf("lists: %w", p.rowsErr)
+	}
+	return Status{
+		ID: p.o.ID, Applied: s.applied, Last: max(p.heard.Load(), s.applied), Settled: events.FromMicros(s.settled),
+		Parked: s.parked, Customers: s.count, Target: p.target, Err: err,
+	}
+}
+
+// Status tells how far the partition is; it asks the log for its end. If the
+// log does not answer, the error says so, and the status is what is known.
 func (p *Partition) Status(ctx context.Context) (Status, error) {
 	info, err := p.o.Log.Info(ctx, p.stream)
 	if err != nil {
-		return Status{}, fmt.Errorf("status of partition %d: %w", p.o.ID, err)
+		return p.Known(), fmt.Errorf("status of partition %d: %w", p.o.ID, err)
 	}
-	s, _ := p.watch()
-	p.stateMu.Lock()
-	target := p.target
-	p.stateMu.Unlock()
-	status := Status{
-		ID: p.o.ID, Applied: s.applied, Last: max(info.Last, s.applied), Settled: events.FromMicros(s.settled),
-		Parked: s.parked, Customers: s.count, Target: target, Err: s.err,
-	}
+	p.hear(info.Last)
+	status := p.Known()
+	status.Last = max(info.Last, status.Applied)
 	if status.Applied < status.Last {
 		if m, err := p.o.Log.Get(ctx, p.stream, status.Applied+1); err == nil {
 			status.LagSeconds = max(0, p.o.Now().Sub(m.Time).Seconds())
 		}
 	}
 	return status, nil
+}
+
+// Acknowledged tells the partition that the log holds a message: it knows then
+// how far behind it is without asking. Messages of other streams are ignored.
+func (p *Partition) Acknowledged(s events.Stream, seq uint64) {
+	if s == p.stream {
+		p.hear(seq)
+	}
+}
+
+// hear notes that the log reaches at least to seq.
+func (p *Partition) hear(seq uint64) {
+	for {
+		heard := p.heard.Load()
+		if seq <= heard || p.heard.CompareAndSwap(heard, seq) {
+			return
+		}
+	}
+}
+
+// endEvery bounds how often the log is asked for its end because somebody was
+// told what was last heard of it.
+const endEvery = time.Second
+
+// runEnd asks the log for its end, where that is wanted. It finds what others
+// appended while the fold is behind; whether the log answers is not its
+// concern.
+func (p *Partition) runEnd(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.wantEnd:
+		}
+		if info, err := p.o.Log.Info(ctx, p.stream); err == nil {
+			p.hear(info.Last)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(endEvery):
+		}
+	}
 }

@@ -2,8 +2,10 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -19,43 +21,94 @@ import (
 // whether the store is still wanted by it.
 const rowsPerLook = 256
 
+// errUnreadable marks a store that was opened anew because its rows could not
+// be read, and they still cannot.
+var errUnreadable = errors.New("the store cannot be read through")
+
 // runRows reads the rows of every store that is opened, until the context ends.
-// Meanwhile the partition folds and answers, lists excepted.
+// Meanwhile the partition folds and answers, lists excepted. What fails is
+// tried again after a pause. Where the store's bytes are in doubt the fold has
+// it opened anew for that, and the next time set aside.
 func (p *Partition) runRows(ctx context.Context) error {
+	delay, doubted := firstDelay, false
+	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-p.wantRows:
+		case <-again:
 		}
-		if err := p.readRows(ctx); err != nil && ctx.Err() == nil {
-			// A store that cannot be read stops the fold too, which opens it anew.
-			p.o.Logger.Warn("rows for lists not read", "error", err)
+		again = nil
+		read, err := p.readRows(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		p.setRowsFailure(err)
+		switch {
+		case err == nil && read:
+			delay, doubted = firstDelay, false
+		case err == nil: // the next store that is opened wants its rows
+		case isStoreError(err):
+			p.o.Logger.Warn("rows for lists not read; the store is opened anew", "error", err)
+			if doubted {
+				err = fmt.Errorf("%w: %w", errUnreadable, err)
+			}
+			p.doubt(err)
+			doubted = !doubted
+		default:
+			p.o.Logger.Warn("rows for lists not read; trying again", "error", err, "after", delay)
+			again = time.After(delay)
+			delay = min(2*delay, lastDelay)
 		}
 	}
 }
 
-// readRows reads the rows of the store that is open now. Commits made
-// meanwhile are kept by the writer; they outdo what the scan finds.
-func (p *Partition) readRows(ctx context.Context) error {
+// doubt hands an error of reading to the fold, which owns the store. One that
+// waits there says as much.
+func (p *Partition) doubt(err error) {
+	select {
+	case p.doubts <- err:
+	default:
+	}
+}
+
+func (p *Partition) setRowsFailure(err error) {
+	p.stateMu.Lock()
+	defer p.stateMu.Unlock()
+	p.rowsErr = err
+}
+
+// rowsFailure is why the rows could not be read; nil while they are being read.
+func (p *Partition) rowsFailure() error {
+	p.stateMu.Lock()
+	defer p.stateMu.Unlock()
+	return p.rowsErr
+}
+
+// readRows reads the rows of the store that is open now; it reports false if
+// that was closed on the way. Commits made meanwhile are kept by the writer;
+// they outdo what the scan finds.
+func (p *Partition) readRows(ctx context.Context) (read bool, err error) {
 	p.stateMu.Lock()
 	early := p.rows
 	p.stateMu.Unlock()
 	if early == nil || early.Table() != nil {
-		return nil // closed again, or read already
+		return early != nil, nil // closed again, or read already
 	}
 	rows, err := p.scanRows(ctx, early)
 	if err != nil || rows == nil {
-		return err
+		return false, err
 	}
 	filled := columns.NewWriter(rows)
 	p.stateMu.Lock()
 	defer p.stateMu.Unlock()
-	if p.rows == early {
-		filled.Put(early.Early())
-		p.rows = filled
+	if p.rows != early {
+		return false, nil
 	}
-	return nil
+	filled.Put(early.Early())
+	p.rows = filled
+	return true, nil
 }
 
 // scanRows makes the row of every customer; nil if the store was closed on the

@@ -119,6 +119,9 @@ func (v *View) Rows() (*columns.Table, error) {
 		return nil, ErrCatchingUp
 	}
 	if v.rows == nil {
+		if err := v.p.rowsFailure(); err != nil {
+			return nil, fmt.Errorf("partition %d could not read its customers for lists (%w): %w", v.p.o.ID, err, ErrCatchingUp)
+		}
 		return nil, fmt.Errorf("partition %d is reading its customers for lists, %d of %d: %w", v.p.o.ID, v.p.scanned.Load(), v.cp.Customers, ErrCatchingUp)
 	}
 	return v.rows, nil

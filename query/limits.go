@@ -10,6 +10,8 @@ const (
 	DefaultPageSize = 100
 	// MaxReceiptWait bounds how long an answer waits for a receipt.
 	MaxReceiptWait = 5 * time.Second
+	// statusTimeout bounds how long a query that must ask the log waits for it.
+	statusTimeout = 2 * time.Second
 	// MaxScannedEntries bounds the history entries that one timeline call
 	// reads in search of those wanted. Beyond it the page ends early and its
 	// token goes on from there.

@@ -89,11 +89,8 @@ func (s *service) awaitReceipt(ctx context.Context, p int, seq uint64, wait time
 	if !errors.Is(err, projections.ErrCatchingUp) {
 		return err
 	}
-	status, err := s.Partitions[p].Status(ctx)
-	if err != nil {
-		return fmt.Errorf("status of partition %d: %w", p, err)
-	}
-	return refuse(projections.ErrCatchingUp, "receipt not reached within %v: partition %d has folded record %d of %d; ask again with the same receipt", wait, p, status.Applied, seq)
+	applied := s.Partitions[p].Known().Applied
+	return refuse(projections.ErrCatchingUp, "receipt not reached within %v: partition %d has folded record %d of %d; ask again with the same receipt", wait, p, applied, seq)
 }
 
 // render shows a customer: facts at the settled time, and what rests on the

@@ -136,6 +136,7 @@ type shelf struct {
 	checkpoint    *statev1.Checkpoint
 	settled       int64
 	last, target  uint64
+	unheard       uint64 // of last
 	stuck         error
 	reach         func(ctx context.Context, seq uint64) error // WaitApplied
 	ticked        []time.Time
@@ -144,6 +145,7 @@ type shelf struct {
 	partsRead     atomic.Int64 // times that all heads were gone through
 	noRows        bool         // they are still being read
 	statusFailure error
+	headFailure   error
 	takenBack     map[string]string // by event id
 }
 
@@ -161,11 +163,21 @@ func (s *shelf) WaitApplied(ctx context.Context, seq uint64) error {
 	return s.reach(ctx, seq)
 }
 
-func (s *shelf) Status(context.Context) (projections.Status, error) {
+// Known has heard of all but the unheard.
+func (s *shelf) Known() projections.Status {
 	return projections.Status{
-		ID: s.id, Applied: (&leaf{s}).Applied(), Last: s.last, LagSeconds: 1.5, Parked: 2, Target: s.target,
+		ID: s.id, Applied: (&leaf{s}).Applied(), Last: s.last - s.unheard, Parked: 2, Target: s.target,
 		Settled: events.FromMicros(s.settled), Err: s.stuck,
-	}, s.statusFailure
+	}
+}
+
+func (s *shelf) Status(context.Context) (projections.Status, error) {
+	if s.statusFailure != nil {
+		return s.Known(), s.statusFailure
+	}
+	status := s.Known()
+	status.Last, status.LagSeconds = s.last, 1.5
+	return status, nil
 }
 
 func (s *shelf) TickTo(_ context.Context, to time.Time) error {
@@ -191,7 +203,7 @@ func (l *leaf) Applied() uint64 {
 
 func (l *leaf) Head(c events.CustomerID) (*statev1.Head, error) {
 	if head := l.s.heads[c]; head != nil {
-		return head, nil
+		return head, l.s.headFailure
 	}
 	return nil, projections.ErrNotFound
 }
@@ -409,7 +421,13 @@ func TestCatchingUp(t *testing.T) {
 	other.last++
 	_, err = client.GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: events.CustomerID{9}.String()})
 	wantCode(t, err, connect.CodeNotFound)
-	other.last -= 2
+	other.unheard = 2 // so he is looked for in the log
+	_, err = client.GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: "user_id:3"})
+	wantCode(t, err, connect.CodeUnavailable, "is 2 records behind")
+	other.statusFailure = fmt.Errorf("its server is away: %w", events.ErrOverload)
+	_, err = client.GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: "user_id:3"})
+	wantCode(t, err, connect.CodeUnavailable, "known and not folded", "its server is away")
+	other.last, other.unheard, other.statusFailure = other.last-2, 0, nil
 	_, err = client.GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: "user_id:3"})
 	wantCode(t, err, connect.CodeNotFound)
 
@@ -1026,7 +1044,7 @@ func TestUnknownErrorIsLoggedNotTold(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	_, shelf := d.customer(7, "user_id:1")
-	shelf.statusFailure = errors.New("secret path /var/x")
+	shelf.headFailure = errors.New("secret path /var/x")
 	var log strings.Builder
 	d.options.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	client, _ := d.serve(t)
@@ -1039,4 +1057,9 @@ func TestUnknownErrorIsLoggedNotTold(t *testing.T) {
 	shelf.statusFailure = fmt.Errorf("ask: %w", events.ErrUnknown)
 	_, err = client.GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: "user_id:1"})
 	wantCode(t, err, connect.CodeUnavailable)
+	shelf.statusFailure = errors.New("another secret")
+	status, err := client.GetStatus(t.Context(), &queryv1.GetStatusRequest{})
+	if err != nil || strings.Contains(status.GetLogError(), "secret") || !strings.Contains(log.String(), "another secret") {
+		t.Errorf("status: %v, error %v; want the cause in the log alone", status, err)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -30,7 +31,9 @@ type Partition interface {
 	View() View
 	// WaitApplied returns projections.ErrCatchingUp if the context ends first.
 	WaitApplied(ctx context.Context, seq uint64) error
-	// Status asks the log for its end.
+	// Known does not ask the log: its end is the one last heard.
+	Known() projections.Status
+	// Status asks the log for its end. With an error it tells what is known.
 	Status(ctx context.Context) (projections.Status, error)
 	// TickTo returns when the partition has settled at `to`.
 	TickTo(ctx context.Context, to time.Time) error
@@ -94,6 +97,8 @@ type Options struct {
 // concurrent use.
 type service struct {
 	Options
+	rejected atomic.Uint64 // the end of the rejects as last heard
+
 	tails chan struct{} // holds one token for each tail that is open
 	scans chan struct{} // holds one token for each list, count or search under way
 }
@@ -124,10 +129,11 @@ func (sn *snapshot) close() {
 	}
 }
 
-// freshness says what an answer from the partitions `read` rests on. It fails
-// with [projections.ErrCatchingUp] while one of them is being rebuilt: what it
+// freshness says what an answer from the partitions `read` rests on. It does
+// not ask the log: answers go on while that is away. It fails with
+// [projections.ErrCatchingUp] while a partition is being rebuilt: what it
 // knows so far is not an answer.
-func (s *service) freshness(ctx context.Context, sn *snapshot, read ...int) (*queryv1.Freshness, error) {
+func (s *service) freshness(_ context.Context, sn *snapshot, read ...int) (*queryv1.Freshness, error) {
 	f := &queryv1.Freshness{Positions: make(map[string]int64, len(sn.views))}
 	marks := make([]mark, len(sn.views))
 	for p, v := range sn.views {
@@ -137,10 +143,7 @@ func (s *service) freshness(ctx context.Context, sn *snapshot, read ...int) (*qu
 	f.Cursor = cursorToken(marks)
 	settled := sn.views[read[0]].Settled()
 	for _, p := range read {
-		status, err := s.Partitions[p].Status(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("status of partition %d: %w", p, err)
-		}
+		status := s.Partitions[p].Known()
 		applied := sn.views[p].Applied()
 		if applied < status.Target {
 			return nil, rebuilding(p, applied, status)
@@ -221,11 +224,35 @@ func (s *service) customer(ctx context.Context, sn *snapshot, reference string, 
 		return head, fresh, nil
 	case !isNotFound(err):
 		return nil, nil, fmt.Errorf("read customer %s of partition %d: %w", id, p, err)
-	case known && fresh.GetLagEvents() > 0:
-		return nil, nil, refuse(projections.ErrCatchingUp, "customer %s is known but not folded yet: partition %d is %s behind; ask again shortly", reference, p, records(fresh.GetLagEvents()))
+	case known:
+		return nil, nil, s.notFolded(ctx, reference, p, sn.views[p].Applied(), fresh.GetLagEvents())
 	default:
 		return nil, nil, noCustomer(reference)
 	}
+}
+
+// notFolded says of a customer whom the directory vouches for why his partition
+// does not hold him at `applied`. Only here it matters if the end of the log as
+// last heard is old: then the log itself is asked.
+func (s *service) notFolded(ctx context.Context, reference string, p int, applied uint64, lagEvents int64) error {
+	if lagEvents == 0 {
+		asking, cancel := context.WithTimeout(ctx, statusTimeout)
+		defer cancel()
+		status, err := s.Partitions[p].Status(asking)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if _, meant := codeOf(err); err != nil && !meant {
+			return fmt.Errorf("status of partition %d: %w", p, err)
+		}
+		if err != nil {
+			return refuse(projections.ErrCatchingUp, "customer %s is known and not folded; whether the log holds anything of him cannot be asked: %v", reference, err)
+		}
+		if lagEvents = lag(applied, status.Last); lagEvents == 0 {
+			return noCustomer(reference)
+		}
+	}
+	return refuse(projections.ErrCatchingUp, "customer %s is known but not folded yet: partition %d is %s behind; ask again shortly", reference, p, records(lagEvents))
 }
 
 // records is a number of records in words.

@@ -9,39 +9,63 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 )
 
 // GetStatus implements queryv1connect.QueryServiceHandler. Unlike the others
-// it answers while a partition catches up: it is how one watches that.
+// it answers while a partition catches up: it is how one watches that. It asks
+// the log; where that does not answer it tells what is known, and that it is no
+// more.
 func (s *service) GetStatus(ctx context.Context, _ *queryv1.GetStatusRequest) (*queryv1.GetStatusResponse, error) {
+	asking, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
 	resp := &queryv1.GetStatusResponse{Partitions: make([]*queryv1.PartitionStatus, len(s.Partitions))}
+	var away error
 	for i, p := range s.Partitions {
-		status, err := p.Status(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("status of partition %d: %w", p.ID(), err)
+		var status projections.Status
+		if away == nil {
+			status, away = p.Status(asking)
+		} else {
+			status = p.Known() // one that does not answer is not asked again
 		}
-		resp.Partitions[i] = &queryv1.PartitionStatus{
-			Id:         uint32(status.ID),
-			Applied:    int64(status.Applied),
-			Last:       int64(status.Last),
-			LagEvents:  lag(status.Applied, status.Last),
-			LagSeconds: status.LagSeconds,
-			Parked:     uint32(status.Parked),
-		}
-		if !status.Settled.IsZero() {
-			resp.Partitions[i].LogTime = timestamppb.New(status.Settled)
+		resp.Partitions[i] = partitionStatus(status)
+	}
+	if away == nil {
+		var info events.StreamInfo
+		// Its sequences count all that was ever refused; retention drops bytes,
+		// not numbers.
+		if info, away = s.Log.Info(asking, events.RejectedStream); away == nil {
+			s.rejected.Store(info.Last)
 		}
 	}
-	info, err := s.Log.Info(ctx, events.RejectedStream)
-	if err != nil {
-		return nil, fmt.Errorf("count rejects: %w", err)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
-	// Its sequences count all that was ever refused; retention drops bytes,
-	// not numbers.
-	resp.Rejected = int64(info.Last)
+	if _, meant := codeOf(away); meant {
+		resp.LogError = away.Error()
+	} else if away != nil {
+		s.Logger.ErrorContext(ctx, "the log does not tell its end", "error", away)
+		resp.LogError = "internal error; the server's log has the cause"
+	}
+	resp.Rejected = int64(s.rejected.Load())
 	resp.Quarantined = int64(s.Directory.QuarantinedCount())
 	return resp, nil
+}
+
+func partitionStatus(status projections.Status) *queryv1.PartitionStatus {
+	shown := &queryv1.PartitionStatus{
+		Id:         uint32(status.ID),
+		Applied:    int64(status.Applied),
+		Last:       int64(status.Last),
+		LagEvents:  lag(status.Applied, status.Last),
+		LagSeconds: status.LagSeconds,
+		Parked:     uint32(status.Parked),
+	}
+	if !status.Settled.IsZero() {
+		shown.LogTime = timestamppb.New(status.Settled)
+	}
+	return shown
 }
 
 // Tick implements queryv1connect.QueryServiceHandler.

@@ -35,7 +35,9 @@ type Freshness struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Settled time, the least of the partitions read.
 	LogTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"`
-	// Records in the log that are not folded yet, all partitions read.
+	// Records in the log that are not folded yet, all partitions read, as far as
+	// was heard of the log: no query asks it. What this process appended it knows
+	// at once, what another did when it is delivered, or a second after a query.
 	LagEvents int64 `protobuf:"varint,2,opt,name=lag_events,json=lagEvents,proto3" json:"lag_events,omitempty"`
 	// Partition number to the last sequence folded.
 	Positions map[string]int64 `protobuf:"bytes,3,rep,name=positions,proto3" json:"positions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
@@ -3341,10 +3343,13 @@ func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 }
 
 type GetStatusResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Partitions    []*PartitionStatus     `protobuf:"bytes,1,rep,name=partitions,proto3" json:"partitions,omitempty"`
-	Rejected      int64                  `protobuf:"varint,2,opt,name=rejected,proto3" json:"rejected,omitempty"`       // events refused since creation
-	Quarantined   int64                  `protobuf:"varint,3,opt,name=quarantined,proto3" json:"quarantined,omitempty"` // identity conflicts waiting
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Partitions  []*PartitionStatus     `protobuf:"bytes,1,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	Rejected    int64                  `protobuf:"varint,2,opt,name=rejected,proto3" json:"rejected,omitempty"`       // events refused since creation
+	Quarantined int64                  `protobuf:"varint,3,opt,name=quarantined,proto3" json:"quarantined,omitempty"` // identity conflicts waiting
+	// Why the log did not answer; then last, lag and rejected are as last heard,
+	// and lag_seconds is not known. Empty: it did.
+	LogError      string `protobuf:"bytes,4,opt,name=log_error,json=logError,proto3" json:"log_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3398,6 +3403,13 @@ func (x *GetStatusResponse) GetQuarantined() int64 {
 		return x.Quarantined
 	}
 	return 0
+}
+
+func (x *GetStatusResponse) GetLogError() string {
+	if x != nil {
+		return x.LogError
+	}
+	return ""
 }
 
 type PartitionStatus struct {
@@ -3933,13 +3945,14 @@ const file_dossier_query_v1_query_proto_rawDesc = "" +
 	"\x05limit\x18\t \x01(\tR\x05limit\x12\x18\n" +
 	"\amessage\x18\n" +
 	" \x01(\tR\amessage\"\x12\n" +
-	"\x10GetStatusRequest\"\x94\x01\n" +
+	"\x10GetStatusRequest\"\xb1\x01\n" +
 	"\x11GetStatusResponse\x12A\n" +
 	"\n" +
 	"partitions\x18\x01 \x03(\v2!.dossier.query.v1.PartitionStatusR\n" +
 	"partitions\x12\x1a\n" +
 	"\brejected\x18\x02 \x01(\x03R\brejected\x12 \n" +
-	"\vquarantined\x18\x03 \x01(\x03R\vquarantined\"\xde\x01\n" +
+	"\vquarantined\x18\x03 \x01(\x03R\vquarantined\x12\x1b\n" +
+	"\tlog_error\x18\x04 \x01(\tR\blogError\"\xde\x01\n" +
 	"\x0fPartitionStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x18\n" +
 	"\aapplied\x18\x02 \x01(\x03R\aapplied\x12\x12\n" +
