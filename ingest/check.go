@@ -136,6 +136,9 @@ func (it *item) checkIDs(e *eventsv1.Event) *Rejection {
 	if it.typ == eventsv1.Type_TYPE_EVENT_VOIDED && e.Corrects != "" {
 		return Refuse(CodeBadType, "corrects", "empty", "corrects is "+Shown(e.Corrects)+" of a void: tell the event again under another id")
 	}
+	if e.Corrects != "" && e.Corrects == e.Id {
+		return Refuse(CodeBadType, "corrects", "another id", "corrects is "+Shown(e.Corrects)+", the event's own id: a correction has an id of its own")
+	}
 	it.id, it.corrects = e.Id, e.Corrects
 	if v := e.GetVoid(); v != nil && it.typ == eventsv1.Type_TYPE_EVENT_VOIDED {
 		it.voids = &voided{id: v.EventId}

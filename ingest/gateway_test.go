@@ -223,6 +223,7 @@ func TestRefusals(t *testing.T) {
 		{"longest id", func(d *ingest.Draft) { d.Event.Id = long }, "", ""},
 		{"id too long", func(d *ingest.Draft) { d.Event.Id = long + "x" }, ingest.CodeIDTooLong, "id"},
 		{"corrects too long", func(d *ingest.Draft) { d.Event.Corrects = long + "x" }, ingest.CodeIDTooLong, "corrects"},
+		{"corrects itself", func(d *ingest.Draft) { d.Event.Corrects = d.Event.Id }, ingest.CodeBadType, "corrects"},
 		{"id not UTF-8", func(d *ingest.Draft) { d.Event.Id = "\xff" }, ingest.CodeNotUTF8, "id"},
 		{"type not UTF-8", func(d *ingest.Draft) { d.Event.Type = "\xff" }, ingest.CodeNotUTF8, "type"},
 		{"identifier not UTF-8", func(d *ingest.Draft) { d.Event.Identifiers[0].Value = "\xff" }, ingest.CodeNotUTF8, "user_id"},

@@ -129,6 +129,8 @@ func TestJSONRefusesEvents(t *testing.T) {
 		{`{"type":"order.placed",` + who + `,"order":{},"view":{}}`, ingest.CodeBadType, "view", "order and view"},
 		{`{"type":"order.placed",` + who + `,"order":{"orderId":"a","order_id":"b"}}`, ingest.CodeBadType, "order.order_id", "both"},
 		{`{"type":"order.placed",` + who + `,"order":[]}`, ingest.CodeBadType, "order", "an array"},
+		{`{"type":"traits.set",` + who + `,"traits":{"release":["vip"]}}`, ingest.CodeBadType, "traits.release", "without traits.manual"},
+		{`{"type":"traits.set",` + who + `,"traits":{"set":{"a":1},"release":["vip"],"manual":false}}`, ingest.CodeBadType, "traits.release", "without traits.manual"},
 		{`{"type":"order.placed",` + who + `,"order":{"orderId":true}}`, ingest.CodeBadType, "order.orderId", "a boolean"},
 		{`{"type":"order.placed",` + who + `,"order":{"lines":{}}}`, ingest.CodeBadType, "order.lines", "an object"},
 		{`{"type":"Foo",` + who + `,"properties":[]}`, ingest.CodeBadType, "properties", "an array"},
@@ -292,6 +294,9 @@ func TestProtobufRefusesEvents(t *testing.T) {
 			ev.Type = "order.placed"
 			ev.Payload = &eventsv1.Event_Order{Order: &eventsv1.Order{TotalMicros: new(int64(1)), TaxMicros: new(int64(2))}}
 		})), ingest.CodeBadNumber, "order.totalMicros"},
+		{"release without manual", encode(event(func(ev *eventsv1.Event) {
+			ev.Type, ev.Payload = "traits.set", &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Release: []string{"vip"}}}
+		})), ingest.CodeBadType, "traits.release"},
 		{"wrong payload", encode(event(func(ev *eventsv1.Event) { ev.Payload = &eventsv1.Event_View{View: &eventsv1.View{}} })), ingest.CodeBadType, "view"},
 		{"before 1971", encode(event(func(ev *eventsv1.Event) { ev.Time = &timestamppb.Timestamp{Seconds: 1} })), ingest.CodeBadTime, "time"},
 		{"no time at all", encode(event(func(ev *eventsv1.Event) { ev.Time = &timestamppb.Timestamp{Seconds: 1767323045, Nanos: -1} })), ingest.CodeBadTime, "time"},

@@ -23,6 +23,9 @@ func Check(ev *eventsv1.Event, t eventsv1.Type, name FieldName, flags *Flags) *i
 		return refuseMissing(name("group_id"))
 	case t == eventsv1.Type_TYPE_EVENT_VOIDED && ev.GetVoid().GetEventId() == "":
 		return refuseMissing(name("event_id"))
+	case t == eventsv1.Type_TYPE_TRAITS_SET && len(ev.GetTraits().GetRelease()) > 0 && !ev.GetTraits().GetManual():
+		field, manual := name("release"), name("manual")
+		return ingest.Refuse(ingest.CodeBadType, field, manual, field+" is given without "+manual+": only what is told by hand releases what was told by hand")
 	}
 	if c := currencyOf(ev); c != nil && *c != "" {
 		if code, known := knownCurrency(*c); known {
