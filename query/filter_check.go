@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -567,17 +568,36 @@ func (c *checkedText) comparable(e, left, right ast.Expr, rightType *types.Type)
 		e ast.Expr
 		t *types.Type
 	}{{left, leftType}, {right, rightType}} {
-		if side.t.Kind() != types.StructKind {
-			continue
-		}
-		names, _ := pathNames(side.e)
-		path := strings.Join(names, ".")
-		if f := c.l.table[protoreflect.FullName(side.t.TypeName())]["value"]; f != nil && path != "" {
-			return c.fail(e, "%s has more to it than its value; write %s.value", path, path)
+		if hint := c.valueOf(side.e, side.t); hint != "" {
+			return c.fail(e, "%s", hint)
 		}
 	}
 	return c.fail(e, "%s cannot be compared with %s%s", a, b, hintFor(a, b))
 }
+
+// valueOf tells whoever wrote traits.x where its value belongs; "" if there is
+// no such thing at e, which is of type t.
+func (c *checkedText) valueOf(e ast.Expr, t *types.Type) string {
+	if t == nil || t.Kind() != types.StructKind || c.l.table[protoreflect.FullName(t.TypeName())]["value"] == nil {
+		return ""
+	}
+	names, isPath := pathNames(e)
+	if !isPath {
+		return ""
+	}
+	path := names[0]
+	for _, name := range names[1:] {
+		if plainName.MatchString(name) {
+			path += "." + name
+		} else {
+			path += fmt.Sprintf("[%q]", name)
+		}
+	}
+	return fmt.Sprintf("%s has more to it than its value; write %s.value", path, path)
+}
+
+// plainName is what stands after a dot.
+var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 const (
 	anything = "a value"
@@ -590,6 +610,8 @@ func hintFor(a, b string) string {
 		return `; write timestamp("2025-01-31")`
 	case a == "a span of time" && b == "a text" || a == "a text" && b == "a span of time":
 		return `; write duration("30d")`
+	case a == "a time" && b == "a number" || a == "a number" && b == "a time":
+		return `; a day is timestamp("2025-01-31")`
 	case a == "a number" && b == "a text" || a == "a text" && b == "a number":
 		return "; numbers stand without quotes, text in quotes"
 	case a == "a span of time" && b == "a number" || a == "a number" && b == "a span of time":
@@ -633,13 +655,32 @@ func (c *checkedText) explain(issues *cel.Issues) error {
 			first = e
 		}
 	}
-	return c.failAt(max(1, first.Location.Line()), first.Location.Column()+1, "%s", c.plainIssue(first.Message))
+	text := c.plainIssue(first.Message)
+	if noOverload.MatchString(first.Message) {
+		text = cmp.Or(c.operandIssue(first.ExprID), text)
+	}
+	return c.failAt(max(1, first.Location.Line()), first.Location.Column()+1, "%s", text)
+}
+
+// operandIssue says which operand of a call is no value; "" if none.
+func (c *checkedText) operandIssue(id int64) string {
+	text := ""
+	ast.PostOrderVisit(c.checked.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.ID() != id || text != "" {
+			return
+		}
+		names := resolver{c: c}
+		for _, child := range children(e) {
+			text = cmp.Or(text, c.valueOf(child.expr, names.typeOf(child.expr, nil)))
+		}
+	}))
+	return text
 }
 
 // plainIssues are whole messages of CEL in other words.
 var plainIssues = map[string]string{
 	"invalid timestamp argument":          `no time; write a day, as "2025-01-31", or an instant, as "2025-01-31T08:00:00Z"`,
-	"invalid duration argument":           `no span of time; write days or hours, as "30d" or "36h"`,
+	"invalid duration argument":           `no span of time; write days, hours or both, as "30d", "36h" or "1d12h"`,
 	"invalid matches argument":            "no regular expression (RE2)",
 	"comprehension exceeds nesting limit": fmt.Sprintf("exists, all, map and filter stand in each other at most %d deep", maxFilterLoops),
 }
@@ -728,6 +769,10 @@ func overloadIssue(function, signature string) string {
 		return fmt.Sprintf("%s cannot be compared with %s%s", kinds[0], kinds[1], hintFor(kinds[0], kinds[1]))
 	case function == operators.In:
 		return fmt.Sprintf("'in' wants a list or a map on its right, not %s", kinds[len(kinds)-1])
+	case function == operators.Conditional && len(kinds) == 3 && kinds[0] != "a yes or no" && kinds[0] != anything:
+		return fmt.Sprintf("%s stands where a condition belongs; compare it with something", kinds[0])
+	case function == operators.Conditional && len(kinds) == 3:
+		return fmt.Sprintf("'? :' chooses between two of one kind, not %s and %s", kinds[1], kinds[2])
 	case function == operators.Index:
 		return fmt.Sprintf("%s has no element by %s", kinds[0], kinds[len(kinds)-1])
 	case isOperator && sign != "":

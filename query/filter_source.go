@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,8 +32,11 @@ type growth struct {
 	by           int
 }
 
-// exponents are the words for great numbers, the longest first.
-var exponents = []struct{ word, exponent string }{{"万亿", "e12"}, {"亿", "e8"}, {"万", "e4"}, {"萬", "e4"}, {"億", "e8"}}
+// bigNumber is a word for a great number.
+type bigNumber struct{ word, exponent string }
+
+// exponents are those words, the longest first.
+var exponents = []bigNumber{{"万亿", "e12"}, {"亿", "e8"}, {"万", "e4"}, {"萬", "e4"}, {"億", "e8"}}
 
 // readSource rewrites an expression for CEL. What CEL would choke on without
 // saying what to write instead is refused here.
@@ -55,12 +59,21 @@ type sourceReader struct {
 	b            strings.Builder
 	out          source
 	number       bool // what came last could end a number
+	exponent     bool // what came last is the exponent of a number
 	word         bool // what came last is a name
 }
 
 func (r *sourceReader) token() error {
 	first, size := utf8.DecodeRuneInString(r.rest)
+	exponent := r.exponent
+	r.exponent = r.number && (first == 'e' || first == 'E')
 	switch {
+	case exponent && (first == '+' || first == '-' || first >= '0' && first <= '9'):
+		r.copy(size)
+		r.exponent = true
+		return nil
+	case exponent && slices.ContainsFunc(exponents, func(e bigNumber) bool { return strings.HasPrefix(r.rest, e.word) }):
+		return r.fail("%q after an exponent; write one of them, as 1e6 or 100万", first)
 	case strings.HasPrefix(r.rest, "//"):
 		end := strings.IndexByte(r.rest, '\n')
 		if end < 0 {
