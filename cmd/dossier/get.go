@@ -148,13 +148,24 @@ func (p printer) orderRows(s *sheet, o *queryv1.Orders) {
 		lines[0] += p.list + p.instant(o.GetFirstAt()) + " – " + p.instant(o.GetLastAt())
 	}
 	if o.MedianIntervalDays != nil {
-		days := strings.TrimSuffix(fmt.Sprintf("%.1f", o.GetMedianIntervalDays()), ".0")
-		lines = append(lines, p.median+" "+fmt.Sprintf(p.daysFormat, days)+p.list+p.units+" "+p.amount(o.GetUnits()))
+		rhythm := p.median + " " + p.days(o.GetMedianIntervalDays())
+		if o.GetUnits() != "" { // no lines were told, or all was returned
+			rhythm += p.list + p.units + " " + p.amount(o.GetUnits())
+		}
+		lines = append(lines, rhythm)
 	}
 	s.row(p.orders, lines...)
 	s.row(p.revenue, p.revenueLines(o)...)
 	s.row(p.products, p.productLines(o.GetTopProducts())...)
 	s.row(p.cart, p.cartLines(o.GetOpenCart())...)
+}
+
+// days is a number of days.
+func (p printer) days(v float64) string {
+	if v == 1 {
+		return p.oneDay
+	}
+	return fmt.Sprintf(p.daysFormat, strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0"))
 }
 
 func (p printer) revenueLines(o *queryv1.Orders) []string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/types/known/structpb"
@@ -106,6 +107,30 @@ func TestMinutes(t *testing.T) {
 		}
 		if got := printerFor(langZH).minutes(tc.minutes); got != tc.zh {
 			t.Errorf("%v minutes in Chinese: got %q, want %q", tc.minutes, got, tc.zh)
+		}
+	}
+}
+
+// The rhythm of orders is a line of what is known: days, and units if any were
+// told.
+func TestRhythm(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		days   float64
+		units  string
+		en, zh string
+	}{
+		{1, "", "median gap 1 day\n", "购买间隔中位数 1天\n"},
+		{1.5, "", "median gap 1.5 days\n", "购买间隔中位数 1.5天\n"},
+		{30, "12.5", "median gap 30 days, units 12.5\n", "购买间隔中位数 30天，件数 12.5\n"},
+	} {
+		for lang, want := range map[string]string{langEN: tc.en, langZH: tc.zh} {
+			var out strings.Builder
+			s := &sheet{}
+			printerFor(lang).orderRows(s, &queryv1.Orders{Count: 2, MedianIntervalDays: &tc.days, Units: tc.units})
+			if err := s.write(&out); err != nil || !strings.HasSuffix(out.String(), want) {
+				t.Errorf("%s: got %q, %v; want it to end in %q", lang, out.String(), err, want)
+			}
 		}
 	}
 }

@@ -26,6 +26,9 @@ const (
 	consoleSource = "console"
 	// maxAnswerBytes bounds what is read of an ingest answer to one event.
 	maxAnswerBytes = 1 << 20
+	// maxClampedLook bounds how far the newest entries are searched for the one
+	// just told: only what is ahead of the clock stands before it.
+	maxClampedLook = 100
 )
 
 const setHelp = `Sets facts about a customer by hand and shows them as they now stand. A fact
@@ -308,7 +311,32 @@ func (h *hand) tell(ctx context.Context, who *queryv1.Profile) (*queryv1.Profile
 	if err != nil {
 		return nil, fmt.Errorf(words[h.lang].toldFormat, h.explain(err), h.receipt)
 	}
+	if err := h.noticeClamped(ctx, resp); err != nil {
+		return nil, err
+	}
 	return resp.GetProfile(), nil
+}
+
+// noticeClamped says so where the server took what was told for another instant
+// than --at, as it does with what is far ahead of its clock.
+func (h *hand) noticeClamped(ctx context.Context, resp *queryv1.GetProfileResponse) error {
+	if h.at == "" || !h.instant.After(resp.GetFreshness().GetLogTime().AsTime()) {
+		return nil
+	}
+	entries, err := h.entries(ctx, &queryv1.GetTimelineRequest{
+		Customer: resp.GetProfile().GetCustomerId(), Types: []string{events.TypeName(eventsv1.Type_TYPE_TRAITS_SET)},
+	}, maxClampedLook)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.GetEventId() == h.eventID && events.Micros(e.GetOccurredAt().AsTime()) != events.Micros(h.instant) {
+			p := printerFor(h.lang)
+			_, err := fmt.Fprintf(h.std.err, p.clampedFormat+"\n", h.at, p.instant(e.GetOccurredAt()))
+			return err
+		}
+	}
+	return nil
 }
 
 // identifier is one by which ingest finds the customer: the reference itself,
@@ -394,11 +422,11 @@ func (h *hand) receiptOf(resp *http.Response, raw []byte) (string, error) {
 	var a ingestAnswer
 	switch err := json.Unmarshal(raw, &a); {
 	case resp.StatusCode == http.StatusUnauthorized && h.writeKey != "":
-		return "", fmt.Errorf(w.writeKeyRefused, h.server)
+		return "", fmt.Errorf(w.writeKeyRefused, h.shown)
 	case resp.StatusCode == http.StatusUnauthorized:
-		return "", fmt.Errorf(w.writeKeyRemedy, h.server)
+		return "", fmt.Errorf(w.writeKeyRemedy, h.shown)
 	case err != nil:
-		return "", fmt.Errorf(w.notDossier, h.server, resp.Status)
+		return "", fmt.Errorf(w.notDossier, h.shown, resp.Status)
 	case len(a.Rejected) > 0:
 		r := a.Rejected[0]
 		// The message nearly always names field and limit itself.
@@ -413,7 +441,7 @@ func (h *hand) receiptOf(resp *http.Response, raw []byte) (string, error) {
 	case resp.StatusCode != http.StatusOK:
 		return "", fmt.Errorf("%s: %s", resp.Status, plain(a.Message))
 	case a.Receipt == "":
-		return "", fmt.Errorf(w.notDossier, h.server, resp.Status)
+		return "", fmt.Errorf(w.notDossier, h.shown, resp.Status)
 	}
 	return a.Receipt, nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 	"github.com/dossier360/dossier/proto/dossier/query/v1/queryv1connect"
@@ -34,7 +35,10 @@ type desk struct {
 	// with its id where they say "new".
 	told   map[string]*queryv1.Trait
 	behind bool // the receipt is not reached
-	status int  // of ingest; 0: 200
+	// holds is from when on the server takes what was posted to hold; nil: as
+	// told.
+	holds  *timestamppb.Timestamp
+	status int // of ingest; 0: 200
 	answer string
 
 	mu     sync.Mutex
@@ -61,7 +65,16 @@ func (d *desk) GetProfile(_ context.Context, req *queryv1.GetProfileRequest) (*q
 			c.Traits[name].EventId = d.lastID()
 		}
 	}
-	return &queryv1.GetProfileResponse{Profile: c}, nil
+	return &queryv1.GetProfileResponse{Profile: c, Freshness: &queryv1.Freshness{LogTime: at("2026-03-02T00:00:00Z")}}, nil
+}
+
+func (d *desk) GetTimeline(_ context.Context, req *queryv1.GetTimelineRequest) (*queryv1.GetTimelineResponse, error) {
+	if req.GetCustomer() != annID || len(req.GetTypes()) != 1 || req.GetTypes()[0] != "traits.set" {
+		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("another timeline"))
+	}
+	return &queryv1.GetTimelineResponse{Entries: []*queryv1.Entry{
+		{EventId: "another", OccurredAt: at("2026-03-02T12:00:00Z")}, {EventId: d.lastID(), OccurredAt: d.holds},
+	}}, nil
 }
 
 func (d *desk) lastID() string {
@@ -247,6 +260,43 @@ func TestSetSaysHowItStands(t *testing.T) {
 			}
 			if status, out, _ = dossier(t, env, append(args, "--lang", "zh")...); status != tc.status || out != tc.zh {
 				t.Errorf("in Chinese: got status %d, %q, want %d, %q", status, out, tc.status, tc.zh)
+			}
+		})
+	}
+}
+
+// An instant that the server did not take is said, on standard error: what was
+// told holds all the same.
+func TestSetSaysWhenItHolds(t *testing.T) {
+	t.Parallel()
+	told := map[string]*queryv1.Trait{"level": byHand(structpb.NewNumberValue(4), "new")}
+	for _, tc := range []struct {
+		name, command, at string
+		holds             *timestamppb.Timestamp
+		en, zh            string
+	}{
+		{"the past", "set", "2026-01-01", nil, "", ""},
+		{"ahead, and taken", "set", "2026-03-02T20:00:00Z", at("2026-03-02T20:00:00Z"), "", ""},
+		{
+			"too far ahead", "set", "2027-01-01", at("2026-03-02T08:00:00Z"),
+			"--at 2027-01-01 is more than 24 hours ahead of the server's time: it holds from 2026-03-02 08:00:00 on, when the server got it\n",
+			"--at 2027-01-01 比服务器时间晚24小时以上：改为自服务器收到时 2026-03-02 08:00:00 起生效\n",
+		},
+		{
+			"unset too far ahead", "unset", "2027-01-01", at("2026-03-02T08:00:00Z"),
+			"--at 2027-01-01 is more than 24 hours ahead of the server's time: it holds from 2026-03-02 08:00:00 on, when the server got it\n",
+			"--at 2027-01-01 比服务器时间晚24小时以上：改为自服务器收到时 2026-03-02 08:00:00 起生效\n",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			fact := map[string]string{"set": "level=4", "unset": "vip"}[tc.command]
+			for lang, want := range map[string]string{langEN: tc.en, langZH: tc.zh} {
+				d := &desk{customers: map[string]*queryv1.Profile{"user_id:42": ann(), annID: ann()}, told: told, holds: tc.holds, answer: acceptedAnswer}
+				status, out, stderr := dossier(t, serveDesk(t, d), tc.command, "user_id:42", fact, "--reason", "r", "--at", tc.at, "--lang", lang)
+				if status != exitDone || out == "" || stderr != want {
+					t.Errorf("%s: got status %d, %q, error %q; want %d, an answer and %q", lang, status, out, stderr, exitDone, want)
+				}
 			}
 		})
 	}

@@ -42,6 +42,7 @@ type vocabulary struct {
 	person, company, identified, unidentified, manual, unknown string
 	cancelledFormat, refundsFormat                             string
 	viewsFormat, sessionsFormat, daysFormat, moreFormat        string
+	oneDay                                                     string
 	itemsFormat, checkout, timesFormat, boughtFormat           string
 	currentFormat, behindFormat                                string
 	when, typ, source, what, position, noEvents, settledFormat string
@@ -72,6 +73,7 @@ type vocabulary struct {
 	outranked, releasedNothing, fromFormat, limit       string
 	nothingByHandFormat, toldFormat, noIdentifierFormat string
 	refusedFormat, writeKeyRemedy, writeKeyRefused      string
+	clampedFormat                                       string
 
 	eventID, noTypeFormat, customTypeFormat, alreadyFormat string
 	revision, modified, committed, recordFormat            string
@@ -88,7 +90,7 @@ var words = map[string]vocabulary{
 		person: "person", company: "company", identified: "identified", unidentified: "not identified",
 		manual: "set by hand", unknown: "unknown",
 		cancelledFormat: "cancelled: %s", refundsFormat: "refunds: %s",
-		viewsFormat: "views: %s (30 days: %s)", sessionsFormat: "sessions: %s", daysFormat: "%s days",
+		viewsFormat: "views: %s (30 days: %s)", sessionsFormat: "sessions: %s", daysFormat: "%s days", oneDay: "1 day",
 		moreFormat: "… and %d more (--json shows all)", itemsFormat: "products: %d", checkout: "checkout begun",
 		timesFormat: "%s ×, last %s", boughtFormat: "units: %s",
 		currentFormat: "%s, all records folded", behindFormat: "%s, records behind: %s",
@@ -118,6 +120,7 @@ var words = map[string]vocabulary{
 		fromFormat:          " (from %s, %s)",
 		limit:               "limit",
 		nothingByHandFormat: "nothing was set by hand of: %s",
+		clampedFormat:       "--at %s is more than 24 hours ahead of the server's time: it holds from %s on, when the server got it",
 		toldFormat:          "told, but not in the profile yet: %w (receipt %s)",
 		noIdentifierFormat:  "no identifier leads to customer %s any more, so nothing can be told of him by his id; name him by an identifier (user_id:42)",
 		refusedFormat:       "refused: %s (%s)",
@@ -140,7 +143,7 @@ var words = map[string]vocabulary{
 		person: "个人", company: "公司", identified: "已识别", unidentified: "未识别",
 		manual: "人工", unknown: "未知",
 		cancelledFormat: "已取消%s", refundsFormat: "退款%s次",
-		viewsFormat: "浏览%s次（近30天%s次）", sessionsFormat: "会话%s次", daysFormat: "%s天",
+		viewsFormat: "浏览%s次（近30天%s次）", sessionsFormat: "会话%s次", daysFormat: "%s天", oneDay: "1天",
 		moreFormat: "……另有%d项（--json 显示全部）", itemsFormat: "%d种商品", checkout: "已进入结算",
 		timesFormat: "%s次，最近%s", boughtFormat: "共%s件",
 		currentFormat: "%s，已处理全部记录", behindFormat: "%s，落后%s条记录",
@@ -172,6 +175,7 @@ var words = map[string]vocabulary{
 		fromFormat:          "（来源 %s，%s）",
 		limit:               "上限",
 		nothingByHandFormat: "没有人工设置过：%s",
+		clampedFormat:       "--at %s 比服务器时间晚24小时以上：改为自服务器收到时 %s 起生效",
 		toldFormat:          "已提交，但档案尚未更新：%w（回执 %s）",
 		noIdentifierFormat:  "已没有标识指向客户 %s，无法按客户编号设置；请改用标识（user_id:42）",
 		refusedFormat:       "被拒绝：%s（%s）",
