@@ -27,6 +27,10 @@ const (
 	// MinPhoneTail is how many last digits of a phone number find it. Fewer
 	// would find every tenth or hundredth customer.
 	MinPhoneTail = 4
+
+	// minAbroad is how many digits there are at least behind the 00 of a number
+	// abroad: fewer are the end of one that has zeros in it.
+	minAbroad = 8
 )
 
 // FindProfiles implements queryv1connect.QueryServiceHandler. It goes through
@@ -86,6 +90,7 @@ func (s *service) FindProfiles(ctx context.Context, req *queryv1.FindProfilesReq
 // search is the text of a search in the forms that are compared.
 type search struct {
 	text  []byte // folded
+	name  []byte // folded as a name; empty of a text without letters and digits
 	tail  string // the digits of a text that has no more than a phone number has
 	phone string // the whole number that they are, normalised; "" if none
 	// ordered says that the text may be a name of two words.
@@ -107,13 +112,16 @@ func parseSearch(text string) (*search, error) {
 	if n := utf8.RuneCountInString(text); n > MaxFindCharacters {
 		return nil, refuse(errInvalid, "text: %d characters, limit %d", n, MaxFindCharacters)
 	}
-	w := &search{text: searchtext.Append(nil, text)}
-	w.ordered = bytes.ContainsRune(w.text, ' ') || bytes.ContainsFunc(w.text, func(r rune) bool { return unicode.Is(unicode.Han, r) })
+	w := &search{text: searchtext.Append(nil, text), name: searchtext.AppendName(nil, text)}
+	w.ordered = bytes.ContainsRune(w.name, ' ') || bytes.ContainsFunc(w.name, func(r rune) bool { return unicode.Is(unicode.Han, r) })
 	if len(w.text) == 0 {
 		return nil, refuse(errInvalid, "text: empty; a name, a company, an identifier or the last %d digits of a phone number wanted", MinPhoneTail)
 	}
-	if tail := digitsOf(string(w.text)); len(tail) >= MinPhoneTail {
+	if tail := digitsOf(strings.TrimPrefix(string(w.text), "tel:")); len(tail) >= MinPhoneTail {
 		w.tail = tail
+		if country, abroad := strings.CutPrefix(tail, "00"); abroad && len(country) >= minAbroad {
+			w.tail = country
+		}
 		// What is no whole number is the end of one.
 		w.phone, _ = directory.Normalise("phone", text)
 	}
@@ -152,13 +160,13 @@ const (
 	fitsNot rank = 255
 )
 
-// fit compares the text with a folded one.
+// fit compares the text with a folded name.
 func (w *search) fit(folded []byte) rank {
-	at := bytes.Index(folded, w.text)
+	at := bytes.Index(folded, w.name)
 	switch {
-	case at < 0:
+	case at < 0 || len(w.name) == 0:
 		return fitsNot
-	case at == 0 && len(folded) == len(w.text):
+	case at == 0 && len(folded) == len(w.name):
 		return fitsExactly
 	case at == 0:
 		return fitsBeginning
@@ -167,7 +175,7 @@ func (w *search) fit(folded []byte) rank {
 		if before, _ := utf8.DecodeLastRune(folded[:at]); !unicode.IsLetter(before) && !unicode.IsDigit(before) {
 			return fitsWord
 		}
-		next := bytes.Index(folded[at+1:], w.text)
+		next := bytes.Index(folded[at+1:], w.name)
 		if next < 0 {
 			return fitsWithin
 		}
@@ -184,6 +192,11 @@ type looker struct {
 
 func (l *looker) fold(s string) []byte {
 	l.buffer = searchtext.Append(l.buffer[:0], s)
+	return l.buffer
+}
+
+func (l *looker) foldName(s string) []byte {
+	l.buffer = searchtext.AppendName(l.buffer[:0], s)
 	return l.buffer
 }
 
@@ -252,25 +265,35 @@ func (l *looker) himself(row *columns.Row) candidate {
 // name compares a name, one of two words in both orders: some put the family
 // first.
 func (l *looker) name(name string) rank {
-	r := l.fit(l.fold(name))
+	r := l.fit(l.foldName(name))
 	if r != fitsNot || !l.ordered {
 		return r
 	}
-	first, second, two := strings.Cut(name, " ")
-	if !two || strings.Contains(second, " ") {
-		return r
-	}
-	if l.fit(l.fold(second+" "+first)) != fitsNot {
+	first, second, two := twoWords(name)
+	if two && l.fit(l.foldName(second+" "+first)) != fitsNot {
 		return fitsWord
 	}
 	return fitsNot
 }
 
+// twoWords cuts a name of two words, with white space or a comma between them.
+func twoWords(name string) (first, second string, two bool) {
+	name = strings.TrimFunc(name, betweenWords)
+	at := strings.IndexFunc(name, betweenWords)
+	if at < 0 {
+		return "", "", false
+	}
+	first, second = name[:at], strings.TrimLeftFunc(name[at:], betweenWords)
+	return first, second, !strings.ContainsFunc(second, betweenWords)
+}
+
+func betweenWords(r rune) bool { return unicode.IsSpace(r) || r == ',' || r == '，' || r == '、' }
+
 // company finds how well the text fits the company that a person belongs to.
 func (l *looker) company(row *columns.Row) candidate {
 	met := candidate{row: row, rank: fitsNot, matched: "company", value: cmp.Or(row.CompanyName, row.CompanyID)}
 	if row.CompanyName != "" {
-		met.rank = l.fit(l.fold(row.CompanyName))
+		met.rank = l.fit(l.foldName(row.CompanyName))
 	}
 	if row.CompanyID != "" {
 		met.rank = min(met.rank, l.beginning(row.CompanyID))

@@ -7,6 +7,9 @@
 // which, and whence); how much white space there is; invisible characters; and
 // spaces between Chinese characters, as 李 娜 is typed to line up with 欧阳娜娜.
 //
+// Names are told apart by their letters and digits alone: apostrophes do not
+// count, any other punctuation is a space (see [AppendName]).
+//
 // What stays apart: hiragana and katakana, か and が, and the letters of
 // different scripts, however alike.
 //
@@ -33,6 +36,18 @@ func Fold(s string) string { return string(Append(nil, s)) }
 // texts then takes no memory for each.
 func Append(dst []byte, s string) []byte {
 	f := folder{dst: dst}
+	return f.fold(s)
+}
+
+// AppendName is Append for the names of people and companies, and for texts that
+// may be one. O'Brien is found as obrien, Jean-Luc as jean luc, and 阿凡提·买买提
+// as 阿凡提买买提.
+func AppendName(dst []byte, s string) []byte {
+	f := folder{dst: dst, words: true}
+	return f.fold(s)
+}
+
+func (f *folder) fold(s string) []byte {
 	for i := 0; i < len(s); {
 		if c := s[i]; c < utf8.RuneSelf {
 			f.addASCII(c)
@@ -48,6 +63,7 @@ func Append(dst []byte, s string) []byte {
 			for _, jamo := range norm.NFD.String(string(r)) {
 				f.put(jamo)
 			}
+		case f.words && r == '´': // Unicode has it for a space with an accent
 		default:
 			f.addDecomposed(r)
 		}
@@ -60,6 +76,18 @@ type folder struct {
 	dst   []byte
 	last  rune // appended last, 0 before the first
 	space bool // one is due before the next character
+	words bool // punctuation does not count
+}
+
+// divides reports whether a folded character is punctuation, which does not
+// count in a name. An apostrophe does not even divide.
+func (f *folder) divides(r rune) bool {
+	apostrophe := r == '\'' || r == '`'
+	if !f.words || !apostrophe && !unicode.IsPunct(r) {
+		return false
+	}
+	f.space = f.space || !apostrophe
+	return true
 }
 
 func (f *folder) addASCII(c byte) {
@@ -69,6 +97,9 @@ func (f *folder) addASCII(c byte) {
 	case c > ' ' && c < 0x7f:
 	default:
 		f.space = f.space || c == ' ' || c >= '\t' && c <= '\r'
+		return
+	}
+	if f.divides(rune(c)) {
 		return
 	}
 	if f.space && f.last != 0 {
@@ -121,6 +152,9 @@ func (f *folder) addFolded(r rune) {
 }
 
 func (f *folder) put(r rune) {
+	if f.divides(r) {
+		return
+	}
 	if f.space && f.last != 0 && !(unicode.Is(unicode.Han, r) && unicode.Is(unicode.Han, f.last)) {
 		f.dst = append(f.dst, ' ')
 	}

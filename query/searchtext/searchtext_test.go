@@ -52,6 +52,39 @@ func TestFold(t *testing.T) {
 	}
 }
 
+func TestFoldNames(t *testing.T) {
+	t.Parallel()
+	fold := func(s string) string { return string(searchtext.AppendName(nil, s)) }
+	for want, all := range map[string][]string{
+		"obrien":     {"O'Brien", "O’Brien", "OʼBrien", "O`Brien", "O´Brien", "Ｏ＇Brien", "obrien"},
+		"smith john": {"Smith, John", "SMITH,John", "Smith，John", "Smith (John)", "smith - john", " smith. john."},
+		"jean luc":   {"Jean-Luc", "Jean‑Luc", "jean luc", "Jean–Luc"}, "阿凡提买买提": {"阿凡提·买买提", "阿凡提・买买提", "阿凡提 买买提"},
+		"株腾讯": {"(株)騰訊", "㈱騰訊"}, "c++": {"C++"}, "": {"", "'", " - ", "%·、"},
+	} {
+		for _, s := range all {
+			if got := fold(s); got != want {
+				t.Errorf("fold of the name %q is %q, want %q", s, got, want)
+			}
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		word := rapid.OneOf(rapid.String(), rapid.StringOfN(rapid.RuneFrom([]rune("aÁ後后李娜\u0301\u3099'’´`-–,，·. 　1２")), 0, 20, -1))
+		s, tail := word.Draw(t, "s"), word.Draw(t, "tail")
+		folded := fold(s)
+		if again := fold(folded); again != folded {
+			t.Errorf("fold of %+q is %+q, and folded again %+q", s, folded, again)
+		}
+		if whole := fold(s + tail); !strings.HasPrefix(whole, folded) {
+			t.Errorf("fold of %+q, %+q, does not begin with that of its beginning %+q, %+q", s+tail, whole, s, folded)
+		}
+		for _, r := range folded {
+			if unicode.IsPunct(r) {
+				t.Errorf("fold of %+q is %+q, with punctuation", s, folded)
+			}
+		}
+	})
+}
+
 // Of every character the fold is what x/text makes of it, but for what this
 // package does beyond: letters that do not decompose, variants of ideographs,
 // and what is dropped.
