@@ -41,6 +41,8 @@ type lab struct {
 	aside []error // why stores were set aside
 	// openStore, if set, says whether the store can be opened.
 	openStore func() error
+	// wrap, if set, stands before each store that is opened.
+	wrap func(store.Store) store.Store
 
 	partition *projections.Partition
 	end       context.CancelFunc
@@ -91,6 +93,9 @@ func (l *lab) open() error {
 				}
 			}
 			l.store.Reopen()
+			if l.wrap != nil {
+				return l.wrap(l.store), nil
+			}
 			return l.store, nil
 		},
 		SetAside: func(why error) error {

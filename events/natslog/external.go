@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -66,7 +66,8 @@ func (l *Log) probe(ctx context.Context) error {
 func Unavailable(err error) bool {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
-		return api.Code >= 500 && !errors.Is(err, jetstream.ErrJetStreamNotEnabled) && !errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount)
+		return api.Code >= 500 && api.ErrorCode != codeNoReplicas &&
+			!errors.Is(err, jetstream.ErrJetStreamNotEnabled) && !errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount)
 	}
 	for _, away := range []error{
 		nats.ErrNoServers, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrReconnectBufExceeded,
@@ -90,7 +91,7 @@ type Connection struct {
 	Since     time.Time // of the first connection, the last loss or the last return
 	Server    string    // URL of the server, without user and password; "" if embedded
 	Lost      uint64    // how often the connection was lost
-	Err       error     // why, as far as known; nil while connected
+	Err       error     // why, as last heard; nil while connected
 }
 
 // Connection tells how the log stands with its server, without asking it.
@@ -115,6 +116,16 @@ func (l *Log) lost(err error) {
 		"server", server, "error", err)
 }
 
+// stillAway notes why it is still gone: what ended the connection may not be
+// what keeps a new one from being made.
+func (l *Log) stillAway(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.connection.Connected && l.connection.Lost > 0 {
+		l.connection.Err = err
+	}
+}
+
 // found notes that it is back.
 func (l *Log) found(conn *nats.Conn) {
 	server := conn.ConnectedUrlRedacted()
@@ -126,16 +137,25 @@ func (l *Log) found(conn *nats.Conn) {
 	l.logger.Info("reached the NATS server of the log again", "server", Redact(server), "away", away.Round(time.Millisecond))
 }
 
+// hidden stands for what may hold a password.
+const hidden = "(not shown)"
+
+// bare is a server without anything that could be part of a password.
+var bare = regexp.MustCompile(`^[a-z]+://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$`)
+
 // Redact takes user and password out of a URL, or out of each of several
-// separated by commas.
+// separated by commas. It works on the text, for what is shown is often what
+// is no URL; where it cannot tell what is a password it shows nothing.
 func Redact(urls string) string {
 	list := strings.Split(urls, ",")
 	for i, text := range list {
-		if parsed, err := url.Parse(strings.TrimSpace(text)); err == nil {
-			parsed.User = nil
-			list[i] = parsed.String()
-		} else {
-			_, list[i], _ = strings.Cut(text, "@")
+		scheme, rest, found := strings.Cut(strings.TrimSpace(text), "://")
+		if !found {
+			return hidden // a password may hold a comma
+		}
+		list[i] = scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
+		if !bare.MatchString(list[i]) {
+			list[i] = hidden
 		}
 	}
 	return strings.Join(list, ",")

@@ -145,6 +145,10 @@ func TestExternalServerIsKilled(t *testing.T) {
 		if !errors.Is(err, events.ErrOverload) || !natslog.Unavailable(err) {
 			t.Errorf("append while the server is away: %v, want ErrOverload, unavailable", err)
 		}
+		_, err = l.Info(t.Context(), stream.Name)
+		if !natslog.Unavailable(err) || !strings.Contains(fmt.Sprint(err), "the NATS server of the log is away") {
+			t.Errorf("info while the server is away: %v, want that it is away", err)
+		}
 		server.start()
 		await(t, func() bool { return l.Connection().Connected })
 		if m, err := reader.Next(t.Context()); err != nil || m.Seq != want || string(m.Data) != "acknowledged" {
@@ -243,6 +247,62 @@ func TestOpenExternal(t *testing.T) {
 	}
 }
 
+// What a server refuses for good is no matter of waiting.
+func TestReplicasOnOneServer(t *testing.T) {
+	t.Parallel()
+	server := startProcess(t, "max_payload: 2MB")
+	l := open(t, natslog.Dial{URL: server.url(), Replicas: 3})
+	if err := l.CreateStream(t.Context(), stream); err == nil || natslog.Unavailable(err) {
+		t.Errorf("three replicas on one server: %v; want a refusal", err)
+	}
+}
+
+// While a server lets nobody in, whoever asks is told that, not what ended the
+// connection before.
+func TestConnectionTellsTheLastError(t *testing.T) {
+	t.Parallel()
+	server := startProcess(t, "max_payload: 2MB\nauthorization { user: ann, password: one }")
+	l := open(t, natslog.Dial{URL: "nats://ann:one@" + server.address})
+	server.kill()
+	text, err := os.ReadFile(server.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(server.config, bytes.Replace(text, []byte("password: one"), []byte("password: two"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server.start()
+	await(t, func() bool { return errors.Is(l.Connection().Err, nats.ErrAuthorization) })
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ urls, want string }{
+		{"nats://127.0.0.1:4222", "nats://127.0.0.1:4222"},
+		{"tls://[::1]:4222", "tls://[::1]:4222"},
+		{"nats://ann:secret@nats.example", "nats://nats.example"},
+		{"nats://ann:secret@one:1, nats://ann:secret@two:2", "nats://one:1,nats://two:2"},
+		{"nats://one:1,nats://ann:se@cret%zz@two:2", "nats://one:1,nats://two:2"},
+		{"nats://ann:12/secret@one:1", "nats://one:1"},
+		{"nats://ann:12?secret@one:1", "nats://one:1"},
+		{"nats://ann:se://cret@one:1", "nats://one:1"},
+		{"nats://ann:secret", "(not shown)"},
+		{"nats://one:1/secret", "(not shown)"},
+		{"nats://one:1?secret", "(not shown)"},
+		{"nats://one:1#secret", "(not shown)"},
+		{"nats:/ann:secret@one:1", "(not shown)"},
+		{"ann:secret@one:1", "(not shown)"},
+		{"nats://ann:12,secret@one:1", "(not shown)"},
+		{"nats://good:1,ann:secret@two:2", "(not shown)"},
+		{"secret", "(not shown)"},
+		{"", "(not shown)"},
+	} {
+		if got := natslog.Redact(test.urls); got != test.want {
+			t.Errorf("%q: shown as %q, want %q", test.urls, got, test.want)
+		}
+	}
+}
+
 func quietAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -315,6 +375,8 @@ func TestUnavailable(t *testing.T) {
 		{&jetstream.APIError{Code: 404, ErrorCode: 10059}, false},
 		{events.ErrCorrupt, false},
 		{events.ErrUnknown, true},
+		{fmt.Errorf("create stream IDENTITY: %w", natslog.Translate(&jetstream.APIError{Code: 500, ErrorCode: 10074})), false},
+		{natslog.TranslateRead(nats.ErrReconnectBufExceeded), true},
 		{errors.New("any other"), false},
 	} {
 		if got := natslog.Unavailable(test.err); got != test.want {

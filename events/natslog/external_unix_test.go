@@ -21,6 +21,37 @@ func (p *process) pause() {
 	}
 }
 
+// A read ends with its connection, and before a caller who has long gives up:
+// nobody waits for an answer that cannot come.
+func TestReadIsCutOff(t *testing.T) {
+	t.Parallel()
+	server := startProcess(t, "max_payload: 2MB")
+	l := open(t, natslog.Dial{URL: server.url()})
+	if err := l.CreateStream(t.Context(), stream); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	check := func(how string, err error) {
+		t.Helper()
+		if err == nil || !natslog.Unavailable(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v; want that the server is away", how, err)
+		}
+	}
+	server.pause() // takes what is sent, answers nothing
+	if !testing.Short() {
+		_, err := l.Info(ctx, stream.Name)
+		check("info from a server that does not answer", err)
+	}
+	result := make(chan error)
+	go func() {
+		_, err := l.Get(ctx, stream.Name, 1)
+		result <- err
+	}()
+	server.kill()
+	check("get from a server that is killed", <-result)
+}
+
 // An append whose answer is lost with the connection says so at once: it does
 // not wait for an answer that cannot come.
 func TestAppendIsCutOff(t *testing.T) {

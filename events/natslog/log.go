@@ -110,6 +110,7 @@ func (l *Log) connect(ctx context.Context, d Dial) (err error) {
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			l.logger.Warn("error on a connection to the log", "error", err)
+			l.stillAway(err)
 			if errors.Is(err, nats.ErrSlowConsumer) {
 				l.restartReaders()
 			}
@@ -355,11 +356,59 @@ func (l *Log) noResponders(ctx context.Context, s events.Stream, subject string)
 	return fmt.Errorf("subject %q is not of this stream", subject)
 }
 
+// awayError says that the server of the log is not there. It is an
+// [events.ErrOverload] without that one's words: nothing was stored or read,
+// and later it may be.
+type awayError struct {
+	text  string
+	cause error // may be nil
+}
+
+func (e *awayError) Error() string { return e.text }
+
+func (e *awayError) Unwrap() []error {
+	if e.cause == nil {
+		return []error{events.ErrOverload}
+	}
+	return []error{events.ErrOverload, e.cause}
+}
+
+var (
+	errAway     = &awayError{"the NATS server of the log is away", nats.ErrReconnectBufExceeded}
+	errCutOff   = &awayError{"the connection to the NATS server of the log was lost before it answered", nil}
+	errNoAnswer = &awayError{fmt.Sprintf("the NATS server of the log has not answered within %v", callTimeout), nil}
+)
+
+// ask makes a call that reads. It lasts no longer than the connection, to an
+// inbox of which the answer would come, nor than callTimeout, however long its
+// caller has.
+func (l *Log) ask(ctx context.Context, call func(context.Context) error) error {
+	l.mu.Lock()
+	link := l.link
+	l.mu.Unlock()
+	asking, stop := context.WithTimeoutCause(ctx, callTimeout, errNoAnswer)
+	defer stop()
+	if link.Err() == nil { // else the call says at once that there is none
+		linked, cut := context.WithCancelCause(asking)
+		defer cut(nil)
+		defer context.AfterFunc(link, func() { cut(errCutOff) })()
+		asking = linked
+	}
+	err := call(asking)
+	if cause := context.Cause(asking); ctx.Err() == nil && cause != nil &&
+		(errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return cause
+	}
+	return err
+}
+
 // Get returns the message at seq.
 func (l *Log) Get(ctx context.Context, s events.Stream, seq uint64) (events.Message, error) {
-	ctx, cancel := withTimeout(ctx)
-	defer cancel()
-	m, err := l.get(ctx, s, seq)
+	var m events.Message
+	err := l.ask(ctx, func(ctx context.Context) (err error) {
+		m, err = l.get(ctx, s, seq)
+		return err
+	})
 	if err != nil {
 		return events.Message{}, fmt.Errorf("get %s/%d: %w", s, seq, translateRead(err))
 	}
@@ -383,9 +432,11 @@ func (l *Log) get(ctx context.Context, s events.Stream, seq uint64) (events.Mess
 
 // Info describes a stream.
 func (l *Log) Info(ctx context.Context, s events.Stream) (events.StreamInfo, error) {
-	ctx, cancel := withTimeout(ctx)
-	defer cancel()
-	info, err := l.info(ctx, s)
+	var info *jetstream.StreamInfo
+	err := l.ask(ctx, func(ctx context.Context) (err error) {
+		info, err = l.info(ctx, s)
+		return err
+	})
 	if err != nil {
 		return events.StreamInfo{}, fmt.Errorf("info of %s: %w", s, translateRead(err))
 	}
@@ -453,6 +504,7 @@ const (
 	codeStorageExceeded       jetstream.ErrorCode = 10047
 	codeInvalidJSON           jetstream.ErrorCode = 10025
 	codePushRefused           jetstream.ErrorCode = 10081 // "deliver subject forms a cycle"
+	codeNoReplicas            jetstream.ErrorCode = 10074 // more than one, and the server is in no cluster
 
 	codeTooMany = 429 // of the class, not of one error
 )
@@ -475,7 +527,7 @@ func translateOr(err, otherwise error) error {
 	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrMsgNotFound):
 		meaning = events.ErrNotFound
 	case errors.Is(err, nats.ErrReconnectBufExceeded):
-		meaning = events.ErrOverload // not connected; nothing was sent
+		return errAway // nothing was sent
 	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject),
 		errors.Is(err, jetstream.ErrInvalidStreamName), errors.Is(err, jetstream.ErrInvalidSubject):
 		// Refused before it was sent.
@@ -498,6 +550,8 @@ func meaningOf(e *jetstream.APIError, otherwise error) error {
 		return events.ErrNotFound
 	case codeInsufficientResources, codeStorageExceeded:
 		return events.ErrFull
+	case codeNoReplicas: // for good, though of class 500
+		return nil
 	}
 	switch {
 	case strings.Contains(e.Description, "no space left"):

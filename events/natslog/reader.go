@@ -63,22 +63,23 @@ func (l *Log) Read(ctx context.Context, s events.Stream, from uint64) (events.Re
 	if from == 0 {
 		return nil, fmt.Errorf("read %s: from sequence 0, at least 1 wanted", s)
 	}
-	callCtx, cancel := withTimeout(ctx)
-	defer cancel()
-	info, err := l.info(callCtx, s)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", s, translateRead(err))
-	}
 	r := &reader{
-		log:       l,
-		stream:    s,
-		permanent: info.Config.DenyDelete && info.Config.DenyPurge && info.Config.MaxAge == 0,
-		created:   info.Created,
-		next:      from,
-		stopped:   make(chan struct{}),
-		again:     make(chan struct{}, 1),
+		log:     l,
+		stream:  s,
+		next:    from,
+		stopped: make(chan struct{}),
+		again:   make(chan struct{}, 1),
 	}
-	if err := r.start(callCtx); err != nil {
+	err := l.ask(ctx, func(ctx context.Context) error {
+		info, err := l.info(ctx, s)
+		if err != nil {
+			return err
+		}
+		r.permanent = info.Config.DenyDelete && info.Config.DenyPurge && info.Config.MaxAge == 0
+		r.created = info.Created
+		return r.start(ctx)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", s, translateRead(err))
 	}
 	l.mu.Lock()
@@ -185,12 +186,13 @@ func (r *reader) take(m jetstream.Msg) (got events.Message, ok bool, err error) 
 	return got, true, nil
 }
 
-// restart makes a new consumer, after a look whether the stream still is what
+// restart replaces a consumer that is gone.
+func (r *reader) restart(ctx context.Context) error { return r.log.ask(ctx, r.replace) }
+
+// replace makes a new consumer, after a look whether the stream still is what
 // this reader read: a consumer beyond its end would wait for ever, and where
 // the tail was lost other messages get the sequences already read.
-func (r *reader) restart(ctx context.Context) error {
-	ctx, cancel := withTimeout(ctx)
-	defer cancel()
+func (r *reader) replace(ctx context.Context) error {
 	info, err := r.log.info(ctx, r.stream)
 	if err != nil {
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
