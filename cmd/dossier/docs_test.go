@@ -48,35 +48,48 @@ const eventsDocumentNotes = `
 - **Negative orders.** ` + "`order.placed`" + ` and ` + "`order.updated`" + ` are refused (` + "`bad_number`" + `) if revenue, total or value is negative, or the value that counts is:
   revenue, else total − tax − shipping, else value, else the sum of the lines. A single line may be negative.
 - **Refunds.** ` + "`order.refunded`" + ` without an amount takes back all that is left of the order, also when it lists products: the lines count what was
-  returned, not what was paid back.
+  returned, not what was paid back. In the currency of the order it takes off no more than is left; in another it stands beside the order. Of an order worth
+  nothing, or of which nobody told an amount (` + "`" + `no_value` + "`" + `), there is nothing to take off, in any currency.
 - **Sessions.** A session is a maximal run of occupied half hours. A half hour is occupied by ` + "`page.viewed`, `screen.viewed`, `product.*`, `cart.*`, `checkout.*`" + `
   and ` + "`ad.clicked`" + `; not by ` + "`ad.viewed`" + `, which happens elsewhere, nor by ` + "`order.*`" + `, which back ends tell at times of their own.
 - **Roles.** An event is logged once for each customer it is about, and counts once for each: for its *subject*; for the *company* it rolls up to; for the
   *referrer* or *referee* that a referral names. The counters of a profile take what the customer is the subject or the company of; referrals alone look at
-  the other two. Who refers himself has one referral, told in two roles.
+  the other two. Who refers himself has one referral, told in two roles. ` + "`" + `firstSeenAt` + "`" + ` and ` + "`" + `lastSeenAt` + "`" + ` are of the events that count: a customer of whom
+  referrals alone tell, as the other party, has neither.
+- **Orders.** An order begins with ` + "`" + `order.placed` + "`" + `. What comes before it (` + "`" + `order.updated` + "`" + `, ` + "`" + `order.cancelled` + "`" + `, ` + "`" + `order.delivered` + "`" + `) waits for it, and shows
+  nothing until then. ` + "`" + `order.refunded` + "`" + ` is counted in ` + "`" + `refunds` + "`" + ` at once; its amount stands alone until its order is placed.
 - **Companies.** An identifier of a type that begins with ` + "`" + `company_` + "`" + ` names a company; ` + "`" + `company_id` + "`" + ` is the firm's own, and ` + "`" + `group_id` + "`" + ` (` + "`" + `groupId` + "`" + `) is another
   spelling of it wherever an identifier is told or asked for. An event that names a person and a company is the person's and rolls up to the company; one
   that names companies only is the company's own. On the Segment wire ` + "`" + `context.groupId` + "`" + ` names the company of any call but ` + "`" + `group` + "`" + `, which names it in
   ` + "`" + `groupId` + "`" + `. An event of a person that names no company rolls up to the one he belonged to when it occurred, as far as that is known when the event arrives;
   it is not re-addressed later.
 - **Memberships.** ` + "`" + `group.joined` + "`" + ` makes a person a member of a company from its time on. He belongs to one at a time, so joining another ends the membership
-  before; ` + "`" + `group.left` + "`" + ` ends it and begins none. Without ` + "`" + `group_id` + "`" + ` he leaves whichever he belongs to; naming another than that, nothing changes. What is
-  told late takes its place by its time. The traits of ` + "`" + `group.joined` + "`" + ` are the company's.
+  before; ` + "`" + `group.left` + "`" + ` ends it and begins none. Naming no company he leaves whichever he belongs to; naming another than that, nothing changes, nor if a
+  company is named but not by its ` + "`" + `company_id` + "`" + `. What is told late takes its place by its time. The traits of ` + "`" + `group.joined` + "`" + ` are the company's, also where no
+  person is named.
 - **Taking back.** ` + "`" + `event.voided` + "`" + ` with the ` + "`" + `event_id` + "`" + ` of an event of the same source removes it, as if it had never been told; with ` + "`" + `time` + "`" + `, the one with
-  that id which claimed that time. An event with ` + "`" + `corrects` + "`" + ` stands in the place of the event of the same source that it names. Both name the customer of
-  what they take back, by any of its identifiers. Name the first telling always, never a correction: of several corrections of it the one with the greatest
-  (` + "`" + `issued_at` + "`" + `, id) stands, where an absent ` + "`" + `issued_at` + "`" + ` is the time of the event. Voiding a correction lets the next best stand, voiding the first telling
-  leaves its corrections. Either may come before what it takes back. A void cannot be voided or corrected: tell the event again under another id. On the
-  Segment wire ` + "`" + `corrects` + "`" + ` and ` + "`" + `issuedAt` + "`" + ` stand beside ` + "`" + `messageId` + "`" + `. Where a customer has more than 1,000 events or 512 KiB to fold again, or an event more
-  than 256 voids or corrections, the taking back is parked and the customer flagged.
+  that id which claimed that time. An event with ` + "`" + `corrects` + "`" + ` stands in the place of the event of the same source that it names, and has an id of its own. Both
+  name the subject of what they take back, by any of his identifiers. Name the first telling always, never a correction: of several corrections of it the one
+  with the greatest (` + "`" + `issued_at` + "`" + `, id) stands, where an absent ` + "`" + `issued_at` + "`" + ` is the time of the event. Voiding a correction lets the next best stand, voiding
+  the first telling leaves its corrections. Either may come before what it takes back. A void cannot be voided or corrected: tell the event again under
+  another id. On the Segment wire ` + "`" + `corrects` + "`" + ` and ` + "`" + `issuedAt` + "`" + ` stand beside ` + "`" + `messageId` + "`" + `.
+- **Limits of taking back.** What took place before is taken back with everyone who has a copy of it. What comes *after* its void or correction is taken back
+  with its subject and with every company that he was recorded to belong to, not with a company that only the event names, nor with the other party of a
+  referral; within one call it is, whatever the order. Corrections told in another order than they were issued: one that another outranks already counts
+  nowhere beside its subject, also if the other is voided later. A void or correction that names only another party than the subject, say his company, takes
+  back that party's copy and no other. Voiding a ` + "`" + `group.joined` + "`" + ` ends the membership in the profile; later events roll up as before until the next joining.
+  A void for a customer whom nobody knows creates him, empty. Where a customer has more than 1,000 events or 512 KiB to fold again, or an event more than 256
+  voids or corrections, the taking back is parked: what it names stands meanwhile, the customer is flagged ` + "`" + `parked` + "`" + `, and ` + "`" + `GetStatus` + "`" + ` counts it in
+  ` + "`" + `partitions[].parked` + "`" + `, the metric ` + "`" + `dossier_partition_parked_events` + "`" + ` too. Trying again comes later.
 - **By hand.** ` + "`" + `traits.set` + "`" + ` with ` + "`" + `manual` + "`" + ` outranks all that is imported, whatever its time, until ` + "`" + `release` + "`" + ` of the name withdraws it; then what was imported
-  meanwhile shows. ` + "`" + `unset` + "`" + ` with ` + "`" + `manual` + "`" + ` hides what is imported. Among tellings of one rank the latest (` + "`" + `time` + "`" + `, id) stands. ` + "`" + `reason` + "`" + ` and ` + "`" + `actor` + "`" + ` are kept
+  meanwhile shows. ` + "`" + `release` + "`" + ` without ` + "`" + `manual` + "`" + ` is refused (` + "`" + `bad_type` + "`" + `). ` + "`" + `unset` + "`" + ` with ` + "`" + `manual` + "`" + ` hides what is imported. Among tellings of one rank the latest (` + "`" + `time` + "`" + `, id) stands. ` + "`" + `reason` + "`" + ` and ` + "`" + `actor` + "`" + ` are kept
   with the event.
 - **Referrals.** ` + "`" + `referral.made` + "`" + ` and ` + "`" + `referral.converted` + "`" + ` name the other party: ` + "`" + `referee` + "`" + ` where the subject refers, ` + "`" + `referrer` + "`" + ` where the subject was
-  referred; where both are told, the subject is the referrer. On the Segment wire a party is an object of ` + "`" + `type` + "`" + ` and ` + "`" + `value` + "`" + `, a text, or a name that says
-  the type, such as ` + "`" + `refereeEmail` + "`" + `.
-- **Ratings.** ` + "`" + `score` + "`" + ` is on the scale from ` + "`" + `min` + "`" + ` to ` + "`" + `max` + "`" + `, 1 to 5 if not told; ` + "`" + `scale` + "`" + ` tells both ("0-10") or the greatest. A profile shows 0 to 100. A
-  score above the scale does not count, one below it counts as the least.
+  referred; where both are told, the subject is the referrer. On the Segment wire either may be a text, an object of ` + "`" + `type` + "`" + ` and ` + "`" + `value` + "`" + `, or ` + "`" + `referee_email` + "`" + `,
+  ` + "`" + `referee_id` + "`" + ` and the like, whose name says the type.
+- **Ratings.** ` + "`" + `score` + "`" + ` is on the scale from ` + "`" + `min` + "`" + ` to ` + "`" + `max` + "`" + `, 1 to 5 if not told. On the Segment wire ` + "`" + `scale` + "`" + ` is the greatest score (the least is 1), or both:
+  ` + "`" + `"0-10"` + "`" + `, ` + "`" + `"0..10"` + "`" + `, ` + "`" + `{"min":0,"max":10}` + "`" + `. A score above it does not count, one below counts as the least. A profile shows 0 to 100: every score is brought
+  there and rounded to six digits after the point, half to even, and a mean is of these.
 - **Interactions.** ` + "`" + `interaction.logged` + "`" + ` counts by ` + "`" + `channel` + "`" + `, a word of your own, in lower case, ` + "`" + `other` + "`" + ` if none is told; a channel of more than 128 bytes
   is cut. ` + "`" + `direction` + "`" + ` is seen from the firm: ` + "`" + `inbound` + "`" + `, ` + "`" + `in` + "`" + `, ` + "`" + `incoming` + "`" + `, ` + "`" + `呼入` + "`" + ` is the customer turning to it, ` + "`" + `outbound` + "`" + `, ` + "`" + `out` + "`" + `, ` + "`" + `outgoing` + "`" + `, ` + "`" + `呼出` + "`" + ` the firm
   turning to him. Whatever else is told, such as ` + "`" + `sent` + "`" + `, which either side may mean, counts in the channel and in neither direction.
