@@ -30,6 +30,7 @@ type client struct {
 	std     stdio
 	flags   *flags
 	server  string
+	shown   string // server, without its password
 	readKey string
 	lang    string
 	json    bool
@@ -108,9 +109,14 @@ func (c *client) parse(args []string, names ...string) ([]string, error) {
 	if !strings.Contains(c.server, "://") {
 		c.server = "http://" + c.server
 	}
-	if u, err := url.Parse(c.server); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, wrongUsage("--server %q: an address such as %s wanted", c.server, defaultServer)
+	u, err := url.Parse(c.server)
+	switch {
+	case err != nil || u.Host == "": // what there is may hold a password
+		return nil, wrongUsage("--server: no address; one such as %s wanted", defaultServer)
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, wrongUsage("--server %q: an address such as %s wanted", u.Redacted(), defaultServer)
 	}
+	c.shown = u.Redacted()
 	c.readKey = cmp.Or(c.readKey, c.std.getenv("DOSSIER_READ_KEY"))
 	return positional, nil
 }
@@ -143,7 +149,7 @@ func (c *client) explain(err error) error {
 	w := words[c.lang]
 	var unreachable *net.OpError
 	if errors.As(err, &unreachable) {
-		return fmt.Errorf(w.noServer, c.server, unreachable.Err)
+		return fmt.Errorf(w.noServer, c.shown, unreachable.Err)
 	}
 	var refused *connect.Error
 	if !errors.As(err, &refused) {
@@ -159,11 +165,11 @@ func (c *client) explain(err error) error {
 		return c.notFound()
 	case connect.CodeUnauthenticated:
 		if c.readKey != "" {
-			return fmt.Errorf(w.readKeyRefused, c.server)
+			return fmt.Errorf(w.readKeyRefused, c.shown)
 		}
-		return fmt.Errorf(w.readKeyRemedy, c.server)
+		return fmt.Errorf(w.readKeyRemedy, c.shown)
 	case connect.CodeUnimplemented:
-		return fmt.Errorf(w.notDossier, c.server, refused.Message())
+		return fmt.Errorf(w.notDossier, c.shown, refused.Message())
 	default:
 		return errors.New(refused.Message())
 	}

@@ -97,7 +97,7 @@ func (e *engine) start(ctx context.Context, s settings, progress func(string)) e
 	if err != nil {
 		return err
 	}
-	e.measured = measuredLog{e.log, e.metrics}
+	e.measured = measuredLog{e.log, e.metrics, e.acknowledged}
 	progress("reading the log's foundation")
 	err = e.patiently(ctx, s, progress, func() (err error) {
 		if e.genesis, err = events.Found(ctx, e.measured, foundation(s, key), time.Now, rand.Reader); err != nil {
@@ -119,12 +119,50 @@ func (e *engine) start(ctx context.Context, s settings, progress func(string)) e
 // openEmbedded opens the log on a server in this process.
 func (e *engine) openEmbedded(ctx context.Context, s settings, progress func(string)) (directory.Key, error) {
 	progress("opening the identity key")
+	if _, err := os.Stat(s.logDir()); errors.Is(err, os.ErrNotExist) {
+		// Before anything is made, so that a log can be put back.
+		if err := refuseNewLog(s, s.logDir()); err != nil {
+			return directory.Key{}, err
+		}
+	}
 	key, err := openIdentityKey(s)
 	if err != nil {
 		return key, err
 	}
 	progress("recovering the log; after a crash it is read once from end to end")
-	return key, e.openLog(ctx, s)
+	if err := e.openLog(ctx, s); err != nil {
+		return key, err
+	}
+	if _, err := events.ReadGenesis(ctx, e.log); errors.Is(err, events.ErrNotFound) {
+		return key, refuseNewLog(s, s.logDir())
+	}
+	return key, nil
+}
+
+// refuseNewLog refuses to begin a log beside stores that were folded from one:
+// more likely than meant is that this is not where that log is, or that it was
+// lost. Stores are opened only once a log stands, so that they are there says
+// enough.
+func refuseNewLog(s settings, place string) error {
+	for _, stores := range []string{"projections/[0-9][0-9]", "directory"} {
+		files, err := filepath.Glob(filepath.Join(s.data, stores, "*"))
+		if err != nil {
+			return fmt.Errorf("--data %s: %w", s.data, err)
+		}
+		if len(files) > 0 {
+			return fmt.Errorf("%s holds no log, but %s is folded from one: restore that log from its backup, or correct --nats or --data; "+
+				"to begin a new log all the same, remove %s and %s", place, filepath.Dir(files[0]),
+				filepath.Join(s.data, "projections"), filepath.Join(s.data, "directory"))
+		}
+	}
+	return nil
+}
+
+// acknowledged tells the partition of a stream that it holds a message.
+func (e *engine) acknowledged(s events.Stream, seq uint64) {
+	for _, p := range e.partitions {
+		p.Acknowledged(s, seq)
+	}
 }
 
 // openIdentityKey makes a key for a new log only: beside an old one a new key
@@ -172,7 +210,7 @@ func (e *engine) openLog(ctx context.Context, s settings) (err error) {
 	if e.server, err = natslog.Serve(ctx, o); err != nil {
 		return err
 	}
-	e.log, err = natslog.Open(ctx, natslog.Dial{Server: e.server, Logger: e.logger})
+	e.log, err = natslog.Open(ctx, natslog.Dial{Server: e.server, Logger: e.quiet()})
 	return err
 }
 

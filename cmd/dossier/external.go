@@ -63,7 +63,7 @@ func (e *engine) openExternal(ctx context.Context, s settings, progress func(str
 			dial, cancel := context.WithTimeout(ctx, reachTimeout)
 			defer cancel()
 			log, err := natslog.Open(dial, natslog.Dial{
-				URL: s.natsURL, Credentials: s.natsCreds, Replicas: s.natsReplicas, Logger: e.logger,
+				URL: s.natsURL, Credentials: s.natsCreds, Replicas: s.natsReplicas, Logger: e.quiet(),
 			})
 			if err != nil {
 				return err
@@ -78,6 +78,11 @@ func (e *engine) openExternal(ctx context.Context, s settings, progress func(str
 	})
 	if err != nil {
 		return directory.Key{}, fmt.Errorf("--nats %s: %w", natslog.Redact(s.natsURL), err)
+	}
+	if !founded {
+		if err := refuseNewLog(s, "the NATS server "+e.log.Connection().Server); err != nil {
+			return directory.Key{}, err
+		}
 	}
 	e.logger.Info("the log is on a NATS server of its own; set sync_interval: always there, so that acknowledged means fsynced: a client cannot see it",
 		"server", e.log.Connection().Server)
@@ -104,7 +109,7 @@ func (e *engine) away() error {
 	if c.Connected {
 		return nil
 	}
-	return fmt.Errorf("%w: the NATS server of the log is away since %s", ingest.ErrNotReady, c.Since.UTC().Format(time.RFC3339))
+	return fmt.Errorf("%w: the NATS server of the log is away since %s: %w", ingest.ErrNotReady, c.Since.UTC().Format(time.RFC3339), c.Err)
 }
 
 // takes returns nil if events can be taken.

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 )
 
 // natsProgram builds nats-server, which is a tool of go.mod, once per test run.
@@ -241,6 +243,101 @@ func (p *engineProcess) checkAway() {
 	}
 }
 
+// While the log's server is away queries go on from what is folded, and the
+// status and readiness say how it stands.
+func TestQueriesWithoutTheLog(t *testing.T) {
+	t.Parallel()
+	server := startNATS(t)
+	p := startProcess(t, t.TempDir(), "--nats", server.url())
+	p.post("/v1/track", map[string]any{"userId": "1", "event": "x", "messageId": "m1"}, 200)
+	p.awaitFolded()
+	server.kill()
+	p.checkAway()
+	query := p.query()
+	for name, ask := range map[string]func() (*queryv1.Freshness, error){
+		"GetProfile": func() (*queryv1.Freshness, error) {
+			r, err := query.GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: "user_id:1"})
+			return r.GetFreshness(), err
+		},
+		"GetTimeline": func() (*queryv1.Freshness, error) {
+			r, err := query.GetTimeline(t.Context(), &queryv1.GetTimelineRequest{Customer: "user_id:1"})
+			return r.GetFreshness(), err
+		},
+		"ListProfiles": func() (*queryv1.Freshness, error) {
+			r, err := query.ListProfiles(t.Context(), &queryv1.ListProfilesRequest{})
+			return r.GetFreshness(), err
+		},
+		"CountProfiles": func() (*queryv1.Freshness, error) {
+			r, err := query.CountProfiles(t.Context(), &queryv1.CountProfilesRequest{})
+			return r.GetFreshness(), err
+		},
+		"FindProfiles": func() (*queryv1.Freshness, error) {
+			r, err := query.FindProfiles(t.Context(), &queryv1.FindProfilesRequest{Text: "1"})
+			return r.GetFreshness(), err
+		},
+	} {
+		fresh, err := ask()
+		if err != nil || fresh.GetLagEvents() != 0 {
+			t.Errorf("%s: %v, lag %d; want an answer that holds all", name, err, fresh.GetLagEvents())
+		}
+	}
+	status, err := query.GetStatus(t.Context(), &queryv1.GetStatusRequest{})
+	if err != nil || !strings.Contains(status.GetLogError(), "the NATS server of the log is away") || strings.Contains(status.GetLogError(), "buffer") {
+		t.Errorf("GetStatus: %v, error %v; want what is known, and that the server is away", status, err)
+	}
+	_, _, body := p.probe("/readyz")
+	var r readiness
+	if err := json.Unmarshal([]byte(body), &r); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range r.Partitions {
+		if at.Applied == 0 || at.Applied > at.Target || at.Percent != 100 {
+			t.Errorf("/readyz: %+v; want all of what was known applied", at)
+		}
+	}
+	server.start()
+	p.awaitReady()
+	if status, err := query.GetStatus(t.Context(), &queryv1.GetStatusRequest{}); err != nil || status.GetLogError() != "" {
+		t.Errorf("GetStatus with the server back: %q, error %v; want none", status.GetLogError(), err)
+	}
+}
+
+// Beside stores that were folded from a log no new one is begun: the log was
+// lost, or this is not where it is.
+func TestNewLogIsRefused(t *testing.T) {
+	t.Parallel()
+	outside, inside := t.TempDir(), t.TempDir()
+	server := startNATS(t)
+	p := startProcess(t, outside, "--nats", server.url())
+	p.post("/v1/track", map[string]any{"userId": "1", "event": "x", "messageId": "m1"}, 200)
+	p.stop()
+	startProcess(t, inside).stop()
+	if err := os.RemoveAll(filepath.Join(inside, "log")); err != nil {
+		t.Fatal(err)
+	}
+	other := startNATS(t)
+	for _, test := range []struct {
+		name, data, place string
+		flags             []string
+	}{
+		{"another server", outside, "nats://" + other.address, []string{"--nats", other.url()}},
+		{"log removed", inside, filepath.Join(inside, "log"), nil},
+	} {
+		for range 2 { // nor the second time
+			status, said := serveOnce(t, test.data, test.flags...)
+			if status != 1 || !strings.Contains(said, test.place+" holds no log") || !strings.Contains(said, filepath.Join(test.data, "projections")) || strings.Contains(said, "secret") {
+				t.Errorf("%s: status %d; want a refusal that names server, directory and ways out:\n%s", test.name, status, said)
+			}
+		}
+		for _, stores := range []string{"projections", "directory"} {
+			if err := os.RemoveAll(filepath.Join(test.data, stores)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		startProcess(t, test.data, test.flags...).stop()
+	}
+}
+
 // A start waits for a server that is away, saying so, and goes on when it
 // comes.
 func TestStartWaitsForNATS(t *testing.T) {
@@ -289,7 +386,14 @@ func TestExternalStartIsRefused(t *testing.T) {
 		{"users", []string{"--nats", server.url(), "--nats-user", "ann:secret"}, 2, []string{"--nats nats://" + server.address, "--nats-user"}},
 		{"replicas", []string{"--nats", server.url(), "--nats-replicas", "6"}, 2, []string{"--nats-replicas 6", "1 to 5"}},
 		{"no replicas", []string{"--nats", server.url(), "--nats-replicas", "0"}, 2, []string{"--nats-replicas 0", "1 to 5"}},
-		{"no URL", []string{"--nats", "nats.example"}, 2, []string{"--nats nats.example", "nats://127.0.0.1:4222"}},
+
+		{"no URL", []string{"--nats", "nats.example"}, 2, []string{"--nats (not shown)", "nats://127.0.0.1:4222"}},
+		{"no scheme", []string{"--nats", "dossier:secret@127.0.0.1:4222"}, 2, []string{"--nats (not shown)"}},
+		{"scheme slip", []string{"--nats", "nats:/u:secret@127.0.0.1:4222"}, 2, []string{"--nats (not shown)"}},
+		{"password with @", []string{"--nats", "nats://u:p@secret%zz@127.0.0.1:4222"}, 2, []string{"--nats nats://127.0.0.1:4222", "%40"}},
+		{"password with a slash", []string{"--nats", "nats://u:12/secret@127.0.0.1:4222"}, 2, []string{"--nats nats://127.0.0.1:4222", "%2F"}},
+		{"query", []string{"--nats", "nats://127.0.0.1:4222?secret"}, 2, []string{"--nats (not shown)"}},
+		{"second without scheme", []string{"--nats", "nats://127.0.0.1:1,u:secret@127.0.0.1:2"}, 2, []string{"--nats (not shown)", "each"}},
 		{"replicas inside", []string{"--nats-replicas", "3"}, 2, []string{"--nats-replicas 3", "--nats"}},
 		{"credentials inside", []string{"--nats-creds", "x.creds"}, 2, []string{"--nats-creds x.creds", "--nats"}},
 		{"log format", []string{"--log-format", "xml"}, 2, []string{`--log-format "xml"`, "text or json"}},

@@ -189,10 +189,11 @@ func (s *sourceLabels) label(source string) string {
 	return source
 }
 
-// measuredLog measures the appends of a log.
+// measuredLog measures the appends of a log, and tells of those acknowledged.
 type measuredLog struct {
 	events.Log
-	metrics *metrics
+	metrics      *metrics
+	acknowledged func(s events.Stream, seq uint64)
 }
 
 // Append implements [events.Log].
@@ -202,6 +203,7 @@ func (l measuredLog) Append(ctx context.Context, s events.Stream, subject string
 	stream := streamLabel(s)
 	if err == nil {
 		l.metrics.appendSeconds.WithLabelValues(stream).Observe(time.Since(began).Seconds())
+		l.acknowledged(s, seq)
 		return seq, nil
 	}
 	l.metrics.appendErrors.WithLabelValues(stream, nameOf(err, appendRefusals)).Inc()

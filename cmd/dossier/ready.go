@@ -74,17 +74,11 @@ func (o *observed) status(ctx context.Context, p *projections.Partition) (projec
 	status, err := p.Status(ctx)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err != nil {
-		view := p.View()
-		defer view.Close()
-		o.last.ID, o.last.Applied = p.ID(), max(o.last.Applied, view.Applied())
-		return o.last, err
-	}
 	if o.begun.IsZero() || status.Applied < o.from {
 		o.begun, o.from = time.Now(), status.Applied
 	}
 	o.last = status
-	return status, nil
+	return status, err
 }
 
 // remaining estimates how long the partition still folds.
@@ -124,7 +118,8 @@ func (e *engine) readiness(ctx context.Context) readiness {
 	r.Directory = new(progressOf(d.Applied, d.Last))
 	for i, p := range e.partitions {
 		status, err := e.observed[i].status(ctx, p)
-		at := partitionProgress{ID: p.ID(), progress: progressOf(status.Applied, status.Target)}
+		// What came since the start is folded too; it is not progress.
+		at := partitionProgress{ID: p.ID(), progress: progressOf(status.Applied, max(status.Target, status.Applied))}
 		at.RemainingSeconds = e.observed[i].remaining(time.Now())
 		switch {
 		case err != nil:

@@ -253,11 +253,19 @@ func (s *settings) checkExternal() error {
 		return wrongUsage("--nats-replicas %d: 1 to %d wanted", s.natsReplicas, natslog.MaxReplicas)
 	}
 	for one := range strings.SplitSeq(s.natsURL, ",") {
-		if parsed, err := url.Parse(strings.TrimSpace(one)); err != nil || parsed.Host == "" || parsed.Scheme != "nats" && parsed.Scheme != "tls" {
-			return wrongUsage("--nats %s: a URL like nats://127.0.0.1:4222 or tls://nats.example:4222 wanted", shown)
+		if !isServer(strings.TrimSpace(one)) {
+			return wrongUsage("--nats %s: a URL like nats://127.0.0.1:4222 or tls://nats.example:4222 wanted, of several servers each, and in a password %%40 for @, %%2F for / and so on", shown)
 		}
 	}
 	return nil
+}
+
+// isServer reports whether a URL names a server and nothing of it: what would
+// be its path or query is likely part of a password.
+func isServer(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "nats" || u.Scheme == "tls") && u.Host != "" &&
+		(u.Path == "" || u.Path == "/") && u.RawQuery == "" && !u.ForceQuery && u.Fragment == ""
 }
 
 // guarded refuses a listener that others can reach without the key that guards

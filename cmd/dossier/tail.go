@@ -86,7 +86,7 @@ func (c *client) follow(ctx context.Context, req *queryv1.TailRequest, limit int
 	// shown, so that a script may wait for it.
 	begun := strings.HasPrefix(stream.ResponseHeader().Get("Content-Type"), "application/connect+")
 	if begun {
-		fmt.Fprintf(c.std.err, tailsWords[c.lang].followingFormat+"\n", c.server)
+		fmt.Fprintf(c.std.err, tailsWords[c.lang].followingFormat+"\n", c.shown)
 	}
 	for n := 0; limit == 0 || n < limit; n++ {
 		if !stream.Receive() {
@@ -105,15 +105,15 @@ func (c *client) explainEnd(begun bool, err error) error {
 	w := tailsWords[c.lang]
 	switch {
 	case err == nil:
-		return fmt.Errorf(w.wentAwayFormat, c.server, w.eof)
+		return fmt.Errorf(w.wentAwayFormat, c.shown, w.eof)
 	case !begun, connect.IsWireError(err) && connect.CodeOf(err) != connect.CodeUnavailable:
 		return c.explain(err)
 	}
 	var told *connect.Error
 	if errors.As(err, &told) {
-		return fmt.Errorf(w.wentAwayFormat, c.server, told.Message())
+		return fmt.Errorf(w.wentAwayFormat, c.shown, told.Message())
 	}
-	return fmt.Errorf(w.wentAwayFormat, c.server, err)
+	return fmt.Errorf(w.wentAwayFormat, c.shown, err)
 }
 
 // tailLine prints one row.
