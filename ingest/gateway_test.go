@@ -642,19 +642,21 @@ func TestStop(t *testing.T) {
 		r := start(t, slowLog{found(t, memlog.Options{}, events.Settings{Partitions: 1}), g}, nil)
 		r.accept(t, batch(track("u", "known")))
 		g.shut()
-		answers := make(chan error, 2)
-		for _, id := range []string{"under way", "waiting"} {
+		underWay, waiting := make(chan error, 1), make(chan error, 1)
+		send := func(id string, answer chan<- error) {
 			go func() {
 				_, err := r.Accept(context.Background(), batch(track("u", id)))
-				answers <- err
+				answer <- err
 			}()
-			synctest.Wait()
+			synctest.Wait() // so that the next comes behind it
 		}
+		send("under way", underWay)
+		send("waiting", waiting)
 		stopped := make(chan struct{})
 		go func() { r.stop(); close(stopped) }()
 		synctest.Wait()
 		close(g.open)
-		first, second := <-answers, <-answers
+		first, second := <-underWay, <-waiting
 		if first != nil || !errors.Is(second, ingest.ErrNotReady) {
 			t.Errorf("got %v for what was under way and %v for what waited; want nil and ErrNotReady", first, second)
 		}

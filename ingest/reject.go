@@ -17,6 +17,8 @@ const parallelRejects = 16
 
 // keep appends what was refused to REJECTED and returns the rejections, by
 // index. If one cannot be kept the call fails: nothing is refused in silence.
+// Those of one call come to stand there in any order, for in order they would
+// cost an fsync each; every one holds its index.
 func (g *Gateway) keep(ctx context.Context, b *Batch, items []item) ([]Rejection, error) {
 	var rejected []Rejection
 	var group errgroup.Group
