@@ -82,8 +82,8 @@ const eventsDocumentNotes = `
   voids or corrections, the taking back is parked: what it names stands meanwhile, the customer is flagged ` + "`" + `parked` + "`" + `, and ` + "`" + `GetStatus` + "`" + ` counts it in
   ` + "`" + `partitions[].parked` + "`" + `, the metric ` + "`" + `dossier_partition_parked_events` + "`" + ` too. Trying again comes later.
 - **By hand.** ` + "`" + `traits.set` + "`" + ` with ` + "`" + `manual` + "`" + ` outranks all that is imported, whatever its time, until ` + "`" + `release` + "`" + ` of the name withdraws it; then what was imported
-  meanwhile shows. ` + "`" + `release` + "`" + ` without ` + "`" + `manual` + "`" + ` is refused (` + "`" + `bad_type` + "`" + `). ` + "`" + `unset` + "`" + ` with ` + "`" + `manual` + "`" + ` hides what is imported. Among tellings of one rank the latest (` + "`" + `time` + "`" + `, id) stands. ` + "`" + `reason` + "`" + ` and ` + "`" + `actor` + "`" + ` are kept
-  with the event.
+  meanwhile shows. ` + "`" + `release` + "`" + ` without ` + "`" + `manual` + "`" + ` is refused (` + "`" + `bad_type` + "`" + `). ` + "`" + `unset` + "`" + ` with ` + "`" + `manual` + "`" + ` hides what is imported. Among tellings of one rank the latest
+  (` + "`" + `time` + "`" + `, id) stands. ` + "`" + `reason` + "`" + ` and ` + "`" + `actor` + "`" + ` are kept with the event.
 - **Referrals.** ` + "`" + `referral.made` + "`" + ` and ` + "`" + `referral.converted` + "`" + ` name the other party: ` + "`" + `referee` + "`" + ` where the subject refers, ` + "`" + `referrer` + "`" + ` where the subject was
   referred; where both are told, the subject is the referrer. On the Segment wire either may be a text, an object of ` + "`" + `type` + "`" + ` and ` + "`" + `value` + "`" + `, or ` + "`" + `referee_email` + "`" + `,
   ` + "`" + `referee_id` + "`" + ` and the like, whose name says the type.
