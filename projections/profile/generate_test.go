@@ -64,16 +64,24 @@ func orderLines() *rapid.Generator[[]*eventsv1.Line] {
 
 func orders() *rapid.Generator[*eventsv1.Order] {
 	return rapid.Custom(func(t *rapid.T) *eventsv1.Order {
-		return &eventsv1.Order{
-			OrderId:        rapid.SampledFrom([]string{"A", "A", "B", "C", "e1", ""}).Draw(t, "order"),
-			Currency:       currencies.Draw(t, "currency"),
-			RevenueMicros:  maybe(amounts()).Draw(t, "revenue"),
-			TotalMicros:    maybe(amounts()).Draw(t, "total"),
-			ValueMicros:    maybe(amounts()).Draw(t, "value"),
-			TaxMicros:      maybe(amounts()).Draw(t, "tax"),
-			ShippingMicros: maybe(amounts()).Draw(t, "shipping"),
-			Lines:          orderLines().Draw(t, "lines"),
+		o := &eventsv1.Order{
+			OrderId:  rapid.SampledFrom([]string{"A", "A", "B", "C", "e1", ""}).Draw(t, "order"),
+			Currency: currencies.Draw(t, "currency"),
 		}
+		switch rapid.IntRange(0, 5).Draw(t, "amounts") {
+		case 0:
+			return o // tells none
+		case 1:
+			o.RevenueMicros = new(int64(0)) // worth nothing
+			return o
+		}
+		o.RevenueMicros = maybe(amounts()).Draw(t, "revenue")
+		o.TotalMicros = maybe(amounts()).Draw(t, "total")
+		o.ValueMicros = maybe(amounts()).Draw(t, "value")
+		o.TaxMicros = maybe(amounts()).Draw(t, "tax")
+		o.ShippingMicros = maybe(amounts()).Draw(t, "shipping")
+		o.Lines = orderLines().Draw(t, "lines")
+		return o
 	})
 }
 
