@@ -585,14 +585,12 @@ func (c *checkedText) valueOf(e ast.Expr, t *types.Type) string {
 	if !isPath {
 		return ""
 	}
-	path := names[0]
-	for _, name := range names[1:] {
-		if plainName.MatchString(name) {
-			path += "." + name
-		} else {
-			path += fmt.Sprintf("[%q]", name)
+	for i, name := range names[1:] {
+		if names[i+1] = "." + name; !plainName.MatchString(name) {
+			names[i+1] = fmt.Sprintf("[%q]", name)
 		}
 	}
+	path := strings.Join(names, "")
 	return fmt.Sprintf("%s has more to it than its value; write %s.value", path, path)
 }
 

@@ -93,6 +93,8 @@ type search struct {
 	name  []byte // folded as a name; empty of a text without letters and digits
 	tail  string // the digits of a text that has no more than a phone number has
 	phone string // the whole number that they are, normalised; "" if none
+	// ended says that the last word of the text is whole: punctuation follows it.
+	ended bool
 	// ordered says that the text may be a name of two words.
 	ordered bool
 	// employers are the companies that the text means, by company id.
@@ -113,6 +115,8 @@ func parseSearch(text string) (*search, error) {
 		return nil, refuse(errInvalid, "text: %d characters, limit %d", n, MaxFindCharacters)
 	}
 	w := &search{text: searchtext.Append(nil, text), name: searchtext.AppendName(nil, text)}
+	last, size := utf8.DecodeLastRune(w.text)
+	w.ended = last != '\'' && last != '`' && len(searchtext.AppendName(nil, string(w.text[len(w.text)-size:]))) == 0
 	w.ordered = bytes.ContainsRune(w.name, ' ') || bytes.ContainsFunc(w.name, func(r rune) bool { return unicode.Is(unicode.Han, r) })
 	if len(w.text) == 0 {
 		return nil, refuse(errInvalid, "text: empty; a name, a company, an identifier or the last %d digits of a phone number wanted", MinPhoneTail)
@@ -162,24 +166,30 @@ const (
 
 // fit compares the text with a folded name.
 func (w *search) fit(folded []byte) rank {
-	at := bytes.Index(folded, w.name)
-	switch {
-	case at < 0 || len(w.name) == 0:
+	if len(w.name) == 0 {
 		return fitsNot
-	case at == 0 && len(folded) == len(w.name):
-		return fitsExactly
-	case at == 0:
-		return fitsBeginning
 	}
-	for {
-		if before, _ := utf8.DecodeLastRune(folded[:at]); !unicode.IsLetter(before) && !unicode.IsDigit(before) {
+	best := fitsNot
+	for from := 0; ; {
+		at := bytes.Index(folded[from:], w.name)
+		if at < 0 {
+			return best
+		}
+		at += from
+		end := at + len(w.name)
+		from = at + 1
+		if w.ended && end < len(folded) && folded[end] != ' ' {
+			continue
+		}
+		switch before, _ := utf8.DecodeLastRune(folded[:at]); {
+		case at == 0 && end == len(folded):
+			return fitsExactly
+		case at == 0:
+			return fitsBeginning
+		case !unicode.IsLetter(before) && !unicode.IsDigit(before):
 			return fitsWord
 		}
-		next := bytes.Index(folded[at+1:], w.name)
-		if next < 0 {
-			return fitsWithin
-		}
-		at += 1 + next
+		best = fitsWithin
 	}
 }
 

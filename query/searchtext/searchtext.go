@@ -8,7 +8,7 @@
 // spaces between Chinese characters, as 李 娜 is typed to line up with 欧阳娜娜.
 //
 // Names are told apart by their letters and digits alone: apostrophes do not
-// count, any other punctuation is a space (see [AppendName]).
+// count, and dashes, dots and commas are spaces (see [AppendName]).
 //
 // What stays apart: hiragana and katakana, か and が, and the letters of
 // different scripts, however alike.
@@ -79,14 +79,23 @@ type folder struct {
 	words bool // punctuation does not count
 }
 
-// divides reports whether a folded character is punctuation, which does not
-// count in a name. An apostrophe does not even divide.
+// divides reports whether a folded character is of the punctuation that does not
+// count in a name: dashes, brackets, quotes, dots and commas. An apostrophe does
+// not even divide. An @ or & counts: who types one means it.
 func (f *folder) divides(r rune) bool {
-	apostrophe := r == '\'' || r == '`'
-	if !f.words || !apostrophe && !unicode.IsPunct(r) {
+	if !f.words {
 		return false
 	}
-	f.space = f.space || !apostrophe
+	switch r {
+	case '\'', '`':
+		return true
+	case ',', '.', ';', '"', '、', '。', '·', '・', '‧', '•':
+	default:
+		if !unicode.In(r, unicode.Pd, unicode.Ps, unicode.Pe, unicode.Pi, unicode.Pf) {
+			return false
+		}
+	}
+	f.space = true
 	return true
 }
 
