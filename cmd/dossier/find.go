@@ -52,6 +52,9 @@ func find(ctx context.Context, std stdio, args []string) error {
 		return err
 	}
 	text := strings.Join(words, " ")
+	if err := checkUTF8(map[string]string{"TEXT": text}); err != nil {
+		return err
+	}
 	if *limit == 0 {
 		return wrongUsage("--limit 0: at least 1 wanted")
 	}

@@ -1,17 +1,25 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -39,16 +47,27 @@ const defaultColumns = "name,lifecycle.stage,orders.netRevenue,orders.count,orde
 // listWords are what a list says in one language.
 type listWords struct {
 	none, currency, more string
-	headers              map[string]string // by path; others are their own
+	headers              map[string]string // by path
+	traits               map[string]string // by name
+	// other is the heading of any other field, of the names on its path.
+	other func(names []string) string
+}
+
+// wordEnd is where a word ends in the name of a field.
+var wordEnd = regexp.MustCompile(`([a-z])([A-Z0-9])|_+`)
+
+// inCapitals makes a heading of the names on a path: MEDIAN INTERVAL DAYS.
+func inCapitals(names []string) string {
+	return strings.ToUpper(wordEnd.ReplaceAllString(strings.Join(names, " "), "$1 $2"))
 }
 
 var listsWords = map[string]listWords{
 	langEN: {
-		none: "no customer fits", currency: "currency", more: "there are more; --limit 0 shows all, --count counts",
+		none: "no customer fits", currency: "CURRENCY", other: inCapitals, more: "there are more; --limit 0 shows all, --count counts",
 		headers: map[string]string{
 			"name": "NAME", "kind": "KIND", "customerId": "CUSTOMER", "lifecycle.stage": "STAGE", "lifecycle.since": "STAGE SINCE (UTC)", "orders.netRevenue": "NET REVENUE",
 			"orders.count": "ORDERS", "orders.lastAt": "LAST ORDER (UTC)", "orders.firstAt": "FIRST ORDER (UTC)", "lastSeenAt": "LAST SEEN (UTC)",
-			"firstSeenAt": "FIRST SEEN (UTC)", "members": "MEMBERS",
+			"firstSeenAt": "FIRST SEEN (UTC)", "members": "MEMBERS", "interactions.count": "INTERACTIONS",
 		},
 	},
 	langZH: {
@@ -56,8 +75,17 @@ var listsWords = map[string]listWords{
 		headers: map[string]string{
 			"name": "名称", "kind": "类别", "customerId": "客户编号", "lifecycle.stage": "阶段", "lifecycle.since": "阶段自（UTC）", "orders.netRevenue": "净收入",
 			"orders.count": "订单数", "orders.lastAt": "最近下单（UTC）", "orders.firstAt": "首次下单（UTC）", "lastSeenAt": "最近活动（UTC）",
-			"firstSeenAt": "首次出现（UTC）", "members": "成员数",
+			"firstSeenAt": "首次出现（UTC）", "members": "成员数", "identified": "已识别", "lifecycle.previous": "前一阶段", "orders.cancelled": "取消订单数",
+			"orders.refunds": "退款次数", "orders.purchaseDays": "购买天数", "engagement.pageViews": "浏览量", "engagement.sessions": "会话数",
+			"service.opened": "工单数", "service.open": "未结工单", "interactions.count": "互动次数", "referrals.made": "推荐数", "referrals.converted": "推荐成交数",
+			"acquisition.firstTouch.channel": "首次触点渠道", "acquisition.firstTouch.source": "首次触点来源",
 		},
+		traits: map[string]string{
+			"address": "地址", "age": "年龄", "birthday": "生日", "city": "城市", "company": "公司", "country": "国家", "department": "部门", "description": "描述",
+			"email": "邮箱", "employees": "员工数", "firstName": "名", "gender": "性别", "industry": "行业", "language": "语言", "lastName": "姓", "level": "等级",
+			"name": "名称", "phone": "电话", "plan": "套餐", "province": "省份", "region": "地区", "source": "来源", "title": "职位", "website": "网站",
+		},
+		other: func(names []string) string { return strings.Join(names, ".") },
 	},
 }
 
@@ -81,7 +109,13 @@ func listCustomers(ctx context.Context, std stdio, args []string) error {
 	case *asCSV && *count:
 		return wrongUsage("--csv and --count: one of them")
 	}
+	if err := checkUTF8(map[string]string{"--where": *where, "--order": *order, "--columns": *chosen}); err != nil {
+		return err
+	}
 	if *count {
+		if mixed := c.given("limit", "order", "columns"); mixed != "" {
+			return wrongUsage("--count and --%s: one of them; a count is one number, of all whom --where leaves", mixed)
+		}
 		return c.count(ctx, *where)
 	}
 	paths := splitColumns(*chosen)
@@ -104,6 +138,27 @@ func listCustomers(ctx context.Context, std stdio, args []string) error {
 	default:
 		return page.table(ctx, req, *limit)
 	}
+}
+
+// checkUTF8 refuses texts that cannot be sent, by what the user calls them.
+func checkUTF8(texts map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		if text := texts[name]; !utf8.ValidString(text) {
+			return wrongUsage("%s %.60q: not UTF-8; the terminal or script writes another encoding", name, text)
+		}
+	}
+	return nil
+}
+
+// given is the first of the flags that the command line has, "" if none.
+func (c *client) given(names ...string) string {
+	first := ""
+	c.flags.Visit(func(f *flag.Flag) {
+		if first == "" && slices.Contains(names, f.Name) {
+			first = f.Name
+		}
+	})
+	return first
 }
 
 func (c *client) count(ctx context.Context, where string) error {
@@ -179,20 +234,39 @@ func (l *listed) each(ctx context.Context, req *queryv1.ListProfilesRequest, lim
 	}
 }
 
-func (l *listed) header(path string) string {
-	if header := l.words.headers[path]; header != "" {
-		return header
+// headings are those of the columns, each of its own: where two would be alike,
+// the later one is its path.
+func (l *listed) headings() []string {
+	var all []string
+	for _, path := range l.paths {
+		heading := l.words.heading(path)
+		if slices.Contains(all, heading) {
+			heading = path
+		}
+		all = append(all, heading)
 	}
-	return path
+	return all
+}
+
+func (w listWords) heading(path string) string {
+	if heading := w.headers[path]; heading != "" {
+		return heading
+	}
+	names := pathNames(path)
+	if len(names) > 2 && names[0] == "traits" && names[2] == "value" {
+		name := cmp.Or(w.traits[names[1]], names[1])
+		return w.other(append([]string{name}, names[3:]...))
+	}
+	heading := w.other(names)
+	if leadsTo(path, (*timestamppb.Timestamp)(nil)) {
+		heading += " (UTC)"
+	}
+	return heading
 }
 
 func (l *listed) table(ctx context.Context, req *queryv1.ListProfilesRequest, limit int) error {
 	t, p := &table{}, printerFor(l.lang)
-	var header []string
-	for _, path := range l.paths {
-		header = append(header, l.header(path))
-	}
-	t.add(header...)
+	t.add(l.headings()...)
 	err := l.each(ctx, req, limit, func(profile *queryv1.Profile) error {
 		var row []string
 		for _, path := range l.paths {
@@ -220,22 +294,17 @@ const byteOrderMark = "\ufeff"
 
 // csv prints RFC 4180. An amount takes two columns, the second its currency.
 func (l *listed) csv(ctx context.Context, req *queryv1.ListProfilesRequest, limit int) error {
-	if _, err := io.WriteString(l.std.out, byteOrderMark); err != nil {
-		return err
-	}
 	w := csv.NewWriter(l.std.out)
 	w.UseCRLF = true
-	var header []string
-	for _, path := range l.paths {
-		header = append(header, l.header(path))
-		if isMoney(path) {
-			header = append(header, l.header(path)+" "+l.words.currency)
-		}
-	}
-	if err := w.Write(header); err != nil {
-		return err
-	}
+	// Not before the first page: of a list that is refused there is no file.
+	begin := sync.OnceValue(func() error {
+		_, err := io.WriteString(l.std.out, byteOrderMark)
+		return errors.Join(err, w.Write(l.csvHeader()))
+	})
 	err := l.each(ctx, req, limit, func(p *queryv1.Profile) error {
+		if err := begin(); err != nil {
+			return err
+		}
 		var row []string
 		for _, path := range l.paths {
 			value := fieldAt(p, path)
@@ -247,23 +316,44 @@ func (l *listed) csv(ctx context.Context, req *queryv1.ListProfilesRequest, limi
 		}
 		return w.Write(row)
 	})
+	if err == nil {
+		err = begin()
+	}
 	w.Flush()
 	return errors.Join(err, w.Error())
 }
 
-// isMoney reports whether a path leads to one amount.
-func isMoney(path string) bool {
-	m, names := (*queryv1.Profile)(nil).ProtoReflect().Descriptor(), pathNames(path)
-	for i, name := range names {
-		fd := m.Fields().ByJSONName(name)
-		if fd == nil || fd.IsMap() || fd.IsList() || fd.Message() == nil {
-			return false
-		}
-		if m = fd.Message(); m.FullName() == (*queryv1.Money)(nil).ProtoReflect().Descriptor().FullName() {
-			return i == len(names)-1
+func (l *listed) csvHeader() []string {
+	var header []string
+	for i, heading := range l.headings() {
+		header = append(header, heading)
+		if isMoney(l.paths[i]) {
+			header = append(header, heading+" "+l.words.currency)
 		}
 	}
-	return false
+	return header
+}
+
+// isMoney reports whether a path leads to one amount.
+func isMoney(path string) bool { return leadsTo(path, (*queryv1.Money)(nil)) }
+
+// leadsTo reports whether a path leads to one message of a kind.
+func leadsTo(path string, kind proto.Message) bool {
+	m, names := (*queryv1.Profile)(nil).ProtoReflect().Descriptor(), pathNames(path)
+	for len(names) > 0 {
+		fd := m.Fields().ByJSONName(names[0])
+		names = names[1:]
+		if fd == nil || fd.IsList() {
+			return false
+		}
+		if m = fd.Message(); fd.IsMap() && len(names) > 0 {
+			m, names = fd.MapValue().Message(), names[1:]
+		}
+		if m == nil {
+			return false
+		}
+	}
+	return m.FullName() == kind.ProtoReflect().Descriptor().FullName()
 }
 
 // csvCell is a value as a spreadsheet reads it: numbers plain, times without
@@ -301,6 +391,8 @@ func (p printer) cell(path string, value any) string {
 		return p.instant(v)
 	case uint32:
 		return p.number(int64(v))
+	case float64:
+		return rounded(v)
 	case string:
 		switch path {
 		case "lifecycle.stage", "lifecycle.previous":
@@ -312,6 +404,16 @@ func (p printer) cell(path string, value any) string {
 	default:
 		return fmt.Sprint(v)
 	}
+}
+
+// rounded is a mean or median as people read it: two digits after the point, of
+// less than one two that count.
+func rounded(v float64) string {
+	if v > -1 && v < 1 {
+		v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', 2, 64), 64)
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(math.Round(v*100)/100, 'f', -1, 64)
 }
 
 // pathPart is a name, after a dot or at the beginning, or a key in brackets.

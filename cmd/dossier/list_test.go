@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -72,6 +75,60 @@ func TestCSVCells(t *testing.T) {
 	} {
 		if got := csvCell(tc.value); got != tc.want {
 			t.Errorf("%#v: %q, want %q", tc.value, got, tc.want)
+		}
+	}
+}
+
+func TestHeadings(t *testing.T) {
+	t.Parallel()
+	paths := []string{
+		"name", "orders.medianIntervalDays", "engagement.pageViews30d", "traits.jobTitle.value", `traits["会员 level"].value`, "traits.address.value.city",
+		"orders.count", "traits.orders.value", "traits.city.occurredAt", "lifecycle.since", "acquisition.firstTouch.at", `custom["Quiz Done"].count`,
+	}
+	for lang, want := range map[string][]string{
+		langEN: {
+			"NAME", "ORDERS MEDIAN INTERVAL DAYS", "ENGAGEMENT PAGE VIEWS 30D", "JOB TITLE", "会员 LEVEL", "ADDRESS CITY",
+			"ORDERS", "traits.orders.value", "TRAITS CITY OCCURRED AT (UTC)", "STAGE SINCE (UTC)", "ACQUISITION FIRST TOUCH AT (UTC)", "CUSTOM QUIZ DONE COUNT",
+		},
+		langZH: {
+			"名称", "orders.medianIntervalDays", "engagement.pageViews30d", "jobTitle", "会员 level", "地址.city",
+			"订单数", "orders", "traits.city.occurredAt (UTC)", "阶段自（UTC）", "acquisition.firstTouch.at (UTC)", "custom.Quiz Done.count",
+		},
+	} {
+		l := &listed{words: listsWords[lang], paths: paths}
+		if diff := cmp.Diff(want, l.headings()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", lang, diff)
+		}
+	}
+}
+
+func TestRounded(t *testing.T) {
+	t.Parallel()
+	for v, want := range map[float64]string{59.78260869565217: "59.78", 612: "612", 0: "0", 0.5: "0.5", 0.33333: "0.33", 0.000126: "0.00013", -0.25: "-0.25", 1.005e9: "1005000000", 0.999: "1"} {
+		if got := rounded(v); got != want {
+			t.Errorf("%v: %q, want %q", v, got, want)
+		}
+	}
+}
+
+// What cannot be sent is the user's mistake, whatever else is wrong.
+func TestTextsAreUTF8(t *testing.T) {
+	t.Parallel()
+	std := stdio{getenv: func(string) string { return "" }}
+	for _, tc := range []struct {
+		command func(context.Context, stdio, []string) error
+		args    []string
+		what    string
+	}{
+		{listCustomers, []string{"--where", "name == \"\xff\""}, "--where"},
+		{listCustomers, []string{"--count", "--where", "\xff"}, "--where"},
+		{listCustomers, []string{"--order", "\xff"}, "--order"},
+		{listCustomers, []string{"--columns", "name,\xff"}, "--columns"},
+		{find, []string{"Ann", "\xff"}, "TEXT"},
+	} {
+		var wrong usageError
+		if err := tc.command(t.Context(), std, tc.args); !errors.As(err, &wrong) || !strings.Contains(err.Error(), tc.what) || !strings.Contains(err.Error(), "not UTF-8") {
+			t.Errorf("%q: %v, want a usage error of %s", tc.args, err, tc.what)
 		}
 	}
 }
