@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,9 +28,10 @@ func TestLogAwayKeepsTheStore(t *testing.T) {
 		t.Run(fmt.Sprint(test.kind, test.answered), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				away, answered := false, 0
+				var away atomic.Bool
+				answered := 0 // of the partition that opens, alone
 				faults := func(op memlog.Op) memlog.Fault {
-					if !away || op.Kind != test.kind || op.Stream != events.PartitionStream(0) {
+					if !away.Load() || op.Kind != test.kind || op.Stream != events.PartitionStream(0) {
 						return memlog.Fault{}
 					}
 					if answered++; answered <= test.answered {
@@ -45,11 +47,11 @@ func TestLogAwayKeepsTheStore(t *testing.T) {
 				l.start()
 				l.order(1, "o1", time.Now())
 				l.stop()
-				away = true
+				away.Store(true)
 				if err := l.open(); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("open while the log is away: %v, want its error", err)
 				}
-				away = false
+				away.Store(false)
 				l.start()
 				if stage, _ := l.stage(1); stage == "" {
 					t.Error("the customer is gone")
