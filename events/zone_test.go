@@ -189,3 +189,22 @@ func BenchmarkZoneDay(b *testing.B) {
 		zone.Day(at)
 	}
 }
+
+// The offset is that of the zone files, also where clocks are set.
+func TestZoneOffset(t *testing.T) {
+	t.Parallel()
+	location, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	zone := newZone(t, "Europe/Berlin")
+	for _, at := range []time.Time{
+		time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 3, 29, 0, 59, 59, 999_999_000, time.UTC), time.Date(2026, 3, 29, 1, 0, 0, 0, time.UTC),
+		time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC), time.Date(2026, 10, 25, 0, 59, 59, 0, time.UTC), time.Date(2026, 10, 25, 1, 0, 0, 0, time.UTC),
+	} {
+		_, seconds := at.In(location).Zone()
+		if got, want := zone.Offset(events.Micros(at)), time.Duration(seconds)*time.Second; got != want {
+			t.Errorf("%v: %v, want %v", at, got, want)
+		}
+	}
+}
