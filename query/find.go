@@ -54,7 +54,7 @@ func (s *service) FindProfiles(ctx context.Context, req *queryv1.FindProfilesReq
 	defer release()
 	sn := s.snapshot()
 	defer sn.close()
-	fresh, err := s.freshness(ctx, sn, s.every()...)
+	fresh, err := s.freshness(sn, s.every()...)
 	if err != nil {
 		return nil, err
 	}

@@ -71,7 +71,7 @@ func (s *service) ListProfiles(ctx context.Context, req *queryv1.ListProfilesReq
 	defer release()
 	sn := s.snapshot()
 	defer sn.close()
-	fresh, err := s.freshness(ctx, sn, s.every()...)
+	fresh, err := s.freshness(sn, s.every()...)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (s *service) CountProfiles(ctx context.Context, req *queryv1.CountProfilesR
 	defer release()
 	sn := s.snapshot()
 	defer sn.close()
-	fresh, err := s.freshness(ctx, sn, s.every()...)
+	fresh, err := s.freshness(sn, s.every()...)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (s *service) CountProfiles(ctx context.Context, req *queryv1.CountProfilesR
 func (s *service) countAll(ctx context.Context) (*queryv1.CountProfilesResponse, error) {
 	sn := s.snapshot()
 	defer sn.close()
-	fresh, err := s.freshness(ctx, sn, s.every()...)
+	fresh, err := s.freshness(sn, s.every()...)
 	if err != nil {
 		return nil, err
 	}

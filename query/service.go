@@ -133,7 +133,7 @@ func (sn *snapshot) close() {
 // not ask the log: answers go on while that is away. It fails with
 // [projections.ErrCatchingUp] while a partition is being rebuilt: what it
 // knows so far is not an answer.
-func (s *service) freshness(_ context.Context, sn *snapshot, read ...int) (*queryv1.Freshness, error) {
+func (s *service) freshness(sn *snapshot, read ...int) (*queryv1.Freshness, error) {
 	f := &queryv1.Freshness{Positions: make(map[string]int64, len(sn.views))}
 	marks := make([]mark, len(sn.views))
 	for p, v := range sn.views {
@@ -214,7 +214,7 @@ func noCustomer(reference string) error {
 // customer reads one customer's head and says how fresh it is.
 func (s *service) customer(ctx context.Context, sn *snapshot, reference string, id events.CustomerID, known bool) (*statev1.Head, *queryv1.Freshness, error) {
 	p := id.Partition(len(s.Partitions))
-	fresh, err := s.freshness(ctx, sn, p)
+	fresh, err := s.freshness(sn, p)
 	if err != nil {
 		return nil, nil, err
 	}
