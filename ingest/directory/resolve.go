@@ -296,7 +296,8 @@ func (d *Directory) decideLoop(ctx context.Context) error {
 			}
 		}
 		items = append(items, d.queue.take()...)
-		rest, err := d.round(ctx, items)
+		var err error
+		items, err = d.round(ctx, items) // what it decided is settled, and nobody's any more
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -304,8 +305,6 @@ func (d *Directory) decideLoop(ctx context.Context) error {
 			return err
 		case err != nil:
 			fail(err)
-		default:
-			items = rest
 		}
 	}
 }
