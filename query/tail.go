@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -198,13 +197,7 @@ func showTailed(e *logv1.LoggedEvent) *queryv1.TailEvent {
 		row.CustomerId = id.String()
 	}
 	title, fields := profile.Describe(profile.Event{Header: h, Body: body})
-	row.Title = title
-	for pair := range slices.Chunk(fields, 2) {
-		if row.Fields == nil {
-			row.Fields = make(map[string]string, len(fields)/2)
-		}
-		row.Fields[pair[0]] = pair[1]
-	}
+	row.Title, row.Fields = title, fieldMap(fields)
 	return row
 }
 

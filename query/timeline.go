@@ -223,15 +223,22 @@ func showEntry(e *statev1.Entry, partition int, epoch uint32) *queryv1.Entry {
 		Role:       enumWord(e.GetRole().String(), "ROLE_"),
 		Position:   events.Position{Partition: partition, Epoch: epoch, Seq: e.GetSeq(), Index: e.GetIndex()}.String(),
 	}
-	for pair := range slices.Chunk(e.GetFields(), 2) {
+	shown.Fields = fieldMap(e.GetFields())
+	return shown
+}
+
+// fieldMap makes a map of name, value, name, value, …; nil of none.
+func fieldMap(pairs []string) map[string]string {
+	if len(pairs) == 0 {
+		return nil
+	}
+	fields := make(map[string]string, len(pairs)/2)
+	for pair := range slices.Chunk(pairs, 2) {
 		if len(pair) == 2 {
-			if shown.Fields == nil {
-				shown.Fields = make(map[string]string, len(e.GetFields())/2)
-			}
-			shown.Fields[pair[0]] = pair[1]
+			fields[pair[0]] = pair[1]
 		}
 	}
-	return shown
+	return fields
 }
 
 func typeName(t eventsv1.Type, custom string) string {
