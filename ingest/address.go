@@ -31,21 +31,36 @@ func (g *Gateway) address(ctx context.Context, source string, items []item) erro
 			}
 		}
 	}
-	// After all others, and voids last: what is taken back may stand in the same
-	// batch.
 	asked := &askedCopies{ask: g.o.Copies, source: source, known: map[eventKey]Copies{}}
-	for _, voids := range [...]bool{false, true} {
-		for i := range items {
-			it := &items[i]
-			if it.refused != nil || !it.takesBack() || voids != (it.voids != nil) {
-				continue
-			}
-			if err := g.takeBack(ctx, source, it, asked); err != nil {
-				return notTaken(err)
-			}
+	for _, it := range takingBack(items) {
+		if err := g.takeBack(ctx, source, it, asked); err != nil {
+			return notTaken(err)
 		}
 	}
 	return nil
+}
+
+// takingBack are the items that take something back, in the order in which they
+// are addressed: corrections by rank, for a greater one must reach whom a lesser
+// one of the same batch went to; and voids last, for what they name may stand in
+// the batch too.
+func takingBack(items []item) []*item {
+	var taking []*item
+	for i := range items {
+		if it := &items[i]; it.refused == nil && it.takesBack() {
+			taking = append(taking, it)
+		}
+	}
+	slices.SortStableFunc(taking, func(a, b *item) int {
+		switch {
+		case a.voids == nil && b.voids != nil:
+			return -1
+		case a.voids != nil && b.voids == nil:
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.issuedAt(), b.issuedAt()), cmp.Compare(a.id, b.id))
+	})
+	return taking
 }
 
 // notTaken makes an error of the directory one of [Gateway.Accept].
@@ -167,11 +182,11 @@ func (g *Gateway) rollUp(source string, it *item) error {
 func (it *item) takesBack() bool { return it.voids != nil || it.corrects != "" }
 
 // takeBack adds everyone who may hold a copy of what the event takes back: those
-// who are known to hold one, and, where the subject's history does not hold it
-// yet, every company of the person. A void where there is nothing to be voided
-// does no harm. A correction counts where it is addressed to, and only withdraws
-// elsewhere; one that another outranks already counts nowhere, and the others
-// need not have been told of that one.
+// who are known to hold one, and every company of the person, for the event may
+// come yet, or was sent again after a membership changed. A void where there is
+// nothing to be voided does no harm. A correction counts where it is addressed
+// to, and only withdraws elsewhere; one that another outranks already counts
+// nowhere, and the others need not have been told of that one.
 func (g *Gateway) takeBack(ctx context.Context, source string, it *item, asked *askedCopies) error {
 	subject := it.subject.address.Customer
 	what := party{withdraws: it.voids == nil}
@@ -189,12 +204,13 @@ func (g *Gateway) takeBack(ctx context.Context, source string, it *item, asked *
 			return err
 		}
 	}
-	if it.ofPerson() && !found.Found {
+	if it.ofPerson() {
 		companies, err := g.o.Directory.Companies(subject)
 		if err != nil {
 			return err
 		}
 		for _, c := range companies {
+			what.held = found.Cut // then nobody can tell
 			it.addCompany(c, what)
 		}
 	}
@@ -214,17 +230,18 @@ func (it *item) target() string {
 
 // outranked reports whether another correction stands in place of this one.
 func (it *item) outranked(by Copies) bool {
-	if by.BestID == "" {
-		return false
-	}
-	issued := it.times.occurred
+	return by.BestID != "" && cmp.Or(cmp.Compare(by.BestIssuedAt, it.issuedAt()), cmp.Compare(by.BestID, it.id)) > 0
+}
+
+// issuedAt is when a correction was issued: when it says, else its time.
+func (it *item) issuedAt() int64 {
 	switch {
 	case it.times.issued != nil:
-		issued = *it.times.issued
+		return *it.times.issued
 	case it.times.claimed != nil:
-		issued = *it.times.claimed
+		return *it.times.claimed
 	}
-	return cmp.Or(cmp.Compare(by.BestIssuedAt, issued), cmp.Compare(by.BestID, it.id)) > 0
+	return it.times.occurred
 }
 
 // askedCopies asks for the copies of each event once in a call.
@@ -267,7 +284,9 @@ func (g *Gateway) addHolder(it *item, c *logv1.Copy, what party) error {
 	if err != nil {
 		return err
 	}
-	it.add(customer, kind, c.GetRole(), what).held = true
+	if o := it.add(customer, kind, c.GetRole(), what); !c.GetWithdraws() {
+		o.held = true
+	}
 	return nil
 }
 

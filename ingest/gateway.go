@@ -50,6 +50,8 @@ type Options struct {
 type Copies struct {
 	// Found: the subject's history holds the event itself.
 	Found bool
+	// Cut: the history is longer than what was searched.
+	Cut bool
 	// Holders are the other customers that hold a copy of it, or of a correction
 	// of it.
 	Holders []*logv1.Copy

@@ -198,11 +198,16 @@ func (it *item) mention(h *logv1.Header, to *party) {
 	h.Copies = make([]*logv1.Copy, len(it.others))
 	for i := range it.others {
 		o := &it.others[i]
-		h.Copies[i] = &logv1.Copy{Customer: o.address.Customer[:], Role: o.role}
+		h.Copies[i] = o.copy()
 	}
 	if other := it.counterpart(); other != nil {
 		other.name(h)
 	}
+}
+
+// copy is what the subject's header says of another party's copy.
+func (p *party) copy() *logv1.Copy {
+	return &logv1.Copy{Customer: p.address.Customer[:], Role: p.role, Withdraws: p.withdraws}
 }
 
 // counterpart is the customer with whom the subject of a two-party event has to

@@ -86,7 +86,7 @@ func (h *holders) note(it *item, source string) {
 	}
 	named := make([]*logv1.Copy, len(it.others))
 	for i := range it.others {
-		named[i] = &logv1.Copy{Customer: it.others[i].address.Customer[:], Role: it.others[i].role}
+		named[i] = it.others[i].copy()
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -100,11 +100,17 @@ func (h *holders) note(it *item, source string) {
 	}
 }
 
-// union is a list of both without repeats, up to the bound.
+// union is a list of both without repeats, up to the bound. Who holds a copy that
+// counts is not forgotten for one that does not.
 func union(had, more []*logv1.Copy) []*logv1.Copy {
 	all := slices.Clip(had)
 	for _, c := range more {
-		if len(all) < maxHolders && !slices.ContainsFunc(all, func(o *logv1.Copy) bool { return o.Role == c.Role && bytes.Equal(o.Customer, c.Customer) }) {
+		i := slices.IndexFunc(all, func(o *logv1.Copy) bool { return o.Role == c.Role && bytes.Equal(o.Customer, c.Customer) })
+		switch {
+		case i >= 0 && all[i].Withdraws && !c.Withdraws:
+			all = slices.Clone(all) // the list had is others' too
+			all[i] = c
+		case i < 0 && len(all) < maxHolders:
 			all = append(all, c)
 		}
 	}

@@ -19,6 +19,8 @@ const maxCopiesWait = 5 * time.Second
 type Copies struct {
 	// Found: the history holds the event itself.
 	Found bool
+	// Cut: the history is longer than what was searched.
+	Cut bool
 	// Holders are the other customers that hold a copy of it, or of a correction
 	// of it.
 	Holders []*logv1.Copy
@@ -46,14 +48,14 @@ func (p *Partition) Copies(ctx context.Context, c events.CustomerID, source, eve
 	}
 	v := p.View()
 	defer v.Close()
-	entries, err := v.named(c, source, eventID, claimed)
+	entries, cut, err := v.named(c, source, eventID, claimed)
 	if errors.Is(err, ErrNotFound) {
 		return Copies{}, nil
 	}
 	if err != nil {
 		return Copies{}, err
 	}
-	copies := Copies{Found: slices.ContainsFunc(entries, func(e *statev1.Entry) bool { return e.EventId == eventID })}
+	copies := Copies{Cut: cut, Found: slices.ContainsFunc(entries, func(e *statev1.Entry) bool { return e.EventId == eventID })}
 	if copies.Holders, err = p.holders(ctx, entries); err != nil {
 		return Copies{}, err
 	}
@@ -93,13 +95,12 @@ func (p *Partition) holders(ctx context.Context, entries []*statev1.Entry) ([]*l
 }
 
 // named finds the entries of an event, and of its corrections, whose subject the
-// customer is.
-func (v *View) named(c events.CustomerID, source, eventID string, claimed *int64) ([]*statev1.Entry, error) {
-	var found []*statev1.Entry
+// customer is. It is cut where there may be more of them than it looked at.
+func (v *View) named(c events.CustomerID, source, eventID string, claimed *int64) (found []*statev1.Entry, cut bool, err error) {
 	n := 0
 	for e, err := range v.Entries(c, nil) {
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if n++; n > maxRefoldEntries {
 			break
@@ -109,12 +110,12 @@ func (v *View) named(c events.CustomerID, source, eventID string, claimed *int64
 		}
 	}
 	if claimed == nil || n <= maxRefoldEntries {
-		return found, nil
+		return found, n > maxRefoldEntries, nil
 	}
 	// A void of a known time speaks about that event alone, however old.
 	for e, err := range v.Entries(c, &statev1.Stamp{OccurredAt: *claimed + 1}) {
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if e.OccurredAt < *claimed {
 			break
@@ -123,7 +124,7 @@ func (v *View) named(c events.CustomerID, source, eventID string, claimed *int64
 			found = append(found, e)
 		}
 	}
-	return found, nil
+	return found, false, nil
 }
 
 func isNamed(e *statev1.Entry, source, eventID string, claimed *int64) bool {

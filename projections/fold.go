@@ -18,8 +18,9 @@ import (
 )
 
 // FoldVersion is the version of what the fold makes of the log. A store of
-// another version is rebuilt.
-const FoldVersion = 2
+// another version is rebuilt. Whatever changes a fact, a row or a verdict of the
+// same log raises it.
+const FoldVersion = 3
 
 // Bounds of the work that one message can cause.
 const (

@@ -596,6 +596,7 @@ type Copy struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Customer      []byte                 `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"`
 	Role          Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=dossier.log.v1.Role" json:"role,omitempty"`
+	Withdraws     bool                   `protobuf:"varint,3,opt,name=withdraws,proto3" json:"withdraws,omitempty"` // it only takes back, and counts nowhere there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -642,6 +643,13 @@ func (x *Copy) GetRole() Role {
 		return x.Role
 	}
 	return Role_ROLE_SUBJECT
+}
+
+func (x *Copy) GetWithdraws() bool {
+	if x != nil {
+		return x.Withdraws
+	}
+	return false
 }
 
 // HashedIdentifier is an identifier as the directory knows it.
@@ -2089,10 +2097,11 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\v_claimed_atB\f\n" +
 	"\n" +
 	"_issued_atB\b\n" +
-	"\x06_until\"L\n" +
+	"\x06_until\"j\n" +
 	"\x04Copy\x12\x1a\n" +
 	"\bcustomer\x18\x01 \x01(\fR\bcustomer\x12(\n" +
-	"\x04role\x18\x02 \x01(\x0e2\x14.dossier.log.v1.RoleR\x04role\"P\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x14.dossier.log.v1.RoleR\x04role\x12\x1c\n" +
+	"\twithdraws\x18\x03 \x01(\bR\twithdraws\"P\n" +
 	"\x10HashedIdentifier\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x14\n" +
