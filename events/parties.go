@@ -80,3 +80,16 @@ func ofKind(ids []*eventsv1.Identifier, kind logv1.CustomerKind) []*eventsv1.Ide
 	}
 	return slices.DeleteFunc(slices.Clone(ids), other)
 }
+
+// IssuedAt is when a correction was issued, by which corrections of one event are
+// ranked: when it says, else its time as the client claimed it, else when it
+// occurred; all in microseconds.
+func IssuedAt(issued, claimed *int64, occurred int64) int64 {
+	switch {
+	case issued != nil:
+		return *issued
+	case claimed != nil:
+		return *claimed
+	}
+	return occurred
+}

@@ -209,8 +209,8 @@ func (g *Gateway) takeBack(ctx context.Context, source string, it *item, asked *
 		if err != nil {
 			return err
 		}
+		what.held = found.Cut // then nobody can tell
 		for _, c := range companies {
-			what.held = found.Cut // then nobody can tell
 			it.addCompany(c, what)
 		}
 	}
@@ -233,15 +233,9 @@ func (it *item) outranked(by Copies) bool {
 	return by.BestID != "" && cmp.Or(cmp.Compare(by.BestIssuedAt, it.issuedAt()), cmp.Compare(by.BestID, it.id)) > 0
 }
 
-// issuedAt is when a correction was issued: when it says, else its time.
+// issuedAt is when a correction was issued.
 func (it *item) issuedAt() int64 {
-	switch {
-	case it.times.issued != nil:
-		return *it.times.issued
-	case it.times.claimed != nil:
-		return *it.times.claimed
-	}
-	return it.times.occurred
+	return events.IssuedAt(it.times.issued, it.times.claimed, it.times.occurred)
 }
 
 // askedCopies asks for the copies of each event once in a call.

@@ -287,7 +287,7 @@ func noteIn(row *statev1.Takeback, h *logv1.Header, body *eventsv1.Event) error 
 	if h.Type == eventsv1.Type_TYPE_EVENT_VOIDED {
 		kept = noteVoid(row, &statev1.VoidedTime{ClaimedAt: claimedTarget(h, body), By: headerStamp(h)})
 	} else {
-		kept = noteCorrection(row, &statev1.Correction{IssuedAt: issuedAt(h), By: headerStamp(h)})
+		kept = noteCorrection(row, &statev1.Correction{IssuedAt: events.IssuedAt(h.IssuedAt, h.ClaimedAt, h.OccurredAt), By: headerStamp(h)})
 	}
 	if !kept {
 		return errTooManyTakebacks
@@ -347,17 +347,6 @@ func noteCorrection(row *statev1.Takeback, c *statev1.Correction) bool {
 
 func compareCorrections(a, b *statev1.Correction) int {
 	return cmp.Or(cmp.Compare(a.IssuedAt, b.IssuedAt), cmp.Compare(a.By.EventId, b.By.EventId), profile.CompareStamps(a.By, b.By))
-}
-
-// issuedAt is when a correction was issued: when it says, else its time.
-func issuedAt(h *logv1.Header) int64 {
-	switch {
-	case h.IssuedAt != nil:
-		return *h.IssuedAt
-	case h.ClaimedAt != nil:
-		return *h.ClaimedAt
-	}
-	return h.OccurredAt
 }
 
 // TakenBack returns a function that says of a customer's entries why they do
