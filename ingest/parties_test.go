@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -307,10 +308,10 @@ func TestRetryCompletesTheCopies(t *testing.T) {
 	for _, failing := range []string{"subject", "company"} {
 		t.Run(failing, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				refused := "" // stream of which the next append fails
+				var refused atomic.Value // stream of which the next append fails
+				refused.Store(events.Stream(""))
 				log := found(t, memlog.Options{Faults: func(op memlog.Op) memlog.Fault {
-					if op.Kind == memlog.OpAppend && string(op.Stream) == refused {
-						refused = ""
+					if op.Kind == memlog.OpAppend && refused.CompareAndSwap(op.Stream, events.Stream("")) {
 						return memlog.Fault{Err: events.ErrFull}
 					}
 					return memlog.Fault{}
@@ -326,7 +327,7 @@ func TestRetryCompletesTheCopies(t *testing.T) {
 				subject, _, _ := r.directory.Lookup("user_id", person)
 				company, _, _ := r.directory.Lookup("company_id", firm)
 				partitions := map[string]int{"subject": subject.Partition(16), "company": company.Partition(16)}
-				refused = string(events.PartitionStream(partitions[failing]))
+				refused.Store(events.PartitionStream(partitions[failing]))
 				if _, err := r.Accept(t.Context(), event()); !errors.Is(err, ingest.ErrDiskFull) {
 					t.Fatalf("first try: got %v, want the disk full", err)
 				}
