@@ -34,6 +34,14 @@ type Batch struct {
 	// Wire, Path and ContentType say how it came, for the rejects.
 	Wire, Path, ContentType string
 	Drafts                  []Draft
+	// Whole says that the one draft holds a whole call that could not be read.
+	Whole bool
+	// Retry says that the events are kept among the rejects already: what is
+	// refused now is not kept again.
+	Retry bool
+	// FirstReceived is when the call came in first, of one tried again: events
+	// without a time of their own happened then. Zero: Received.
+	FirstReceived time.Time
 }
 
 // Rejection says why an event was refused: which field, which value, which

@@ -181,6 +181,9 @@ func (g *Gateway) admit(b *Batch) error {
 	if b.Received.IsZero() {
 		b.Received = g.o.Now()
 	}
+	if b.FirstReceived.IsZero() {
+		b.FirstReceived = b.Received
+	}
 	return g.Ready()
 }
 

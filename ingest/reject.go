@@ -29,6 +29,9 @@ func (g *Gateway) keep(ctx context.Context, b *Batch, items []item) ([]Rejection
 			continue
 		}
 		rejected = append(rejected, *refused)
+		if b.Retry {
+			continue
+		}
 		group.Go(func() error { return g.keepOne(ctx, b, i, refused) })
 	}
 	if err := group.Wait(); err != nil {
@@ -44,7 +47,7 @@ func (g *Gateway) keepOne(ctx context.Context, b *Batch, index int, r *Rejection
 		Source: b.Source, ReceivedAt: events.Micros(b.Received),
 		Wire: b.Wire, Path: b.Path, ContentType: b.ContentType, Index: uint32(index),
 		MessageId: printable(r.MessageID), Code: string(r.Code), Field: printable(r.Field), Limit: r.Limit, Message: printable(r.Message),
-		Original: kept, Cut: len(kept) < len(original), OriginalBytes: uint64(len(original)),
+		Original: kept, Cut: len(kept) < len(original), OriginalBytes: uint64(len(original)), Whole: b.Whole,
 	})
 	if err != nil {
 		return err

@@ -48,7 +48,8 @@ var arrows = []arrow{
 	{of: "github.com/dgraph-io/badger", only: []string{"projections/store"}, because: "all keys and transactions go through one package"},
 	{of: "github.com/nats-io/", only: []string{"events/natslog"}, or: []string{"cmd/dossier"}, because: "the log's contract is events.Log"},
 	{of: "connectrpc.com/", only: []string{"query", "cmd/dossier", "proto"}, because: "codes and protocols belong to the border"},
-	{of: "cel.dev/", only: []string{"query"}, because: "filters are one language"},
+	{of: "cel.dev/", only: []string{"query", "ingest/importer"}, because: "filters are one language, mappings another; nothing else is"},
+	{of: "github.com/xuri/excelize", only: []string{"ingest/importer"}, or: []string{"ingest/simulator", "cmd/dossier"}, because: "workbooks are read in one place"},
 	{of: modulePath + "/events/natslog", only: []string{"events/natslog", "cmd/dossier"}, or: []string{"events", "ingest", "projections", "query"}, because: "only the wiring chooses a log"},
 	{of: modulePath + "/events/memlog", only: []string{"events/memlog"}, or: []string{"events", "ingest", "projections", "query", "cmd/dossier"}, because: "the log in memory is for tests"},
 }
@@ -70,7 +71,7 @@ var layers = []struct {
 	{"projections/columns", []string{"proto", "events", "projections/profile"}},
 	{"projections", []string{"proto", "events"}},
 	{"ingest", []string{"proto", "events", "projections/store"}},
-	{"query", []string{"proto", "events", "projections", "ingest/directory"}},
+	{"query", []string{"proto", "events", "projections", "ingest/directory", "ingest/rejected"}},
 	{"cmd", []string{"proto", "events", "projections", "ingest", "query"}},
 }
 

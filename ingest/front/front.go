@@ -22,8 +22,7 @@ import (
 	"time"
 
 	"github.com/dossier360/dossier/ingest"
-	"github.com/dossier360/dossier/ingest/native"
-	"github.com/dossier360/dossier/ingest/segment"
+	"github.com/dossier360/dossier/ingest/wires"
 )
 
 // defaultSource is the source of events that no key and no publisher names.
@@ -80,42 +79,15 @@ type front struct {
 	memory memory
 }
 
-// wire decodes the bodies of one path.
-type wire struct {
-	name   string
-	decode func(mediaType string, body []byte) ingest.Decoded
-}
-
-// wires are the paths that take events.
-var wires = func() map[string]wire {
-	paths := map[string]wire{"/v1/events": {"native", decodeNative}}
-	for short, call := range map[string]segment.Call{
-		"i": segment.Identify, "t": segment.Track, "p": segment.Page, "s": segment.Screen,
-		"g": segment.Group, "a": segment.Alias, "b": segment.Batch,
-	} {
-		w := wire{"segment", func(_ string, body []byte) ingest.Decoded { return segment.Decode(call, body) }}
-		paths["/v1/"+short], paths["/v1/"+string(call)] = w, w
-	}
-	return paths
-}()
-
-func decodeNative(mediaType string, body []byte) ingest.Decoded {
-	switch mediaType {
-	case "application/x-protobuf", "application/protobuf":
-		return native.DecodeProtobuf(body)
-	}
-	return native.DecodeJSON(body)
-}
-
 // ServeHTTP finds what a path is for.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Expose-Headers", "Retry-After")
 	path := strings.TrimSuffix(r.URL.Path, "/")
-	if wire, ok := wires[path]; ok {
+	if wire, ok := wires.ForPath(path); ok {
 		if allowed(w, r, http.MethodPost) {
-			f.take(w, r, wire)
+			f.take(w, r, path, wire)
 		}
 		return
 	}
@@ -181,7 +153,7 @@ func (f *front) settings(w http.ResponseWriter, key string) {
 }
 
 // take takes the events of one call.
-func (f *front) take(w http.ResponseWriter, r *http.Request, wire wire) {
+func (f *front) take(w http.ResponseWriter, r *http.Request, path string, wire wires.Wire) {
 	if err := f.Ready(); err != nil {
 		drain(w, r, 0)
 		f.replyError(w, notReady{err})
@@ -193,7 +165,7 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, wire wire) {
 	raw, body, refused := readBody(w, r, held)
 	decoded := ingest.Decoded{Refused: refused}
 	if refused == nil {
-		decoded = wire.decode(mediaType(r), body)
+		decoded = wire.Decode(wires.Request{Path: path, MediaType: mediaType(r), Header: r.Header, Query: r.URL.Query(), Body: body})
 	}
 	if !known {
 		source, known = f.source(decoded.WriteKey)
@@ -212,13 +184,14 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, wire wire) {
 		source = defaultSource
 	}
 	batch := ingest.Batch{
-		Source: source, Received: f.Now(), Wire: wire.name, Path: r.URL.Path,
+		Source: source, Received: f.Now(), Wire: wire.Name, Path: r.URL.Path,
 		ContentType: r.Header.Get("Content-Type"), Drafts: decoded.Drafts,
 	}
 	if decoded.Refused != nil {
 		if body == nil {
 			body = raw
 		}
+		batch.Whole = true
 		batch.Drafts = []ingest.Draft{{Refused: decoded.Refused, Original: body[:min(len(body), ingest.MaxRejectBytes)]}}
 	}
 	result, err := f.Accept(r.Context(), batch)

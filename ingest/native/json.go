@@ -47,6 +47,16 @@ func DecodeJSON(body []byte) ingest.Decoded {
 	})
 }
 
+// DecodeJSONItem reads one event as it stands in the JSON form of a batch.
+func DecodeJSONItem(body []byte) ingest.Decoded {
+	src := string(body)
+	var tree jsontree.Tree
+	b := &batch{body: body}
+	return b.finish([]jsontree.Span{{End: len(body)}}, func(jsontree.Span) ingest.Draft {
+		return decodeItem(&tree, src, b.flags)
+	})
+}
+
 // member reads what stands beside the events.
 func (b *batch) member(key, src string) *ingest.Rejection {
 	var t jsontree.Tree

@@ -61,6 +61,12 @@ func DecodeProtobuf(body []byte) ingest.Decoded {
 	return b.finish(items, func(span jsontree.Span) ingest.Draft { return decodeEvent(body[span.Start:span.End]) })
 }
 
+// DecodeProtobufItem reads the bytes of one Event.
+func DecodeProtobufItem(body []byte) ingest.Decoded {
+	b := &batch{body: body}
+	return b.finish([]jsontree.Span{{End: len(body)}}, func(jsontree.Span) ingest.Draft { return decodeEvent(body) })
+}
+
 // protobufMember reads what stands beside the events.
 func (b *batch) protobufMember(number protowire.Number, value []byte) *ingest.Rejection {
 	switch number {

@@ -37,6 +37,16 @@ func Decode(call Call, body []byte) ingest.Decoded {
 	return d.single(call)
 }
 
+// DecodeItem reads one event as it stood in a call: of a batch, where it tells
+// its own kind, or alone.
+func DecodeItem(call Call, body []byte) ingest.Decoded {
+	if call == Batch {
+		call = ""
+	}
+	d := decoder{body: body, src: string(body)}
+	return d.single(call)
+}
+
 // decoder is the state of one call.
 type decoder struct {
 	body []byte

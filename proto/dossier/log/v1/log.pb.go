@@ -1916,6 +1916,11 @@ type Reject struct {
 	Original      []byte                 `protobuf:"bytes,12,opt,name=original,proto3" json:"original,omitempty"` // the event's bytes as sent, cut at 64 KiB
 	Cut           bool                   `protobuf:"varint,13,opt,name=cut,proto3" json:"cut,omitempty"`
 	OriginalBytes uint64                 `protobuf:"varint,14,opt,name=original_bytes,json=originalBytes,proto3" json:"original_bytes,omitempty"` // before the cut
+	// original is the body of a call that could not be read, not one event of it.
+	Whole bool `protobuf:"varint,15,opt,name=whole,proto3" json:"whole,omitempty"`
+	// Not 0: nothing was refused here. It notes that the reject at this sequence
+	// was tried again and is in the log now; only source and received_at are set.
+	RetryOf       uint64 `protobuf:"varint,16,opt,name=retry_of,json=retryOf,proto3" json:"retry_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2044,6 +2049,20 @@ func (x *Reject) GetCut() bool {
 func (x *Reject) GetOriginalBytes() uint64 {
 	if x != nil {
 		return x.OriginalBytes
+	}
+	return 0
+}
+
+func (x *Reject) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
+func (x *Reject) GetRetryOf() uint64 {
+	if x != nil {
+		return x.RetryOf
 	}
 	return 0
 }
@@ -2193,7 +2212,7 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x04prev\x18\x02 \x01(\x04R\x04prev\x12(\n" +
 	"\x04rule\x18\x03 \x01(\v2\x14.dossier.log.v1.RuleR\x04rule\"\x16\n" +
 	"\x04Tick\x12\x0e\n" +
-	"\x02to\x18\x01 \x01(\x03R\x02to\"\xf0\x02\n" +
+	"\x02to\x18\x01 \x01(\x03R\x02to\"\xa1\x03\n" +
 	"\x06Reject\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1f\n" +
 	"\vreceived_at\x18\x02 \x01(\x03R\n" +
@@ -2211,7 +2230,9 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\amessage\x18\v \x01(\tR\amessage\x12\x1a\n" +
 	"\boriginal\x18\f \x01(\fR\boriginal\x12\x10\n" +
 	"\x03cut\x18\r \x01(\bR\x03cut\x12%\n" +
-	"\x0eoriginal_bytes\x18\x0e \x01(\x04R\roriginalBytes*O\n" +
+	"\x0eoriginal_bytes\x18\x0e \x01(\x04R\roriginalBytes\x12\x14\n" +
+	"\x05whole\x18\x0f \x01(\bR\x05whole\x12\x19\n" +
+	"\bretry_of\x18\x10 \x01(\x04R\aretryOf*O\n" +
 	"\x04Role\x12\x10\n" +
 	"\fROLE_SUBJECT\x10\x00\x12\x10\n" +
 	"\fROLE_COMPANY\x10\x01\x12\x11\n" +

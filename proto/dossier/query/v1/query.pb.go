@@ -3306,6 +3306,698 @@ func (x *TailReject) GetMessage() string {
 	return ""
 }
 
+type ListRejectedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`                      // empty: all
+	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`                          // empty: all
+	PageSize      uint32                 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 0: 100; at most 1,000
+	PageToken     string                 `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRejectedRequest) Reset() {
+	*x = ListRejectedRequest{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRejectedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRejectedRequest) ProtoMessage() {}
+
+func (x *ListRejectedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRejectedRequest.ProtoReflect.Descriptor instead.
+func (*ListRejectedRequest) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ListRejectedRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ListRejectedRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *ListRejectedRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListRejectedRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListRejectedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rejected      []*RejectedEvent       `protobuf:"bytes,1,rep,name=rejected,proto3" json:"rejected,omitempty"` // without their bytes
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRejectedResponse) Reset() {
+	*x = ListRejectedResponse{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRejectedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRejectedResponse) ProtoMessage() {}
+
+func (x *ListRejectedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRejectedResponse.ProtoReflect.Descriptor instead.
+func (*ListRejectedResponse) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ListRejectedResponse) GetRejected() []*RejectedEvent {
+	if x != nil {
+		return x.Rejected
+	}
+	return nil
+}
+
+func (x *ListRejectedResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type GetRejectedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRejectedRequest) Reset() {
+	*x = GetRejectedRequest{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRejectedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRejectedRequest) ProtoMessage() {}
+
+func (x *GetRejectedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRejectedRequest.ProtoReflect.Descriptor instead.
+func (*GetRejectedRequest) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *GetRejectedRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type GetRejectedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rejected      *RejectedEvent         `protobuf:"bytes,1,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRejectedResponse) Reset() {
+	*x = GetRejectedResponse{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRejectedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRejectedResponse) ProtoMessage() {}
+
+func (x *GetRejectedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRejectedResponse.ProtoReflect.Descriptor instead.
+func (*GetRejectedResponse) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *GetRejectedResponse) GetRejected() *RejectedEvent {
+	if x != nil {
+		return x.Rejected
+	}
+	return nil
+}
+
+// RejectedEvent is one event, or one whole call, that ingest refused.
+type RejectedEvent struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // a decimal number, greater for later ones
+	Source      string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	ReceivedAt  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
+	Wire        string                 `protobuf:"bytes,4,opt,name=wire,proto3" json:"wire,omitempty"`
+	Path        string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
+	ContentType string                 `protobuf:"bytes,6,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	Index       uint32                 `protobuf:"varint,7,opt,name=index,proto3" json:"index,omitempty"` // in its call
+	MessageId   string                 `protobuf:"bytes,8,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	Code        string                 `protobuf:"bytes,9,opt,name=code,proto3" json:"code,omitempty"`
+	Field       string                 `protobuf:"bytes,10,opt,name=field,proto3" json:"field,omitempty"`
+	Limit       string                 `protobuf:"bytes,11,opt,name=limit,proto3" json:"limit,omitempty"`
+	Message     string                 `protobuf:"bytes,12,opt,name=message,proto3" json:"message,omitempty"`
+	// The bytes as sent, base64 in JSON; only of GetRejected.
+	Original      []byte `protobuf:"bytes,13,opt,name=original,proto3" json:"original,omitempty"`
+	OriginalBytes int64  `protobuf:"varint,14,opt,name=original_bytes,json=originalBytes,proto3" json:"original_bytes,omitempty"` // how many there were
+	Cut           bool   `protobuf:"varint,15,opt,name=cut,proto3" json:"cut,omitempty"`                                          // more than what is kept: it cannot be retried as it is
+	Whole         bool   `protobuf:"varint,16,opt,name=whole,proto3" json:"whole,omitempty"`                                      // a whole call that could not be read
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectedEvent) Reset() {
+	*x = RejectedEvent{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectedEvent) ProtoMessage() {}
+
+func (x *RejectedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectedEvent.ProtoReflect.Descriptor instead.
+func (*RejectedEvent) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *RejectedEvent) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RejectedEvent) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *RejectedEvent) GetReceivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceivedAt
+	}
+	return nil
+}
+
+func (x *RejectedEvent) GetWire() string {
+	if x != nil {
+		return x.Wire
+	}
+	return ""
+}
+
+func (x *RejectedEvent) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *RejectedEvent) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *RejectedEvent) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *RejectedEvent) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *RejectedEvent) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *RejectedEvent) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *RejectedEvent) GetLimit() string {
+	if x != nil {
+		return x.Limit
+	}
+	return ""
+}
+
+func (x *RejectedEvent) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *RejectedEvent) GetOriginal() []byte {
+	if x != nil {
+		return x.Original
+	}
+	return nil
+}
+
+func (x *RejectedEvent) GetOriginalBytes() int64 {
+	if x != nil {
+		return x.OriginalBytes
+	}
+	return 0
+}
+
+func (x *RejectedEvent) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
+}
+
+func (x *RejectedEvent) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
+type ListParkedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PageSize      uint32                 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 0: 100; at most 1,000
+	PageToken     string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListParkedRequest) Reset() {
+	*x = ListParkedRequest{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListParkedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListParkedRequest) ProtoMessage() {}
+
+func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListParkedRequest.ProtoReflect.Descriptor instead.
+func (*ListParkedRequest) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ListParkedRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListParkedRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListParkedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parked        []*ParkedEvent         `protobuf:"bytes,1,rep,name=parked,proto3" json:"parked,omitempty"` // without the events themselves
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListParkedResponse) Reset() {
+	*x = ListParkedResponse{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListParkedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListParkedResponse) ProtoMessage() {}
+
+func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListParkedResponse.ProtoReflect.Descriptor instead.
+func (*ListParkedResponse) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ListParkedResponse) GetParked() []*ParkedEvent {
+	if x != nil {
+		return x.Parked
+	}
+	return nil
+}
+
+func (x *ListParkedResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type GetParkedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetParkedRequest) Reset() {
+	*x = GetParkedRequest{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetParkedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetParkedRequest) ProtoMessage() {}
+
+func (x *GetParkedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetParkedRequest.ProtoReflect.Descriptor instead.
+func (*GetParkedRequest) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *GetParkedRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type GetParkedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parked        *ParkedEvent           `protobuf:"bytes,1,opt,name=parked,proto3" json:"parked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetParkedResponse) Reset() {
+	*x = GetParkedResponse{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetParkedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetParkedResponse) ProtoMessage() {}
+
+func (x *GetParkedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetParkedResponse.ProtoReflect.Descriptor instead.
+func (*GetParkedResponse) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *GetParkedResponse) GetParked() *ParkedEvent {
+	if x != nil {
+		return x.Parked
+	}
+	return nil
+}
+
+// ParkedEvent is an event in the log that the fold set aside: it counts nowhere.
+type ParkedEvent struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Id         string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                                   // its position, "<pp>-<epoch>-<seq>-<index>"
+	CustomerId string                 `protobuf:"bytes,2,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"` // empty: the header names none
+	Role       string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
+	Type       string                 `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	Source     string                 `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	EventId    string                 `protobuf:"bytes,6,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	OccurredAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
+	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	Reason     string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Only of GetParked: the event, or its bytes where they cannot be read.
+	Event         *v1.Event `protobuf:"bytes,10,opt,name=event,proto3" json:"event,omitempty"`
+	Body          []byte    `protobuf:"bytes,11,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ParkedEvent) Reset() {
+	*x = ParkedEvent{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ParkedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ParkedEvent) ProtoMessage() {}
+
+func (x *ParkedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ParkedEvent.ProtoReflect.Descriptor instead.
+func (*ParkedEvent) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ParkedEvent) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ParkedEvent) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *ParkedEvent) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *ParkedEvent) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ParkedEvent) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ParkedEvent) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *ParkedEvent) GetOccurredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OccurredAt
+	}
+	return nil
+}
+
+func (x *ParkedEvent) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
+func (x *ParkedEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ParkedEvent) GetEvent() *v1.Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *ParkedEvent) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -3314,7 +4006,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[42]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3326,7 +4018,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[42]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3339,24 +4031,26 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{42}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{52}
 }
 
 type GetStatusResponse struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Partitions  []*PartitionStatus     `protobuf:"bytes,1,rep,name=partitions,proto3" json:"partitions,omitempty"`
-	Rejected    int64                  `protobuf:"varint,2,opt,name=rejected,proto3" json:"rejected,omitempty"`       // events refused since creation
+	Rejected    int64                  `protobuf:"varint,2,opt,name=rejected,proto3" json:"rejected,omitempty"`       // refused events that wait: see ListRejected
 	Quarantined int64                  `protobuf:"varint,3,opt,name=quarantined,proto3" json:"quarantined,omitempty"` // identity conflicts waiting
 	// Why the log did not answer; then last, lag and rejected are as last heard,
 	// and lag_seconds is not known. Empty: it did.
-	LogError      string `protobuf:"bytes,4,opt,name=log_error,json=logError,proto3" json:"log_error,omitempty"`
+	LogError string `protobuf:"bytes,4,opt,name=log_error,json=logError,proto3" json:"log_error,omitempty"`
+	// rejected by source and code, by (source, code).
+	RejectedBy    []*RejectedCount `protobuf:"bytes,5,rep,name=rejected_by,json=rejectedBy,proto3" json:"rejected_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[43]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3368,7 +4062,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[43]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3381,7 +4075,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{43}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetStatusResponse) GetPartitions() []*PartitionStatus {
@@ -3412,6 +4106,73 @@ func (x *GetStatusResponse) GetLogError() string {
 	return ""
 }
 
+func (x *GetStatusResponse) GetRejectedBy() []*RejectedCount {
+	if x != nil {
+		return x.RejectedBy
+	}
+	return nil
+}
+
+type RejectedCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	Count         int64                  `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectedCount) Reset() {
+	*x = RejectedCount{}
+	mi := &file_dossier_query_v1_query_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectedCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectedCount) ProtoMessage() {}
+
+func (x *RejectedCount) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_query_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectedCount.ProtoReflect.Descriptor instead.
+func (*RejectedCount) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *RejectedCount) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *RejectedCount) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *RejectedCount) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 type PartitionStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3427,7 +4188,7 @@ type PartitionStatus struct {
 
 func (x *PartitionStatus) Reset() {
 	*x = PartitionStatus{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[44]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3439,7 +4200,7 @@ func (x *PartitionStatus) String() string {
 func (*PartitionStatus) ProtoMessage() {}
 
 func (x *PartitionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[44]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3452,7 +4213,7 @@ func (x *PartitionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartitionStatus.ProtoReflect.Descriptor instead.
 func (*PartitionStatus) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{44}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PartitionStatus) GetId() uint32 {
@@ -3513,7 +4274,7 @@ type TickRequest struct {
 
 func (x *TickRequest) Reset() {
 	*x = TickRequest{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[45]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3525,7 +4286,7 @@ func (x *TickRequest) String() string {
 func (*TickRequest) ProtoMessage() {}
 
 func (x *TickRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[45]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3538,7 +4299,7 @@ func (x *TickRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TickRequest.ProtoReflect.Descriptor instead.
 func (*TickRequest) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{45}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *TickRequest) GetTo() *timestamppb.Timestamp {
@@ -3557,7 +4318,7 @@ type TickResponse struct {
 
 func (x *TickResponse) Reset() {
 	*x = TickResponse{}
-	mi := &file_dossier_query_v1_query_proto_msgTypes[46]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3569,7 +4330,7 @@ func (x *TickResponse) String() string {
 func (*TickResponse) ProtoMessage() {}
 
 func (x *TickResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_query_proto_msgTypes[46]
+	mi := &file_dossier_query_v1_query_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3582,7 +4343,7 @@ func (x *TickResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TickResponse.ProtoReflect.Descriptor instead.
 func (*TickResponse) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{46}
+	return file_dossier_query_v1_query_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *TickResponse) GetSettled() *timestamppb.Timestamp {
@@ -3944,15 +4705,81 @@ const file_dossier_query_v1_query_proto_rawDesc = "" +
 	"\x05field\x18\b \x01(\tR\x05field\x12\x14\n" +
 	"\x05limit\x18\t \x01(\tR\x05limit\x12\x18\n" +
 	"\amessage\x18\n" +
-	" \x01(\tR\amessage\"\x12\n" +
-	"\x10GetStatusRequest\"\xb1\x01\n" +
+	" \x01(\tR\amessage\"}\n" +
+	"\x13ListRejectedRequest\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"{\n" +
+	"\x14ListRejectedResponse\x12;\n" +
+	"\brejected\x18\x01 \x03(\v2\x1f.dossier.query.v1.RejectedEventR\brejected\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"$\n" +
+	"\x12GetRejectedRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"R\n" +
+	"\x13GetRejectedResponse\x12;\n" +
+	"\brejected\x18\x01 \x01(\v2\x1f.dossier.query.v1.RejectedEventR\brejected\"\xb9\x03\n" +
+	"\rRejectedEvent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x12;\n" +
+	"\vreceived_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"receivedAt\x12\x12\n" +
+	"\x04wire\x18\x04 \x01(\tR\x04wire\x12\x12\n" +
+	"\x04path\x18\x05 \x01(\tR\x04path\x12!\n" +
+	"\fcontent_type\x18\x06 \x01(\tR\vcontentType\x12\x14\n" +
+	"\x05index\x18\a \x01(\rR\x05index\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\b \x01(\tR\tmessageId\x12\x12\n" +
+	"\x04code\x18\t \x01(\tR\x04code\x12\x14\n" +
+	"\x05field\x18\n" +
+	" \x01(\tR\x05field\x12\x14\n" +
+	"\x05limit\x18\v \x01(\tR\x05limit\x12\x18\n" +
+	"\amessage\x18\f \x01(\tR\amessage\x12\x1a\n" +
+	"\boriginal\x18\r \x01(\fR\boriginal\x12%\n" +
+	"\x0eoriginal_bytes\x18\x0e \x01(\x03R\roriginalBytes\x12\x10\n" +
+	"\x03cut\x18\x0f \x01(\bR\x03cut\x12\x14\n" +
+	"\x05whole\x18\x10 \x01(\bR\x05whole\"O\n" +
+	"\x11ListParkedRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"s\n" +
+	"\x12ListParkedResponse\x125\n" +
+	"\x06parked\x18\x01 \x03(\v2\x1d.dossier.query.v1.ParkedEventR\x06parked\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\"\n" +
+	"\x10GetParkedRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"J\n" +
+	"\x11GetParkedResponse\x125\n" +
+	"\x06parked\x18\x01 \x01(\v2\x1d.dossier.query.v1.ParkedEventR\x06parked\"\xef\x02\n" +
+	"\vParkedEvent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
+	"\vcustomer_id\x18\x02 \x01(\tR\n" +
+	"customerId\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12\x12\n" +
+	"\x04type\x18\x04 \x01(\tR\x04type\x12\x16\n" +
+	"\x06source\x18\x05 \x01(\tR\x06source\x12\x19\n" +
+	"\bevent_id\x18\x06 \x01(\tR\aeventId\x12;\n" +
+	"\voccurred_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"occurredAt\x12;\n" +
+	"\vrecorded_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedAt\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x12.\n" +
+	"\x05event\x18\n" +
+	" \x01(\v2\x18.dossier.events.v1.EventR\x05event\x12\x12\n" +
+	"\x04body\x18\v \x01(\fR\x04body\"\x12\n" +
+	"\x10GetStatusRequest\"\xf3\x01\n" +
 	"\x11GetStatusResponse\x12A\n" +
 	"\n" +
 	"partitions\x18\x01 \x03(\v2!.dossier.query.v1.PartitionStatusR\n" +
 	"partitions\x12\x1a\n" +
 	"\brejected\x18\x02 \x01(\x03R\brejected\x12 \n" +
 	"\vquarantined\x18\x03 \x01(\x03R\vquarantined\x12\x1b\n" +
-	"\tlog_error\x18\x04 \x01(\tR\blogError\"\xde\x01\n" +
+	"\tlog_error\x18\x04 \x01(\tR\blogError\x12@\n" +
+	"\vrejected_by\x18\x05 \x03(\v2\x1f.dossier.query.v1.RejectedCountR\n" +
+	"rejectedBy\"Q\n" +
+	"\rRejectedCount\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\x03R\x05count\"\xde\x01\n" +
 	"\x0fPartitionStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x18\n" +
 	"\aapplied\x18\x02 \x01(\x03R\aapplied\x12\x12\n" +
@@ -3966,7 +4793,7 @@ const file_dossier_query_v1_query_proto_rawDesc = "" +
 	"\vTickRequest\x12*\n" +
 	"\x02to\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"D\n" +
 	"\fTickResponse\x124\n" +
-	"\asettled\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\asettled2\xbf\x06\n" +
+	"\asettled\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\asettled2\xbd\t\n" +
 	"\fQueryService\x12\\\n" +
 	"\n" +
 	"GetProfile\x12#.dossier.query.v1.GetProfileRequest\x1a$.dossier.query.v1.GetProfileResponse\"\x03\x90\x02\x01\x12_\n" +
@@ -3975,7 +4802,12 @@ const file_dossier_query_v1_query_proto_rawDesc = "" +
 	"\fListProfiles\x12%.dossier.query.v1.ListProfilesRequest\x1a&.dossier.query.v1.ListProfilesResponse\"\x03\x90\x02\x01\x12b\n" +
 	"\fFindProfiles\x12%.dossier.query.v1.FindProfilesRequest\x1a&.dossier.query.v1.FindProfilesResponse\"\x03\x90\x02\x01\x12G\n" +
 	"\x04Tail\x12\x1d.dossier.query.v1.TailRequest\x1a\x1e.dossier.query.v1.TailResponse0\x01\x12e\n" +
-	"\rCountProfiles\x12&.dossier.query.v1.CountProfilesRequest\x1a'.dossier.query.v1.CountProfilesResponse\"\x03\x90\x02\x01\x12Y\n" +
+	"\rCountProfiles\x12&.dossier.query.v1.CountProfilesRequest\x1a'.dossier.query.v1.CountProfilesResponse\"\x03\x90\x02\x01\x12b\n" +
+	"\fListRejected\x12%.dossier.query.v1.ListRejectedRequest\x1a&.dossier.query.v1.ListRejectedResponse\"\x03\x90\x02\x01\x12_\n" +
+	"\vGetRejected\x12$.dossier.query.v1.GetRejectedRequest\x1a%.dossier.query.v1.GetRejectedResponse\"\x03\x90\x02\x01\x12\\\n" +
+	"\n" +
+	"ListParked\x12#.dossier.query.v1.ListParkedRequest\x1a$.dossier.query.v1.ListParkedResponse\"\x03\x90\x02\x01\x12Y\n" +
+	"\tGetParked\x12\".dossier.query.v1.GetParkedRequest\x1a#.dossier.query.v1.GetParkedResponse\"\x03\x90\x02\x01\x12Y\n" +
 	"\tGetStatus\x12\".dossier.query.v1.GetStatusRequest\x1a#.dossier.query.v1.GetStatusResponse\"\x03\x90\x02\x01\x12E\n" +
 	"\x04Tick\x12\x1d.dossier.query.v1.TickRequest\x1a\x1e.dossier.query.v1.TickResponseB>Z<github.com/dossier360/dossier/proto/dossier/query/v1;queryv1b\x06proto3"
 
@@ -3991,7 +4823,7 @@ func file_dossier_query_v1_query_proto_rawDescGZIP() []byte {
 	return file_dossier_query_v1_query_proto_rawDescData
 }
 
-var file_dossier_query_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_dossier_query_v1_query_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_dossier_query_v1_query_proto_goTypes = []any{
 	(*Freshness)(nil),             // 0: dossier.query.v1.Freshness
 	(*GetProfileRequest)(nil),     // 1: dossier.query.v1.GetProfileRequest
@@ -4035,138 +4867,166 @@ var file_dossier_query_v1_query_proto_goTypes = []any{
 	(*TailResponse)(nil),          // 39: dossier.query.v1.TailResponse
 	(*TailEvent)(nil),             // 40: dossier.query.v1.TailEvent
 	(*TailReject)(nil),            // 41: dossier.query.v1.TailReject
-	(*GetStatusRequest)(nil),      // 42: dossier.query.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 43: dossier.query.v1.GetStatusResponse
-	(*PartitionStatus)(nil),       // 44: dossier.query.v1.PartitionStatus
-	(*TickRequest)(nil),           // 45: dossier.query.v1.TickRequest
-	(*TickResponse)(nil),          // 46: dossier.query.v1.TickResponse
-	nil,                           // 47: dossier.query.v1.Freshness.PositionsEntry
-	nil,                           // 48: dossier.query.v1.Profile.TraitsEntry
-	nil,                           // 49: dossier.query.v1.Profile.CustomEntry
-	nil,                           // 50: dossier.query.v1.Acquisition.ByChannelEntry
-	nil,                           // 51: dossier.query.v1.Acquisition.CampaignsEntry
-	nil,                           // 52: dossier.query.v1.Service.TopicsEntry
-	nil,                           // 53: dossier.query.v1.Rating.ByAspectEntry
-	nil,                           // 54: dossier.query.v1.Interactions.ByChannelEntry
-	nil,                           // 55: dossier.query.v1.Entry.FieldsEntry
-	nil,                           // 56: dossier.query.v1.TailEvent.FieldsEntry
-	(*timestamppb.Timestamp)(nil), // 57: google.protobuf.Timestamp
-	(*structpb.Value)(nil),        // 58: google.protobuf.Value
-	(*v1.Event)(nil),              // 59: dossier.events.v1.Event
+	(*ListRejectedRequest)(nil),   // 42: dossier.query.v1.ListRejectedRequest
+	(*ListRejectedResponse)(nil),  // 43: dossier.query.v1.ListRejectedResponse
+	(*GetRejectedRequest)(nil),    // 44: dossier.query.v1.GetRejectedRequest
+	(*GetRejectedResponse)(nil),   // 45: dossier.query.v1.GetRejectedResponse
+	(*RejectedEvent)(nil),         // 46: dossier.query.v1.RejectedEvent
+	(*ListParkedRequest)(nil),     // 47: dossier.query.v1.ListParkedRequest
+	(*ListParkedResponse)(nil),    // 48: dossier.query.v1.ListParkedResponse
+	(*GetParkedRequest)(nil),      // 49: dossier.query.v1.GetParkedRequest
+	(*GetParkedResponse)(nil),     // 50: dossier.query.v1.GetParkedResponse
+	(*ParkedEvent)(nil),           // 51: dossier.query.v1.ParkedEvent
+	(*GetStatusRequest)(nil),      // 52: dossier.query.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 53: dossier.query.v1.GetStatusResponse
+	(*RejectedCount)(nil),         // 54: dossier.query.v1.RejectedCount
+	(*PartitionStatus)(nil),       // 55: dossier.query.v1.PartitionStatus
+	(*TickRequest)(nil),           // 56: dossier.query.v1.TickRequest
+	(*TickResponse)(nil),          // 57: dossier.query.v1.TickResponse
+	nil,                           // 58: dossier.query.v1.Freshness.PositionsEntry
+	nil,                           // 59: dossier.query.v1.Profile.TraitsEntry
+	nil,                           // 60: dossier.query.v1.Profile.CustomEntry
+	nil,                           // 61: dossier.query.v1.Acquisition.ByChannelEntry
+	nil,                           // 62: dossier.query.v1.Acquisition.CampaignsEntry
+	nil,                           // 63: dossier.query.v1.Service.TopicsEntry
+	nil,                           // 64: dossier.query.v1.Rating.ByAspectEntry
+	nil,                           // 65: dossier.query.v1.Interactions.ByChannelEntry
+	nil,                           // 66: dossier.query.v1.Entry.FieldsEntry
+	nil,                           // 67: dossier.query.v1.TailEvent.FieldsEntry
+	(*timestamppb.Timestamp)(nil), // 68: google.protobuf.Timestamp
+	(*structpb.Value)(nil),        // 69: google.protobuf.Value
+	(*v1.Event)(nil),              // 70: dossier.events.v1.Event
 }
 var file_dossier_query_v1_query_proto_depIdxs = []int32{
-	57, // 0: dossier.query.v1.Freshness.log_time:type_name -> google.protobuf.Timestamp
-	47, // 1: dossier.query.v1.Freshness.positions:type_name -> dossier.query.v1.Freshness.PositionsEntry
-	4,  // 2: dossier.query.v1.GetProfileResponse.profile:type_name -> dossier.query.v1.Profile
-	0,  // 3: dossier.query.v1.GetProfileResponse.freshness:type_name -> dossier.query.v1.Freshness
-	57, // 4: dossier.query.v1.Profile.first_seen_at:type_name -> google.protobuf.Timestamp
-	57, // 5: dossier.query.v1.Profile.last_seen_at:type_name -> google.protobuf.Timestamp
-	5,  // 6: dossier.query.v1.Profile.identifiers:type_name -> dossier.query.v1.Identifier
-	7,  // 7: dossier.query.v1.Profile.memberships:type_name -> dossier.query.v1.Membership
-	48, // 8: dossier.query.v1.Profile.traits:type_name -> dossier.query.v1.Profile.TraitsEntry
-	9,  // 9: dossier.query.v1.Profile.acquisition:type_name -> dossier.query.v1.Acquisition
-	17, // 10: dossier.query.v1.Profile.engagement:type_name -> dossier.query.v1.Engagement
-	19, // 11: dossier.query.v1.Profile.orders:type_name -> dossier.query.v1.Orders
-	11, // 12: dossier.query.v1.Profile.service:type_name -> dossier.query.v1.Service
-	14, // 13: dossier.query.v1.Profile.referrals:type_name -> dossier.query.v1.Referrals
-	23, // 14: dossier.query.v1.Profile.lifecycle:type_name -> dossier.query.v1.Lifecycle
-	49, // 15: dossier.query.v1.Profile.custom:type_name -> dossier.query.v1.Profile.CustomEntry
-	15, // 16: dossier.query.v1.Profile.interactions:type_name -> dossier.query.v1.Interactions
-	57, // 17: dossier.query.v1.Identifier.first_seen_at:type_name -> google.protobuf.Timestamp
-	58, // 18: dossier.query.v1.Trait.value:type_name -> google.protobuf.Value
-	57, // 19: dossier.query.v1.Trait.occurred_at:type_name -> google.protobuf.Timestamp
-	8,  // 20: dossier.query.v1.Membership.company:type_name -> dossier.query.v1.CompanyRef
-	57, // 21: dossier.query.v1.Membership.since:type_name -> google.protobuf.Timestamp
-	57, // 22: dossier.query.v1.Membership.until:type_name -> google.protobuf.Timestamp
-	10, // 23: dossier.query.v1.Acquisition.first_touch:type_name -> dossier.query.v1.Touch
-	10, // 24: dossier.query.v1.Acquisition.last_touch:type_name -> dossier.query.v1.Touch
-	50, // 25: dossier.query.v1.Acquisition.by_channel:type_name -> dossier.query.v1.Acquisition.ByChannelEntry
-	51, // 26: dossier.query.v1.Acquisition.campaigns:type_name -> dossier.query.v1.Acquisition.CampaignsEntry
-	57, // 27: dossier.query.v1.Touch.at:type_name -> google.protobuf.Timestamp
-	12, // 28: dossier.query.v1.Service.rating:type_name -> dossier.query.v1.Rating
-	52, // 29: dossier.query.v1.Service.topics:type_name -> dossier.query.v1.Service.TopicsEntry
-	53, // 30: dossier.query.v1.Rating.by_aspect:type_name -> dossier.query.v1.Rating.ByAspectEntry
-	3,  // 31: dossier.query.v1.Referrals.revenue_by_currency:type_name -> dossier.query.v1.Money
-	57, // 32: dossier.query.v1.Interactions.last_inbound_at:type_name -> google.protobuf.Timestamp
-	57, // 33: dossier.query.v1.Interactions.last_outbound_at:type_name -> google.protobuf.Timestamp
-	54, // 34: dossier.query.v1.Interactions.by_channel:type_name -> dossier.query.v1.Interactions.ByChannelEntry
-	57, // 35: dossier.query.v1.ChannelInteractions.last_at:type_name -> google.protobuf.Timestamp
-	18, // 36: dossier.query.v1.Engagement.top_pages:type_name -> dossier.query.v1.PageCount
-	57, // 37: dossier.query.v1.Orders.first_at:type_name -> google.protobuf.Timestamp
-	57, // 38: dossier.query.v1.Orders.last_at:type_name -> google.protobuf.Timestamp
-	57, // 39: dossier.query.v1.Orders.last_day_first_at:type_name -> google.protobuf.Timestamp
-	57, // 40: dossier.query.v1.Orders.previous_day_last_at:type_name -> google.protobuf.Timestamp
-	3,  // 41: dossier.query.v1.Orders.net_revenue:type_name -> dossier.query.v1.Money
-	3,  // 42: dossier.query.v1.Orders.net_revenue_by_currency:type_name -> dossier.query.v1.Money
-	3,  // 43: dossier.query.v1.Orders.net_revenue_base:type_name -> dossier.query.v1.Money
-	3,  // 44: dossier.query.v1.Orders.unconverted:type_name -> dossier.query.v1.Money
-	3,  // 45: dossier.query.v1.Orders.revenue12m:type_name -> dossier.query.v1.Money
-	20, // 46: dossier.query.v1.Orders.top_products:type_name -> dossier.query.v1.ProductTotal
-	21, // 47: dossier.query.v1.Orders.open_cart:type_name -> dossier.query.v1.Cart
-	3,  // 48: dossier.query.v1.ProductTotal.revenue_by_currency:type_name -> dossier.query.v1.Money
-	22, // 49: dossier.query.v1.Cart.items:type_name -> dossier.query.v1.CartItem
-	57, // 50: dossier.query.v1.Cart.since:type_name -> google.protobuf.Timestamp
-	57, // 51: dossier.query.v1.Cart.updated_at:type_name -> google.protobuf.Timestamp
-	3,  // 52: dossier.query.v1.CartItem.price:type_name -> dossier.query.v1.Money
-	57, // 53: dossier.query.v1.Lifecycle.since:type_name -> google.protobuf.Timestamp
-	24, // 54: dossier.query.v1.Lifecycle.cause:type_name -> dossier.query.v1.Cause
-	57, // 55: dossier.query.v1.Cause.at:type_name -> google.protobuf.Timestamp
-	57, // 56: dossier.query.v1.Custom.first_at:type_name -> google.protobuf.Timestamp
-	57, // 57: dossier.query.v1.Custom.last_at:type_name -> google.protobuf.Timestamp
-	57, // 58: dossier.query.v1.GetTimelineRequest.from:type_name -> google.protobuf.Timestamp
-	57, // 59: dossier.query.v1.GetTimelineRequest.to:type_name -> google.protobuf.Timestamp
-	28, // 60: dossier.query.v1.GetTimelineResponse.entries:type_name -> dossier.query.v1.Entry
-	0,  // 61: dossier.query.v1.GetTimelineResponse.freshness:type_name -> dossier.query.v1.Freshness
-	57, // 62: dossier.query.v1.Entry.occurred_at:type_name -> google.protobuf.Timestamp
-	57, // 63: dossier.query.v1.Entry.recorded_at:type_name -> google.protobuf.Timestamp
-	55, // 64: dossier.query.v1.Entry.fields:type_name -> dossier.query.v1.Entry.FieldsEntry
-	57, // 65: dossier.query.v1.GetEventResponse.claimed_at:type_name -> google.protobuf.Timestamp
-	57, // 66: dossier.query.v1.GetEventResponse.occurred_at:type_name -> google.protobuf.Timestamp
-	57, // 67: dossier.query.v1.GetEventResponse.recorded_at:type_name -> google.protobuf.Timestamp
-	59, // 68: dossier.query.v1.GetEventResponse.event:type_name -> dossier.events.v1.Event
-	0,  // 69: dossier.query.v1.CountProfilesResponse.freshness:type_name -> dossier.query.v1.Freshness
-	4,  // 70: dossier.query.v1.ListProfilesResponse.profiles:type_name -> dossier.query.v1.Profile
-	0,  // 71: dossier.query.v1.ListProfilesResponse.freshness:type_name -> dossier.query.v1.Freshness
-	37, // 72: dossier.query.v1.FindProfilesResponse.candidates:type_name -> dossier.query.v1.Candidate
-	0,  // 73: dossier.query.v1.FindProfilesResponse.freshness:type_name -> dossier.query.v1.Freshness
-	57, // 74: dossier.query.v1.Candidate.last_seen_at:type_name -> google.protobuf.Timestamp
-	40, // 75: dossier.query.v1.TailResponse.event:type_name -> dossier.query.v1.TailEvent
-	41, // 76: dossier.query.v1.TailResponse.reject:type_name -> dossier.query.v1.TailReject
-	57, // 77: dossier.query.v1.TailEvent.occurred_at:type_name -> google.protobuf.Timestamp
-	57, // 78: dossier.query.v1.TailEvent.recorded_at:type_name -> google.protobuf.Timestamp
-	56, // 79: dossier.query.v1.TailEvent.fields:type_name -> dossier.query.v1.TailEvent.FieldsEntry
-	57, // 80: dossier.query.v1.TailReject.received_at:type_name -> google.protobuf.Timestamp
-	44, // 81: dossier.query.v1.GetStatusResponse.partitions:type_name -> dossier.query.v1.PartitionStatus
-	57, // 82: dossier.query.v1.PartitionStatus.log_time:type_name -> google.protobuf.Timestamp
-	57, // 83: dossier.query.v1.TickRequest.to:type_name -> google.protobuf.Timestamp
-	57, // 84: dossier.query.v1.TickResponse.settled:type_name -> google.protobuf.Timestamp
-	6,  // 85: dossier.query.v1.Profile.TraitsEntry.value:type_name -> dossier.query.v1.Trait
-	25, // 86: dossier.query.v1.Profile.CustomEntry.value:type_name -> dossier.query.v1.Custom
-	13, // 87: dossier.query.v1.Rating.ByAspectEntry.value:type_name -> dossier.query.v1.AspectRating
-	16, // 88: dossier.query.v1.Interactions.ByChannelEntry.value:type_name -> dossier.query.v1.ChannelInteractions
-	1,  // 89: dossier.query.v1.QueryService.GetProfile:input_type -> dossier.query.v1.GetProfileRequest
-	26, // 90: dossier.query.v1.QueryService.GetTimeline:input_type -> dossier.query.v1.GetTimelineRequest
-	29, // 91: dossier.query.v1.QueryService.GetEvent:input_type -> dossier.query.v1.GetEventRequest
-	33, // 92: dossier.query.v1.QueryService.ListProfiles:input_type -> dossier.query.v1.ListProfilesRequest
-	35, // 93: dossier.query.v1.QueryService.FindProfiles:input_type -> dossier.query.v1.FindProfilesRequest
-	38, // 94: dossier.query.v1.QueryService.Tail:input_type -> dossier.query.v1.TailRequest
-	31, // 95: dossier.query.v1.QueryService.CountProfiles:input_type -> dossier.query.v1.CountProfilesRequest
-	42, // 96: dossier.query.v1.QueryService.GetStatus:input_type -> dossier.query.v1.GetStatusRequest
-	45, // 97: dossier.query.v1.QueryService.Tick:input_type -> dossier.query.v1.TickRequest
-	2,  // 98: dossier.query.v1.QueryService.GetProfile:output_type -> dossier.query.v1.GetProfileResponse
-	27, // 99: dossier.query.v1.QueryService.GetTimeline:output_type -> dossier.query.v1.GetTimelineResponse
-	30, // 100: dossier.query.v1.QueryService.GetEvent:output_type -> dossier.query.v1.GetEventResponse
-	34, // 101: dossier.query.v1.QueryService.ListProfiles:output_type -> dossier.query.v1.ListProfilesResponse
-	36, // 102: dossier.query.v1.QueryService.FindProfiles:output_type -> dossier.query.v1.FindProfilesResponse
-	39, // 103: dossier.query.v1.QueryService.Tail:output_type -> dossier.query.v1.TailResponse
-	32, // 104: dossier.query.v1.QueryService.CountProfiles:output_type -> dossier.query.v1.CountProfilesResponse
-	43, // 105: dossier.query.v1.QueryService.GetStatus:output_type -> dossier.query.v1.GetStatusResponse
-	46, // 106: dossier.query.v1.QueryService.Tick:output_type -> dossier.query.v1.TickResponse
-	98, // [98:107] is the sub-list for method output_type
-	89, // [89:98] is the sub-list for method input_type
-	89, // [89:89] is the sub-list for extension type_name
-	89, // [89:89] is the sub-list for extension extendee
-	0,  // [0:89] is the sub-list for field type_name
+	68,  // 0: dossier.query.v1.Freshness.log_time:type_name -> google.protobuf.Timestamp
+	58,  // 1: dossier.query.v1.Freshness.positions:type_name -> dossier.query.v1.Freshness.PositionsEntry
+	4,   // 2: dossier.query.v1.GetProfileResponse.profile:type_name -> dossier.query.v1.Profile
+	0,   // 3: dossier.query.v1.GetProfileResponse.freshness:type_name -> dossier.query.v1.Freshness
+	68,  // 4: dossier.query.v1.Profile.first_seen_at:type_name -> google.protobuf.Timestamp
+	68,  // 5: dossier.query.v1.Profile.last_seen_at:type_name -> google.protobuf.Timestamp
+	5,   // 6: dossier.query.v1.Profile.identifiers:type_name -> dossier.query.v1.Identifier
+	7,   // 7: dossier.query.v1.Profile.memberships:type_name -> dossier.query.v1.Membership
+	59,  // 8: dossier.query.v1.Profile.traits:type_name -> dossier.query.v1.Profile.TraitsEntry
+	9,   // 9: dossier.query.v1.Profile.acquisition:type_name -> dossier.query.v1.Acquisition
+	17,  // 10: dossier.query.v1.Profile.engagement:type_name -> dossier.query.v1.Engagement
+	19,  // 11: dossier.query.v1.Profile.orders:type_name -> dossier.query.v1.Orders
+	11,  // 12: dossier.query.v1.Profile.service:type_name -> dossier.query.v1.Service
+	14,  // 13: dossier.query.v1.Profile.referrals:type_name -> dossier.query.v1.Referrals
+	23,  // 14: dossier.query.v1.Profile.lifecycle:type_name -> dossier.query.v1.Lifecycle
+	60,  // 15: dossier.query.v1.Profile.custom:type_name -> dossier.query.v1.Profile.CustomEntry
+	15,  // 16: dossier.query.v1.Profile.interactions:type_name -> dossier.query.v1.Interactions
+	68,  // 17: dossier.query.v1.Identifier.first_seen_at:type_name -> google.protobuf.Timestamp
+	69,  // 18: dossier.query.v1.Trait.value:type_name -> google.protobuf.Value
+	68,  // 19: dossier.query.v1.Trait.occurred_at:type_name -> google.protobuf.Timestamp
+	8,   // 20: dossier.query.v1.Membership.company:type_name -> dossier.query.v1.CompanyRef
+	68,  // 21: dossier.query.v1.Membership.since:type_name -> google.protobuf.Timestamp
+	68,  // 22: dossier.query.v1.Membership.until:type_name -> google.protobuf.Timestamp
+	10,  // 23: dossier.query.v1.Acquisition.first_touch:type_name -> dossier.query.v1.Touch
+	10,  // 24: dossier.query.v1.Acquisition.last_touch:type_name -> dossier.query.v1.Touch
+	61,  // 25: dossier.query.v1.Acquisition.by_channel:type_name -> dossier.query.v1.Acquisition.ByChannelEntry
+	62,  // 26: dossier.query.v1.Acquisition.campaigns:type_name -> dossier.query.v1.Acquisition.CampaignsEntry
+	68,  // 27: dossier.query.v1.Touch.at:type_name -> google.protobuf.Timestamp
+	12,  // 28: dossier.query.v1.Service.rating:type_name -> dossier.query.v1.Rating
+	63,  // 29: dossier.query.v1.Service.topics:type_name -> dossier.query.v1.Service.TopicsEntry
+	64,  // 30: dossier.query.v1.Rating.by_aspect:type_name -> dossier.query.v1.Rating.ByAspectEntry
+	3,   // 31: dossier.query.v1.Referrals.revenue_by_currency:type_name -> dossier.query.v1.Money
+	68,  // 32: dossier.query.v1.Interactions.last_inbound_at:type_name -> google.protobuf.Timestamp
+	68,  // 33: dossier.query.v1.Interactions.last_outbound_at:type_name -> google.protobuf.Timestamp
+	65,  // 34: dossier.query.v1.Interactions.by_channel:type_name -> dossier.query.v1.Interactions.ByChannelEntry
+	68,  // 35: dossier.query.v1.ChannelInteractions.last_at:type_name -> google.protobuf.Timestamp
+	18,  // 36: dossier.query.v1.Engagement.top_pages:type_name -> dossier.query.v1.PageCount
+	68,  // 37: dossier.query.v1.Orders.first_at:type_name -> google.protobuf.Timestamp
+	68,  // 38: dossier.query.v1.Orders.last_at:type_name -> google.protobuf.Timestamp
+	68,  // 39: dossier.query.v1.Orders.last_day_first_at:type_name -> google.protobuf.Timestamp
+	68,  // 40: dossier.query.v1.Orders.previous_day_last_at:type_name -> google.protobuf.Timestamp
+	3,   // 41: dossier.query.v1.Orders.net_revenue:type_name -> dossier.query.v1.Money
+	3,   // 42: dossier.query.v1.Orders.net_revenue_by_currency:type_name -> dossier.query.v1.Money
+	3,   // 43: dossier.query.v1.Orders.net_revenue_base:type_name -> dossier.query.v1.Money
+	3,   // 44: dossier.query.v1.Orders.unconverted:type_name -> dossier.query.v1.Money
+	3,   // 45: dossier.query.v1.Orders.revenue12m:type_name -> dossier.query.v1.Money
+	20,  // 46: dossier.query.v1.Orders.top_products:type_name -> dossier.query.v1.ProductTotal
+	21,  // 47: dossier.query.v1.Orders.open_cart:type_name -> dossier.query.v1.Cart
+	3,   // 48: dossier.query.v1.ProductTotal.revenue_by_currency:type_name -> dossier.query.v1.Money
+	22,  // 49: dossier.query.v1.Cart.items:type_name -> dossier.query.v1.CartItem
+	68,  // 50: dossier.query.v1.Cart.since:type_name -> google.protobuf.Timestamp
+	68,  // 51: dossier.query.v1.Cart.updated_at:type_name -> google.protobuf.Timestamp
+	3,   // 52: dossier.query.v1.CartItem.price:type_name -> dossier.query.v1.Money
+	68,  // 53: dossier.query.v1.Lifecycle.since:type_name -> google.protobuf.Timestamp
+	24,  // 54: dossier.query.v1.Lifecycle.cause:type_name -> dossier.query.v1.Cause
+	68,  // 55: dossier.query.v1.Cause.at:type_name -> google.protobuf.Timestamp
+	68,  // 56: dossier.query.v1.Custom.first_at:type_name -> google.protobuf.Timestamp
+	68,  // 57: dossier.query.v1.Custom.last_at:type_name -> google.protobuf.Timestamp
+	68,  // 58: dossier.query.v1.GetTimelineRequest.from:type_name -> google.protobuf.Timestamp
+	68,  // 59: dossier.query.v1.GetTimelineRequest.to:type_name -> google.protobuf.Timestamp
+	28,  // 60: dossier.query.v1.GetTimelineResponse.entries:type_name -> dossier.query.v1.Entry
+	0,   // 61: dossier.query.v1.GetTimelineResponse.freshness:type_name -> dossier.query.v1.Freshness
+	68,  // 62: dossier.query.v1.Entry.occurred_at:type_name -> google.protobuf.Timestamp
+	68,  // 63: dossier.query.v1.Entry.recorded_at:type_name -> google.protobuf.Timestamp
+	66,  // 64: dossier.query.v1.Entry.fields:type_name -> dossier.query.v1.Entry.FieldsEntry
+	68,  // 65: dossier.query.v1.GetEventResponse.claimed_at:type_name -> google.protobuf.Timestamp
+	68,  // 66: dossier.query.v1.GetEventResponse.occurred_at:type_name -> google.protobuf.Timestamp
+	68,  // 67: dossier.query.v1.GetEventResponse.recorded_at:type_name -> google.protobuf.Timestamp
+	70,  // 68: dossier.query.v1.GetEventResponse.event:type_name -> dossier.events.v1.Event
+	0,   // 69: dossier.query.v1.CountProfilesResponse.freshness:type_name -> dossier.query.v1.Freshness
+	4,   // 70: dossier.query.v1.ListProfilesResponse.profiles:type_name -> dossier.query.v1.Profile
+	0,   // 71: dossier.query.v1.ListProfilesResponse.freshness:type_name -> dossier.query.v1.Freshness
+	37,  // 72: dossier.query.v1.FindProfilesResponse.candidates:type_name -> dossier.query.v1.Candidate
+	0,   // 73: dossier.query.v1.FindProfilesResponse.freshness:type_name -> dossier.query.v1.Freshness
+	68,  // 74: dossier.query.v1.Candidate.last_seen_at:type_name -> google.protobuf.Timestamp
+	40,  // 75: dossier.query.v1.TailResponse.event:type_name -> dossier.query.v1.TailEvent
+	41,  // 76: dossier.query.v1.TailResponse.reject:type_name -> dossier.query.v1.TailReject
+	68,  // 77: dossier.query.v1.TailEvent.occurred_at:type_name -> google.protobuf.Timestamp
+	68,  // 78: dossier.query.v1.TailEvent.recorded_at:type_name -> google.protobuf.Timestamp
+	67,  // 79: dossier.query.v1.TailEvent.fields:type_name -> dossier.query.v1.TailEvent.FieldsEntry
+	68,  // 80: dossier.query.v1.TailReject.received_at:type_name -> google.protobuf.Timestamp
+	46,  // 81: dossier.query.v1.ListRejectedResponse.rejected:type_name -> dossier.query.v1.RejectedEvent
+	46,  // 82: dossier.query.v1.GetRejectedResponse.rejected:type_name -> dossier.query.v1.RejectedEvent
+	68,  // 83: dossier.query.v1.RejectedEvent.received_at:type_name -> google.protobuf.Timestamp
+	51,  // 84: dossier.query.v1.ListParkedResponse.parked:type_name -> dossier.query.v1.ParkedEvent
+	51,  // 85: dossier.query.v1.GetParkedResponse.parked:type_name -> dossier.query.v1.ParkedEvent
+	68,  // 86: dossier.query.v1.ParkedEvent.occurred_at:type_name -> google.protobuf.Timestamp
+	68,  // 87: dossier.query.v1.ParkedEvent.recorded_at:type_name -> google.protobuf.Timestamp
+	70,  // 88: dossier.query.v1.ParkedEvent.event:type_name -> dossier.events.v1.Event
+	55,  // 89: dossier.query.v1.GetStatusResponse.partitions:type_name -> dossier.query.v1.PartitionStatus
+	54,  // 90: dossier.query.v1.GetStatusResponse.rejected_by:type_name -> dossier.query.v1.RejectedCount
+	68,  // 91: dossier.query.v1.PartitionStatus.log_time:type_name -> google.protobuf.Timestamp
+	68,  // 92: dossier.query.v1.TickRequest.to:type_name -> google.protobuf.Timestamp
+	68,  // 93: dossier.query.v1.TickResponse.settled:type_name -> google.protobuf.Timestamp
+	6,   // 94: dossier.query.v1.Profile.TraitsEntry.value:type_name -> dossier.query.v1.Trait
+	25,  // 95: dossier.query.v1.Profile.CustomEntry.value:type_name -> dossier.query.v1.Custom
+	13,  // 96: dossier.query.v1.Rating.ByAspectEntry.value:type_name -> dossier.query.v1.AspectRating
+	16,  // 97: dossier.query.v1.Interactions.ByChannelEntry.value:type_name -> dossier.query.v1.ChannelInteractions
+	1,   // 98: dossier.query.v1.QueryService.GetProfile:input_type -> dossier.query.v1.GetProfileRequest
+	26,  // 99: dossier.query.v1.QueryService.GetTimeline:input_type -> dossier.query.v1.GetTimelineRequest
+	29,  // 100: dossier.query.v1.QueryService.GetEvent:input_type -> dossier.query.v1.GetEventRequest
+	33,  // 101: dossier.query.v1.QueryService.ListProfiles:input_type -> dossier.query.v1.ListProfilesRequest
+	35,  // 102: dossier.query.v1.QueryService.FindProfiles:input_type -> dossier.query.v1.FindProfilesRequest
+	38,  // 103: dossier.query.v1.QueryService.Tail:input_type -> dossier.query.v1.TailRequest
+	31,  // 104: dossier.query.v1.QueryService.CountProfiles:input_type -> dossier.query.v1.CountProfilesRequest
+	42,  // 105: dossier.query.v1.QueryService.ListRejected:input_type -> dossier.query.v1.ListRejectedRequest
+	44,  // 106: dossier.query.v1.QueryService.GetRejected:input_type -> dossier.query.v1.GetRejectedRequest
+	47,  // 107: dossier.query.v1.QueryService.ListParked:input_type -> dossier.query.v1.ListParkedRequest
+	49,  // 108: dossier.query.v1.QueryService.GetParked:input_type -> dossier.query.v1.GetParkedRequest
+	52,  // 109: dossier.query.v1.QueryService.GetStatus:input_type -> dossier.query.v1.GetStatusRequest
+	56,  // 110: dossier.query.v1.QueryService.Tick:input_type -> dossier.query.v1.TickRequest
+	2,   // 111: dossier.query.v1.QueryService.GetProfile:output_type -> dossier.query.v1.GetProfileResponse
+	27,  // 112: dossier.query.v1.QueryService.GetTimeline:output_type -> dossier.query.v1.GetTimelineResponse
+	30,  // 113: dossier.query.v1.QueryService.GetEvent:output_type -> dossier.query.v1.GetEventResponse
+	34,  // 114: dossier.query.v1.QueryService.ListProfiles:output_type -> dossier.query.v1.ListProfilesResponse
+	36,  // 115: dossier.query.v1.QueryService.FindProfiles:output_type -> dossier.query.v1.FindProfilesResponse
+	39,  // 116: dossier.query.v1.QueryService.Tail:output_type -> dossier.query.v1.TailResponse
+	32,  // 117: dossier.query.v1.QueryService.CountProfiles:output_type -> dossier.query.v1.CountProfilesResponse
+	43,  // 118: dossier.query.v1.QueryService.ListRejected:output_type -> dossier.query.v1.ListRejectedResponse
+	45,  // 119: dossier.query.v1.QueryService.GetRejected:output_type -> dossier.query.v1.GetRejectedResponse
+	48,  // 120: dossier.query.v1.QueryService.ListParked:output_type -> dossier.query.v1.ListParkedResponse
+	50,  // 121: dossier.query.v1.QueryService.GetParked:output_type -> dossier.query.v1.GetParkedResponse
+	53,  // 122: dossier.query.v1.QueryService.GetStatus:output_type -> dossier.query.v1.GetStatusResponse
+	57,  // 123: dossier.query.v1.QueryService.Tick:output_type -> dossier.query.v1.TickResponse
+	111, // [111:124] is the sub-list for method output_type
+	98,  // [98:111] is the sub-list for method input_type
+	98,  // [98:98] is the sub-list for extension type_name
+	98,  // [98:98] is the sub-list for extension extendee
+	0,   // [0:98] is the sub-list for field type_name
 }
 
 func init() { file_dossier_query_v1_query_proto_init() }
@@ -4192,7 +5052,7 @@ func file_dossier_query_v1_query_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dossier_query_v1_query_proto_rawDesc), len(file_dossier_query_v1_query_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   57,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

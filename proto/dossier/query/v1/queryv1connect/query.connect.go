@@ -56,6 +56,16 @@ const (
 	// QueryServiceCountProfilesProcedure is the fully-qualified name of the QueryService's
 	// CountProfiles RPC.
 	QueryServiceCountProfilesProcedure = "/dossier.query.v1.QueryService/CountProfiles"
+	// QueryServiceListRejectedProcedure is the fully-qualified name of the QueryService's ListRejected
+	// RPC.
+	QueryServiceListRejectedProcedure = "/dossier.query.v1.QueryService/ListRejected"
+	// QueryServiceGetRejectedProcedure is the fully-qualified name of the QueryService's GetRejected
+	// RPC.
+	QueryServiceGetRejectedProcedure = "/dossier.query.v1.QueryService/GetRejected"
+	// QueryServiceListParkedProcedure is the fully-qualified name of the QueryService's ListParked RPC.
+	QueryServiceListParkedProcedure = "/dossier.query.v1.QueryService/ListParked"
+	// QueryServiceGetParkedProcedure is the fully-qualified name of the QueryService's GetParked RPC.
+	QueryServiceGetParkedProcedure = "/dossier.query.v1.QueryService/GetParked"
 	// QueryServiceGetStatusProcedure is the fully-qualified name of the QueryService's GetStatus RPC.
 	QueryServiceGetStatusProcedure = "/dossier.query.v1.QueryService/GetStatus"
 	// QueryServiceTickProcedure is the fully-qualified name of the QueryService's Tick RPC.
@@ -81,6 +91,16 @@ type QueryServiceClient interface {
 	Tail(context.Context, *v1.TailRequest) (*connect.ServerStreamForClient[v1.TailResponse], error)
 	// CountProfiles counts the customers that a filter leaves.
 	CountProfiles(context.Context, *v1.CountProfilesRequest) (*v1.CountProfilesResponse, error)
+	// ListRejected pages through what ingest refused, newest first: what is kept
+	// still (30 days) and was not taken by a retry since.
+	ListRejected(context.Context, *v1.ListRejectedRequest) (*v1.ListRejectedResponse, error)
+	// GetRejected returns one of them with its bytes. Unknown: not_found.
+	GetRejected(context.Context, *v1.GetRejectedRequest) (*v1.GetRejectedResponse, error)
+	// ListParked pages through the events that the fold set aside, in order of
+	// partition and arrival.
+	ListParked(context.Context, *v1.ListParkedRequest) (*v1.ListParkedResponse, error)
+	// GetParked returns one of them with the event itself. Unknown: not_found.
+	GetParked(context.Context, *v1.GetParkedRequest) (*v1.GetParkedResponse, error)
 	// GetStatus tells how far every partition is.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 	// Tick moves log time where the deployment runs on clock "events", and
@@ -147,6 +167,34 @@ func NewQueryServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		listRejected: connect.NewClient[v1.ListRejectedRequest, v1.ListRejectedResponse](
+			httpClient,
+			baseURL+QueryServiceListRejectedProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("ListRejected")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getRejected: connect.NewClient[v1.GetRejectedRequest, v1.GetRejectedResponse](
+			httpClient,
+			baseURL+QueryServiceGetRejectedProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("GetRejected")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listParked: connect.NewClient[v1.ListParkedRequest, v1.ListParkedResponse](
+			httpClient,
+			baseURL+QueryServiceListParkedProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("ListParked")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getParked: connect.NewClient[v1.GetParkedRequest, v1.GetParkedResponse](
+			httpClient,
+			baseURL+QueryServiceGetParkedProcedure,
+			connect.WithSchema(queryServiceMethods.ByName("GetParked")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		getStatus: connect.NewClient[v1.GetStatusRequest, v1.GetStatusResponse](
 			httpClient,
 			baseURL+QueryServiceGetStatusProcedure,
@@ -172,6 +220,10 @@ type queryServiceClient struct {
 	findProfiles  *connect.Client[v1.FindProfilesRequest, v1.FindProfilesResponse]
 	tail          *connect.Client[v1.TailRequest, v1.TailResponse]
 	countProfiles *connect.Client[v1.CountProfilesRequest, v1.CountProfilesResponse]
+	listRejected  *connect.Client[v1.ListRejectedRequest, v1.ListRejectedResponse]
+	getRejected   *connect.Client[v1.GetRejectedRequest, v1.GetRejectedResponse]
+	listParked    *connect.Client[v1.ListParkedRequest, v1.ListParkedResponse]
+	getParked     *connect.Client[v1.GetParkedRequest, v1.GetParkedResponse]
 	getStatus     *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 	tick          *connect.Client[v1.TickRequest, v1.TickResponse]
 }
@@ -235,6 +287,42 @@ func (c *queryServiceClient) CountProfiles(ctx context.Context, req *v1.CountPro
 	return nil, err
 }
 
+// ListRejected calls dossier.query.v1.QueryService.ListRejected.
+func (c *queryServiceClient) ListRejected(ctx context.Context, req *v1.ListRejectedRequest) (*v1.ListRejectedResponse, error) {
+	response, err := c.listRejected.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetRejected calls dossier.query.v1.QueryService.GetRejected.
+func (c *queryServiceClient) GetRejected(ctx context.Context, req *v1.GetRejectedRequest) (*v1.GetRejectedResponse, error) {
+	response, err := c.getRejected.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListParked calls dossier.query.v1.QueryService.ListParked.
+func (c *queryServiceClient) ListParked(ctx context.Context, req *v1.ListParkedRequest) (*v1.ListParkedResponse, error) {
+	response, err := c.listParked.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetParked calls dossier.query.v1.QueryService.GetParked.
+func (c *queryServiceClient) GetParked(ctx context.Context, req *v1.GetParkedRequest) (*v1.GetParkedResponse, error) {
+	response, err := c.getParked.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // GetStatus calls dossier.query.v1.QueryService.GetStatus.
 func (c *queryServiceClient) GetStatus(ctx context.Context, req *v1.GetStatusRequest) (*v1.GetStatusResponse, error) {
 	response, err := c.getStatus.CallUnary(ctx, connect.NewRequest(req))
@@ -272,6 +360,16 @@ type QueryServiceHandler interface {
 	Tail(context.Context, *v1.TailRequest, *connect.ServerStream[v1.TailResponse]) error
 	// CountProfiles counts the customers that a filter leaves.
 	CountProfiles(context.Context, *v1.CountProfilesRequest) (*v1.CountProfilesResponse, error)
+	// ListRejected pages through what ingest refused, newest first: what is kept
+	// still (30 days) and was not taken by a retry since.
+	ListRejected(context.Context, *v1.ListRejectedRequest) (*v1.ListRejectedResponse, error)
+	// GetRejected returns one of them with its bytes. Unknown: not_found.
+	GetRejected(context.Context, *v1.GetRejectedRequest) (*v1.GetRejectedResponse, error)
+	// ListParked pages through the events that the fold set aside, in order of
+	// partition and arrival.
+	ListParked(context.Context, *v1.ListParkedRequest) (*v1.ListParkedResponse, error)
+	// GetParked returns one of them with the event itself. Unknown: not_found.
+	GetParked(context.Context, *v1.GetParkedRequest) (*v1.GetParkedResponse, error)
 	// GetStatus tells how far every partition is.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 	// Tick moves log time where the deployment runs on clock "events", and
@@ -334,6 +432,34 @@ func NewQueryServiceHandler(svc QueryServiceHandler, opts ...connect.HandlerOpti
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	queryServiceListRejectedHandler := connect.NewUnaryHandlerSimple(
+		QueryServiceListRejectedProcedure,
+		svc.ListRejected,
+		connect.WithSchema(queryServiceMethods.ByName("ListRejected")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	queryServiceGetRejectedHandler := connect.NewUnaryHandlerSimple(
+		QueryServiceGetRejectedProcedure,
+		svc.GetRejected,
+		connect.WithSchema(queryServiceMethods.ByName("GetRejected")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	queryServiceListParkedHandler := connect.NewUnaryHandlerSimple(
+		QueryServiceListParkedProcedure,
+		svc.ListParked,
+		connect.WithSchema(queryServiceMethods.ByName("ListParked")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	queryServiceGetParkedHandler := connect.NewUnaryHandlerSimple(
+		QueryServiceGetParkedProcedure,
+		svc.GetParked,
+		connect.WithSchema(queryServiceMethods.ByName("GetParked")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	queryServiceGetStatusHandler := connect.NewUnaryHandlerSimple(
 		QueryServiceGetStatusProcedure,
 		svc.GetStatus,
@@ -363,6 +489,14 @@ func NewQueryServiceHandler(svc QueryServiceHandler, opts ...connect.HandlerOpti
 			queryServiceTailHandler.ServeHTTP(w, r)
 		case QueryServiceCountProfilesProcedure:
 			queryServiceCountProfilesHandler.ServeHTTP(w, r)
+		case QueryServiceListRejectedProcedure:
+			queryServiceListRejectedHandler.ServeHTTP(w, r)
+		case QueryServiceGetRejectedProcedure:
+			queryServiceGetRejectedHandler.ServeHTTP(w, r)
+		case QueryServiceListParkedProcedure:
+			queryServiceListParkedHandler.ServeHTTP(w, r)
+		case QueryServiceGetParkedProcedure:
+			queryServiceGetParkedHandler.ServeHTTP(w, r)
 		case QueryServiceGetStatusProcedure:
 			queryServiceGetStatusHandler.ServeHTTP(w, r)
 		case QueryServiceTickProcedure:
@@ -402,6 +536,22 @@ func (UnimplementedQueryServiceHandler) Tail(context.Context, *v1.TailRequest, *
 
 func (UnimplementedQueryServiceHandler) CountProfiles(context.Context, *v1.CountProfilesRequest) (*v1.CountProfilesResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dossier.query.v1.QueryService.CountProfiles is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) ListRejected(context.Context, *v1.ListRejectedRequest) (*v1.ListRejectedResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dossier.query.v1.QueryService.ListRejected is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) GetRejected(context.Context, *v1.GetRejectedRequest) (*v1.GetRejectedResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dossier.query.v1.QueryService.GetRejected is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) ListParked(context.Context, *v1.ListParkedRequest) (*v1.ListParkedResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dossier.query.v1.QueryService.ListParked is not implemented"))
+}
+
+func (UnimplementedQueryServiceHandler) GetParked(context.Context, *v1.GetParkedRequest) (*v1.GetParkedResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dossier.query.v1.QueryService.GetParked is not implemented"))
 }
 
 func (UnimplementedQueryServiceHandler) GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error) {
