@@ -2,6 +2,7 @@ package events
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -89,3 +90,37 @@ func Micros(t time.Time) int64 { return t.UnixMicro() }
 
 // FromMicros is the instant of m, in UTC.
 func FromMicros(m int64) time.Time { return time.UnixMicro(m).UTC() }
+
+// BodyHash is the first 64 bits of the SHA-256 of an event's body: what tells
+// two tellings of one record apart without opening them.
+func BodyHash(body []byte) uint64 {
+	sum := sha256.Sum256(body)
+	return binary.BigEndian.Uint64(sum[:8])
+}
+
+// revisionMark stands between the id of a record and the number of a revision.
+const revisionMark = "~"
+
+// Revision is the event id of a later telling of a record: of two, the greater
+// as text is the later one.
+func Revision(recordID string, number uint64) string {
+	return fmt.Sprintf("%s%s%020d", recordID, revisionMark, number)
+}
+
+// RevisionOf is the id of the record of which an event is a later telling, by
+// its id; false if it is none.
+func RevisionOf(eventID string) (recordID string, ok bool) {
+	at := len(eventID) - revisionDigits - len(revisionMark)
+	if at <= 0 || eventID[at:at+len(revisionMark)] != revisionMark {
+		return "", false
+	}
+	for _, c := range []byte(eventID[at+len(revisionMark):]) {
+		if c < '0' || c > '9' {
+			return "", false
+		}
+	}
+	return eventID[:at], true
+}
+
+// revisionDigits is how long the number of a revision is.
+const revisionDigits = 20

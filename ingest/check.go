@@ -26,6 +26,7 @@ type item struct {
 	id       string
 	minted   bool
 	typ      eventsv1.Type
+	name     string // of a custom event
 	corrects string
 	voids    *voided
 	times    times
@@ -117,6 +118,8 @@ func (it *item) checkType(e *eventsv1.Event) *Rejection {
 	it.typ = events.TypeByName(e.Type)
 	if name := events.TypeName(it.typ); name != "" {
 		e.Type = name
+	} else {
+		it.name = e.Type
 	}
 	return nil
 }

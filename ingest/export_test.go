@@ -8,8 +8,5 @@ func (g *Gateway) PendingBytes(partition int) int {
 	return b.bytes
 }
 
-// FormatReceipt writes a receipt.
-var FormatReceipt = formatReceipt
-
 // MaxHolders bounds the customers remembered of one event.
 const MaxHolders = maxHolders

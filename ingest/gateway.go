@@ -39,6 +39,12 @@ type Options struct {
 	// it; nil claimed: whatever its time. Nil: known is only what was taken in
 	// lately, here.
 	Copies func(ctx context.Context, customer events.CustomerID, source, eventID string, claimed *int64) (Copies, error)
+	// Latest finds what was told last of each record of a customer, as it is
+	// folded; nil stands for what is not known. Nil: nothing is.
+	Latest func(customer events.CustomerID, records []Record) ([]*Telling, error)
+	// Folded waits until the log is folded up to a receipt, or, if that is "", up
+	// to its end, and returns the receipt for that. Nil: there is no waiting.
+	Folded func(ctx context.Context, receipt string) (string, error)
 	// DiskFree is asked before every call; its error is answered as
 	// ErrDiskFull. May be nil.
 	DiskFree func() error
@@ -161,7 +167,7 @@ func (g *Gateway) Accept(ctx context.Context, b Batch) (Result, error) {
 	for p, seq := range c.seqs {
 		seqs[p] = max(seqs[p], seq)
 	}
-	result.Rejected, result.Receipt = rejected, formatReceipt(seqs)
+	result.Rejected, result.Receipt = rejected, FormatReceipt(seqs)
 	return result, nil
 }
 

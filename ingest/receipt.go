@@ -3,6 +3,7 @@ package ingest
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,8 +20,11 @@ const (
 	maxReceiptEntries = 1_024 // partitions; far more than anyone has
 )
 
-// formatReceipt writes a receipt; "" for no partition.
-func formatReceipt(seqs map[int]uint64) string {
+// ErrBadReceipt says that a receipt is none that a gateway wrote.
+var ErrBadReceipt = errors.New("receipt")
+
+// FormatReceipt writes a receipt; "" for no partition.
+func FormatReceipt(seqs map[int]uint64) string {
 	if len(seqs) == 0 {
 		return ""
 	}
@@ -37,21 +41,21 @@ func formatReceipt(seqs map[int]uint64) string {
 func ParseReceipt(receipt string) (map[int]uint64, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(receipt)
 	if err != nil || strings.ContainsAny(receipt, "\r\n") { // which the decoder passes over
-		return nil, fmt.Errorf("receipt %s: not base64url", Shown(receipt))
+		return nil, fmt.Errorf("%w %s: not base64url", ErrBadReceipt, Shown(receipt))
 	}
 	if len(b) < 2 || b[0] != receiptVersion {
-		return nil, fmt.Errorf("receipt %s: version %d wanted", Shown(receipt), receiptVersion)
+		return nil, fmt.Errorf("%w %s: version %d wanted", ErrBadReceipt, Shown(receipt), receiptVersion)
 	}
 	seqs, last := map[int]uint64{}, -1
 	for b = b[1:]; len(b) > 0; {
 		p, n := binary.Uvarint(b)
 		if n <= 0 || n > 1 && b[n-1] == 0 || p >= maxReceiptEntries || int(p) <= last {
-			return nil, fmt.Errorf("receipt %s: partition beyond %d, below %d, or cut short", Shown(receipt), maxReceiptEntries-1, last+1)
+			return nil, fmt.Errorf("%w %s: partition beyond %d, below %d, or cut short", ErrBadReceipt, Shown(receipt), maxReceiptEntries-1, last+1)
 		}
 		b, last = b[n:], int(p)
 		seq, n := binary.Uvarint(b)
 		if n <= 0 || n > 1 && b[n-1] == 0 || seq == 0 {
-			return nil, fmt.Errorf("receipt %s: no sequence for partition %d", Shown(receipt), p)
+			return nil, fmt.Errorf("%w %s: no sequence for partition %d", ErrBadReceipt, Shown(receipt), p)
 		}
 		b, seqs[last] = b[n:], seq
 	}

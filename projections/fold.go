@@ -20,7 +20,7 @@ import (
 // FoldVersion is the version of what the fold makes of the log. A store of
 // another version is rebuilt. Whatever changes a fact, a row or a verdict of the
 // same log raises it.
-const FoldVersion = 3
+const FoldVersion = 4
 
 // Bounds of the work that one message can cause.
 const (
@@ -600,7 +600,7 @@ func (f *fold) entry(i int, e *logv1.LoggedEvent, body *eventsv1.Event) *statev1
 		Type: h.Type, OccurredAt: h.OccurredAt, RecordedAt: f.recordedAt(h),
 		EventId: h.EventId, Source: h.Source, Role: h.Role, ClaimedAt: h.ClaimedAt,
 		Seq: f.m.seq, Index: uint32(i), At: f.m.record.At + h.AtDelta, Trail: h.Trail,
-		MintedId: h.MintedId, Tombstone: body == nil, BodyBytes: uint32(len(e.Body)), Corrects: h.Corrects,
+		MintedId: h.MintedId, Tombstone: body == nil, BodyBytes: uint32(len(e.Body)), BodyHash: events.BodyHash(e.Body), Corrects: h.Corrects,
 	}
 	if body != nil {
 		if h.Type == eventsv1.Type_TYPE_CUSTOM {

@@ -276,7 +276,7 @@ func (e *engine) openGateway(ctx context.Context, s settings, key directory.Key,
 	}
 	e.gateway, err = ingest.NewGateway(ingest.Options{
 		Log: e.measured, Directory: e.directory, Genesis: e.genesis, Minter: minter, Name: name[:],
-		DiskFree: newDiskReserve(s.data, e.logger).check, Copies: e.copies, Logger: e.logger,
+		DiskFree: newDiskReserve(s.data, e.logger).check, Copies: e.copies, Latest: e.latest, Folded: e.folded, Logger: e.logger,
 	})
 	if err != nil {
 		return err
@@ -294,6 +294,64 @@ func (e *engine) copies(ctx context.Context, customer events.CustomerID, source,
 	return ingest.Copies(c), err
 }
 
+// latest asks a customer's partition what was told last of his records.
+func (e *engine) latest(customer events.CustomerID, records []ingest.Record) ([]*ingest.Telling, error) {
+	asked := make([]projections.Record, len(records))
+	for i, r := range records {
+		asked[i] = projections.Record(r)
+	}
+	found, err := e.partitions[customer.Partition(len(e.partitions))].Latest(customer, asked)
+	if err != nil {
+		return nil, err
+	}
+	told := make([]*ingest.Telling, len(found))
+	for i, entry := range found {
+		if entry != nil {
+			told[i] = &ingest.Telling{EventID: entry.EventId, ClaimedAt: entry.ClaimedAt, BodyHash: entry.BodyHash}
+		}
+	}
+	return told, nil
+}
+
+// maxFoldedWait bounds how long a preview waits for the log to be folded.
+const maxFoldedWait = 5 * time.Second
+
+// folded waits until all partitions have folded the log, up to a receipt or up
+// to its end.
+func (e *engine) folded(ctx context.Context, receipt string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, maxFoldedWait)
+	defer cancel()
+	seqs, err := e.ends(ctx, receipt)
+	if err != nil {
+		return "", err
+	}
+	for p, seq := range seqs {
+		if p >= len(e.partitions) {
+			return "", fmt.Errorf("%w: partition %d of %d", ingest.ErrBadReceipt, p, len(e.partitions))
+		}
+		if err := e.partitions[p].WaitApplied(ctx, seq); err != nil {
+			return "", fmt.Errorf("%w: %w", ingest.ErrNotReady, err)
+		}
+	}
+	return ingest.FormatReceipt(seqs), nil
+}
+
+// ends are the sequences that a receipt covers, or the ends of the partitions.
+func (e *engine) ends(ctx context.Context, receipt string) (map[int]uint64, error) {
+	if receipt != "" {
+		return ingest.ParseReceipt(receipt)
+	}
+	seqs := map[int]uint64{}
+	for _, p := range e.partitions {
+		status, err := p.Status(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ingest.ErrNotReady, err)
+		}
+		seqs[p.ID()] = status.Last
+	}
+	return seqs, nil
+}
+
 // handler is what stands behind the door.
 func (e *engine) handler(s settings) http.Handler {
 	partitions := make([]query.Partition, len(e.partitions))
@@ -306,7 +364,7 @@ func (e *engine) handler(s settings) http.Handler {
 		Stopping: e.stopping,
 	})
 	keys, _ := s.sources() // checked with the settings
-	told := front.New(front.Options{Accept: e.accept, WriteKeys: keys, Ready: e.takes, Logger: e.logger})
+	told := front.New(front.Options{Accept: e.accept, Preview: e.gateway.Preview, WriteKeys: keys, Ready: e.takes, Logger: e.logger})
 	mux := http.NewServeMux()
 	mux.Handle("/", told)
 	for _, path := range query.Paths {

@@ -36,6 +36,9 @@ type Options struct {
 	// Accept makes the events of a call durable; (*ingest.Gateway).Accept.
 	// Required.
 	Accept func(context.Context, ingest.Batch) (ingest.Result, error)
+	// Preview says what would become of the events of a call, which is recorded
+	// nowhere; (*ingest.Gateway).Preview. Nil: no call can ask.
+	Preview func(ctx context.Context, batch ingest.Batch, receipt string) (ingest.Preview, error)
 	// WriteKeys maps each key to the source it names, [a-z0-9_-]{1,40} or ""
 	// for none. No keys: any key or none is taken.
 	WriteKeys map[string]string
@@ -193,6 +196,10 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, path string, wire w
 		}
 		batch.Whole = true
 		batch.Drafts = []ingest.Draft{{Refused: decoded.Refused, Original: body[:min(len(body), ingest.MaxRejectBytes)]}}
+	}
+	if f.Preview != nil && dryRun(r) {
+		f.preview(w, r, decoded, batch)
+		return
 	}
 	result, err := f.Accept(r.Context(), batch)
 	if err != nil {

@@ -481,7 +481,8 @@ type Entry struct {
 	MintedId      bool                   `protobuf:"varint,15,opt,name=minted_id,json=mintedId,proto3" json:"minted_id,omitempty"`
 	Tombstone     bool                   `protobuf:"varint,16,opt,name=tombstone,proto3" json:"tombstone,omitempty"` // its body could not be read; it counts nowhere
 	BodyBytes     uint32                 `protobuf:"varint,17,opt,name=body_bytes,json=bodyBytes,proto3" json:"body_bytes,omitempty"`
-	Corrects      string                 `protobuf:"bytes,18,opt,name=corrects,proto3" json:"corrects,omitempty"` // event id of what it corrects
+	Corrects      string                 `protobuf:"bytes,18,opt,name=corrects,proto3" json:"corrects,omitempty"`                   // event id of what it corrects
+	BodyHash      uint64                 `protobuf:"fixed64,19,opt,name=body_hash,json=bodyHash,proto3" json:"body_hash,omitempty"` // events.BodyHash
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -640,6 +641,13 @@ func (x *Entry) GetCorrects() string {
 		return x.Corrects
 	}
 	return ""
+}
+
+func (x *Entry) GetBodyHash() uint64 {
+	if x != nil {
+		return x.BodyHash
+	}
+	return 0
 }
 
 // Page is a run of older entries, ascending by order key.
@@ -1237,7 +1245,7 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\x05Cause\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1b\n" +
 	"\tevent_ids\x18\x02 \x03(\tR\beventIds\x12\x0e\n" +
-	"\x02at\x18\x03 \x01(\x03R\x02at\"\x8c\x04\n" +
+	"\x02at\x18\x03 \x01(\x03R\x02at\"\xa9\x04\n" +
 	"\x05Entry\x12+\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x17.dossier.events.v1.TypeR\x04type\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
@@ -1261,7 +1269,8 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\ttombstone\x18\x10 \x01(\bR\ttombstone\x12\x1d\n" +
 	"\n" +
 	"body_bytes\x18\x11 \x01(\rR\tbodyBytes\x12\x1a\n" +
-	"\bcorrects\x18\x12 \x01(\tR\bcorrectsB\r\n" +
+	"\bcorrects\x18\x12 \x01(\tR\bcorrects\x12\x1b\n" +
+	"\tbody_hash\x18\x13 \x01(\x06R\bbodyHashB\r\n" +
 	"\v_claimed_at\"9\n" +
 	"\x04Page\x121\n" +
 	"\aentries\x18\x01 \x03(\v2\x17.dossier.state.v1.EntryR\aentries\"\xa7\x03\n" +

@@ -1,0 +1,191 @@
+package ingest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/ingest/directory"
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+)
+
+// What a preview says of an event.
+const (
+	// VerdictNew: nothing is known of its id and type.
+	VerdictNew = "new"
+	// VerdictChanged: it was told with other content.
+	VerdictChanged = "changed"
+	// VerdictDuplicate: what was told of it last is the same.
+	VerdictDuplicate = "duplicate"
+	// VerdictConflicting: it names two customers who are not joined. It would
+	// be taken, for the stronger one, and the conflict wait in quarantine.
+	VerdictConflicting = "conflicting"
+	// VerdictRejected: it would be refused.
+	VerdictRejected = "rejected"
+)
+
+// Verdict is what would become of an event.
+type Verdict struct {
+	Index     int        `json:"index"`
+	Verdict   string     `json:"verdict"`
+	MessageID string     `json:"messageId,omitempty"`
+	Customer  string     `json:"customer,omitempty"` // "" of one who is not known yet
+	KnownID   string     `json:"knownId,omitempty"`  // id of what was told of it last
+	Reason    string     `json:"reason,omitempty"`   // of a conflict
+	Rejection *Rejection `json:"rejection,omitempty"`
+}
+
+// Preview is what would become of a batch.
+type Preview struct {
+	Verdicts []Verdict
+	// Receipt is up to where the log was folded at least. A preview that is given
+	// it does not wait for what was appended since.
+	Receipt string
+}
+
+// Record names an event as its source does.
+type Record struct {
+	Source, ID string
+	Type       eventsv1.Type
+	Name       string // of a custom event
+	ClaimedAt  *int64 // nil: none was told
+}
+
+// Telling is what is known of a record: the latest event that told it.
+type Telling struct {
+	EventID   string
+	ClaimedAt *int64
+	BodyHash  uint64 // events.BodyHash
+}
+
+// Preview says what would become of the events of a batch, one by one and as
+// though those before it had been taken. Nothing is recorded, neither the
+// events nor what is refused nor whose they are. It waits until the log is
+// folded up to after, or, if that is "", up to its end as it is now. Errors are
+// those of Accept, and that of a receipt that cannot be read.
+//
+// An event is known by source, id and type, among those of its customer: an id
+// that was told of another customer is new. See [events.Revision] for those
+// told more than once.
+func (g *Gateway) Preview(ctx context.Context, b Batch, after string) (Preview, error) {
+	if err := g.admit(&b); err != nil {
+		return Preview{}, err
+	}
+	var p Preview
+	var err error
+	if g.o.Folded != nil {
+		if p.Receipt, err = g.o.Folded(ctx, after); err != nil {
+			return Preview{}, err
+		}
+	}
+	items := g.check(&b)
+	foreseen, err := g.foresee(b.Source, items)
+	if err != nil {
+		return Preview{}, notTaken(err)
+	}
+	told, err := g.latest(b.Source, items, foreseen)
+	if err != nil {
+		return Preview{}, fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	p.Verdicts = make([]Verdict, len(items))
+	inBatch := map[eventKey]bool{}
+	for i := range items {
+		p.Verdicts[i] = verdict(b.Source, &items[i], foreseen[i], told[i], inBatch)
+		p.Verdicts[i].Index = i
+	}
+	return p, nil
+}
+
+// foresee finds whose the events would be, by the subject of each; a conflict
+// of any of its parties is told.
+func (g *Gateway) foresee(source string, items []item) ([]directory.Foreseen, error) {
+	var requests []directory.Request
+	for i := range items {
+		it := &items[i]
+		if it.refused != nil {
+			continue
+		}
+		for n := range it.parties() {
+			ids := it.party(n).identifiers
+			requests = append(requests, directory.Request{Identifiers: ids, Kind: ids[0].Kind(), Source: source, EventID: it.id})
+		}
+	}
+	all, err := g.o.Directory.Foresee(requests)
+	if err != nil {
+		return nil, err
+	}
+	foreseen := make([]directory.Foreseen, len(items))
+	for i := range items {
+		if items[i].refused != nil {
+			continue
+		}
+		n := items[i].parties()
+		foreseen[i] = all[0]
+		for _, other := range all[1:n] {
+			foreseen[i].Conflict = cmp.Or(foreseen[i].Conflict, other.Conflict)
+		}
+		all = all[n:]
+	}
+	return foreseen, nil
+}
+
+// latest finds what was told of the records of a batch, each customer's at once.
+func (g *Gateway) latest(source string, items []item, foreseen []directory.Foreseen) ([]*Telling, error) {
+	told := make([]*Telling, len(items))
+	if g.o.Latest == nil {
+		return told, nil
+	}
+	indexes := map[events.CustomerID][]int{}
+	for i := range items {
+		if it := &items[i]; it.refused == nil && !it.minted && foreseen[i].Known {
+			c := foreseen[i].Address.Customer
+			indexes[c] = append(indexes[c], i)
+		}
+	}
+	for c, of := range indexes {
+		records := make([]Record, len(of))
+		for n, i := range of {
+			it := &items[i]
+			records[n] = Record{Source: source, ID: it.id, Type: it.typ, Name: it.name, ClaimedAt: it.times.claimed}
+		}
+		found, err := g.o.Latest(c, records)
+		if err != nil {
+			return nil, err
+		}
+		for n, i := range of {
+			told[i] = found[n]
+		}
+	}
+	return told, nil
+}
+
+func verdict(source string, it *item, f directory.Foreseen, told *Telling, inBatch map[eventKey]bool) Verdict {
+	if it.refused != nil {
+		return Verdict{Verdict: VerdictRejected, MessageID: it.refused.MessageID, Rejection: it.refused}
+	}
+	v := Verdict{Verdict: VerdictNew, Reason: f.Conflict}
+	if f.Known {
+		v.Customer = f.Address.Customer.String()
+	}
+	key := keyOf(f.Address.Customer, subjectRole, it.typ, source, it.id, it.times.claimed)
+	if !it.minted {
+		v.MessageID = it.id
+	}
+	switch {
+	case told != nil && told.BodyHash == events.BodyHash(it.body) && sameInstant(told.ClaimedAt, it.times.claimed):
+		v.Verdict, v.KnownID = VerdictDuplicate, told.EventID
+	case !it.minted && inBatch[key]:
+		v.Verdict = VerdictDuplicate
+	case told != nil:
+		v.Verdict, v.KnownID = VerdictChanged, told.EventID
+	case f.Conflict != "":
+		v.Verdict = VerdictConflicting
+	}
+	inBatch[key] = true
+	return v
+}
+
+func sameInstant(a, b *int64) bool {
+	return a == nil && b == nil || a != nil && b != nil && *a == *b
+}
