@@ -19,6 +19,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/dossier360/dossier/ingest/simulator"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 )
 
@@ -26,6 +27,8 @@ const (
 	demoPoll = 100 * time.Millisecond
 	// A batch that the server is too busy for is tried again this often.
 	demoTries = 20
+	// demoBatch keeps a batch far below what one call may bring.
+	demoBatch = 400
 	// demoYears is how long after its end events may still be told to the shop.
 	demoYears = 100
 )
@@ -35,7 +38,7 @@ func demo(ctx context.Context, std stdio, args []string) error {
 	fs := newFlags(std, "demo", "demo [flags]",
 		"Serves in a fresh directory, posts two years of a small made-up shop to itself,\nsays what to look at, and goes on serving until interrupted. The shop's time goes\nby its events, so that stages changed when they would have; nothing moves it on\nbut what is told later.")
 	var (
-		shop sampleShop
+		shop simulator.Shop
 		d    = demoRun{std: std}
 		end  string
 	)
@@ -98,7 +101,7 @@ func (d demoRun) explain(err error) error {
 	return err
 }
 
-func (d demoRun) run(ctx context.Context, shop sampleShop) (err error) {
+func (d demoRun) run(ctx context.Context, shop simulator.Shop) (err error) {
 	if d.data == "" {
 		if d.data, err = os.MkdirTemp("", "dossier-demo-"); err != nil {
 			return fmt.Errorf("make a directory for the demo: %w", err)
@@ -132,11 +135,8 @@ func (d demoRun) run(ctx context.Context, shop sampleShop) (err error) {
 }
 
 // show loads the sample and prints what to look at.
-func (d demoRun) show(ctx context.Context, shop sampleShop) error {
-	s, err := shop.build()
-	if err != nil {
-		return err
-	}
+func (d demoRun) show(ctx context.Context, shop simulator.Shop) error {
+	s := shop.Tell(demoBatch)
 	if err := d.awaitReady(ctx); err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func (d demoRun) awaitReady(ctx context.Context) error {
 }
 
 // post makes one call, waiting where the server asks for it.
-func (d demoRun) post(ctx context.Context, call sampleCall) error {
+func (d demoRun) post(ctx context.Context, call simulator.Call) error {
 	for range demoTries {
 		wait, err := d.tryPost(ctx, call)
 		if err != nil || wait == 0 {
@@ -208,7 +208,7 @@ func (d demoRun) post(ctx context.Context, call sampleCall) error {
 }
 
 // tryPost returns how long to wait before the same call again, 0 if it is done.
-func (d demoRun) tryPost(ctx context.Context, call sampleCall) (time.Duration, error) {
+func (d demoRun) tryPost(ctx context.Context, call simulator.Call) (time.Duration, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url(call.Path), bytes.NewReader(call.Body))
 	if err != nil {
 		return 0, err
@@ -268,7 +268,7 @@ func (d demoRun) awaitFolded(ctx context.Context) error {
 
 // tour prints commands that work as they stand; what they will say stands beside
 // them, asked first.
-func (d demoRun) tour(ctx context.Context, s sample) error {
+func (d demoRun) tour(ctx context.Context, s simulator.Tale) error {
 	counts, err := d.counts(ctx, `kind == "person"`, `kind == "company"`, demoCondition)
 	if err != nil {
 		return err
@@ -279,7 +279,7 @@ func (d demoRun) tour(ctx context.Context, s sample) error {
 	}
 	t := &table{}
 	add := func(command, comment string) { t.add("  "+program+" "+command+at, "# "+comment) }
-	picked := s.favourites("regular", "won_back", "cart", "lost", "visitor")
+	picked := s.Favourites("regular", "won_back", "cart", "lost", "visitor")
 	for _, c := range picked {
 		stage, err := d.stage(ctx, c.Reference)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dossier360/dossier/ingest/simulator"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 )
 
@@ -89,11 +90,8 @@ func TestDemoEnd(t *testing.T) {
 func TestDemoShowsEverySection(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, t.TempDir(), "--clock", "events", "--clock-end", "2026-12-31T00:00:00Z")
-	s, err := sampleShop{Seed: 1, End: time.Date(2026, 6, 30, 12, 0, 0, 0, time.UTC), Customers: 200}.build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, call := range s.Calls {
+	s := simulator.Shop{Seed: 1, End: time.Date(2026, 6, 30, 12, 0, 0, 0, time.UTC), Customers: 200}
+	for call := range s.Calls(demoBatch) {
 		if got := p.post(call.Path, json.RawMessage(call.Body), http.StatusOK); len(got.Rejected) > 0 {
 			t.Fatalf("%s: %v", call.Path, got.Rejected)
 		}

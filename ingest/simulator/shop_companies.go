@@ -1,4 +1,4 @@
-package main
+package simulator
 
 import (
 	"fmt"
@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// sampleFirm is a company that several customers work for.
-type sampleFirm struct {
+// employer is a company that several customers work for.
+type employer struct {
 	id, name, industry, city string
 	employees                int
 }
 
-var sampleFirms = []sampleFirm{
+var employers = []employer{
 	{"lanhai", "蓝海科技", "软件", "深圳", 320},
 	{"mingde", "明德学校", "教育", "上海", 85},
 	{"heyuan", "和园酒店", "酒店", "杭州", 140},
@@ -23,28 +23,28 @@ var sampleFirms = []sampleFirm{
 	{"northwind", "Northwind Trading", "trade", "London", 45},
 }
 
-// sampleTeam is who looks after the shop's customers.
-var sampleTeam = []string{"陈静", "周强", "Grace Tan"}
+// team is who looks after the shop's customers.
+var team = []string{"陈静", "周强", "Grace Tan"}
 
-// sampleBranch is how many customers share the firms. The next as many work for
+// branchCustomers is how many customers share the firms. The next as many work for
 // branches of them, so that none has more than the 1,000 events up to which a
 // void is folded at once.
-const sampleBranch = 200
+const branchCustomers = 200
 
 // pickFirm is the employer of every fifth, noFirm of the others.
 func pickFirm(r *rand.Rand) int {
 	if r.IntN(5) > 0 {
 		return noFirm
 	}
-	return r.IntN(len(sampleFirms))
+	return r.IntN(len(employers))
 }
 
 const noFirm = -1
 
 // employer is the branch of his firm that he works for.
-func (c *sampleLife) employer() sampleFirm {
-	f := sampleFirms[c.firm]
-	if branch := (c.number-1)/sampleBranch + 1; branch > 1 {
+func (c *life) employer() employer {
+	f := employers[c.firm]
+	if branch := (c.number-1)/branchCustomers + 1; branch > 1 {
 		f.id, f.name = fmt.Sprintf("%s-%d", f.id, branch), fmt.Sprintf("%s %d", f.name, branch)
 	}
 	return f
@@ -52,25 +52,25 @@ func (c *sampleLife) employer() sampleFirm {
 
 // work says whom he works for; one in eight works elsewhere half his time with
 // the shop later.
-func (c *sampleLife) work(from time.Time) {
+func (c *life) work(from time.Time) {
 	if c.firm == noFirm {
 		return
 	}
 	c.join(from)
 	if c.dice.IntN(8) == 0 {
-		c.firm = (c.firm + 1) % len(sampleFirms)
+		c.firm = (c.firm + 1) % len(employers)
 		c.join(c.at(c.first / 2))
 	}
 }
 
-func (c *sampleLife) join(at time.Time) {
+func (c *life) join(at time.Time) {
 	f := c.employer()
-	c.send(at, sampleMessage{Type: "group", GroupID: f.id, Traits: map[string]any{
+	c.send(at, message{Type: "group", GroupID: f.id, Traits: map[string]any{
 		"name": f.name, "industry": f.industry, "city": f.city, "employees": f.employees,
 	}})
 }
 
-var sampleTalks = []struct{ channel, direction, summary string }{
+var talks = []struct{ channel, direction, summary string }{
 	{"call", "outbound", "asked how the tea was"},
 	{"call", "inbound", "问能否开专票"},
 	{"visit", "outbound", "试饮新茶"},
@@ -81,14 +81,14 @@ var sampleTalks = []struct{ channel, direction, summary string }{
 
 // talk is what the sales team has with him: much with people of companies,
 // little with others.
-func (c *sampleLife) talk() {
+func (c *life) talk() {
 	times := c.dice.IntN(2)
 	if c.firm != noFirm {
 		times += 2 + c.dice.IntN(4)
 	}
 	for range times {
-		t := sampleTalks[c.dice.IntN(len(sampleTalks))]
-		c.send(c.later(), sampleMessage{Type: "track", Event: "Interaction Logged", Properties: map[string]any{
+		t := talks[c.dice.IntN(len(talks))]
+		c.send(c.later(), message{Type: "track", Event: "Interaction Logged", Properties: map[string]any{
 			"channel": t.channel, "direction": t.direction, "summary": t.summary, "participants": []string{c.owner},
 		}})
 	}

@@ -1,4 +1,4 @@
-package main
+package simulator
 
 import (
 	"bytes"
@@ -10,49 +10,34 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestSampleIsAFunctionOfItsSeed(t *testing.T) {
+const testBatch = 400
+
+func TestShopIsAFunctionOfItsSeed(t *testing.T) {
 	t.Parallel()
-	shop := sampleShop{Seed: 7, End: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Customers: 60}
-	first, err := shop.build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	second, err := shop.build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	same := func(a, b sampleCall) bool { return a.Path == b.Path && bytes.Equal(a.Body, b.Body) }
+	shop := Shop{Seed: 7, End: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Customers: 60}
+	first, second := shop.Tell(testBatch), shop.Tell(testBatch)
+	same := func(a, b Call) bool { return a.Path == b.Path && bytes.Equal(a.Body, b.Body) }
 	if !slices.EqualFunc(first.Calls, second.Calls, same) || !slices.Equal(first.Customers, second.Customers) {
 		t.Error("the same seed gave other bytes")
 	}
 	shop.Seed = 8
-	third, err := shop.build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if slices.EqualFunc(first.Calls, third.Calls, same) {
+	if slices.EqualFunc(first.Calls, shop.Tell(testBatch).Calls, same) {
 		t.Error("another seed gave the same bytes")
 	}
 }
 
 // The shop of more customers is the same shop: nobody's own life changes, only
 // whom he recommends the shop to.
-func TestSampleGrows(t *testing.T) {
+func TestShopGrows(t *testing.T) {
 	t.Parallel()
-	shop := sampleShop{Seed: 7, End: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Customers: 60}
-	small, err := shop.build()
-	if err != nil {
-		t.Fatal(err)
-	}
+	shop := Shop{Seed: 7, End: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Customers: 60}
+	small := shop.Tell(testBatch)
 	shop.Customers = 90
-	great, err := shop.build()
-	if err != nil {
-		t.Fatal(err)
-	}
+	great := shop.Tell(testBatch)
 	if !slices.Equal(small.Customers, great.Customers[:60]) {
 		t.Error("the first 60 customers are others in a shop of 90")
 	}
-	messages := map[string]sampleMessage{}
+	messages := map[string]message{}
 	for _, m := range messagesOf(t, great) {
 		messages[m.MessageID] = m
 	}
@@ -64,32 +49,29 @@ func TestSampleGrows(t *testing.T) {
 }
 
 // messagesOf are the messages of all batches on the Segment wire.
-func messagesOf(t *testing.T, s sample) []sampleMessage {
+func messagesOf(t *testing.T, s Tale) []message {
 	t.Helper()
-	var all []sampleMessage
+	var all []message
 	for _, call := range s.Calls {
 		if call.Path != "/v1/batch" {
 			continue
 		}
-		var batch struct{ Batch []sampleMessage }
+		var batch struct{ Batch []message }
 		if err := json.Unmarshal(call.Body, &batch); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(batch.Batch); n > sampleBatchEvents || len(call.Body) > 1<<20 {
-			t.Errorf("a batch of %d events, %d bytes; limits %d and 1 MiB", n, len(call.Body), sampleBatchEvents)
+		if n := len(batch.Batch); n > testBatch || len(call.Body) > 1<<20 {
+			t.Errorf("a batch of %d events, %d bytes; limits %d and 1 MiB", n, len(call.Body), testBatch)
 		}
 		all = append(all, batch.Batch...)
 	}
 	return all
 }
 
-func TestSampleIsWhatATrackerMaySend(t *testing.T) {
+func TestShopIsWhatATrackerMaySend(t *testing.T) {
 	t.Parallel()
 	end := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	s, err := sampleShop{Seed: 1, End: end, Customers: 200}.build()
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := Shop{Seed: 1, End: end, Customers: 200}.Tell(testBatch)
 	var (
 		ids         = map[string]bool{}
 		events      = map[string]int{}
@@ -101,7 +83,7 @@ func TestSampleIsWhatATrackerMaySend(t *testing.T) {
 			t.Fatalf("message id %s twice", m.MessageID)
 		}
 		ids[m.MessageID] = true
-		if m.Timestamp.Before(last) || !m.Timestamp.Before(end) || end.Sub(m.Timestamp) > (sampleDays+40)*24*time.Hour {
+		if m.Timestamp.Before(last) || !m.Timestamp.Before(end) || end.Sub(m.Timestamp) > (defaultDays+40)*24*time.Hour {
 			t.Fatalf("message %s at %v, after one at %v; end %v", m.MessageID, m.Timestamp, last, end)
 		}
 		last = m.Timestamp
@@ -122,7 +104,7 @@ func TestSampleIsWhatATrackerMaySend(t *testing.T) {
 	facts := 0
 	for _, call := range s.Calls {
 		if call.Path == "/v1/events" {
-			var batch handBatch
+			var batch factBatch
 			if err := json.Unmarshal(call.Body, &batch); err != nil {
 				t.Fatal(err)
 			}
@@ -136,11 +118,11 @@ func TestSampleIsWhatATrackerMaySend(t *testing.T) {
 		"track Ad Viewed", "track Ad Clicked", "track Ticket Opened", "track Ticket Replied", "track Ticket Resolved", "track Ticket Reopened", "track Rating Given",
 		"track Referral Made", "track Referral Converted", "track Content Shared", "track Interaction Logged", "group ", "track Event Voided"} {
 		if events[kind] == 0 {
-			t.Errorf("no %q in the sample: %v", kind, events)
+			t.Errorf("no %q in the play: %v", kind, events)
 		}
 	}
-	for _, h := range sampleHabits {
-		if len(s.favourites(h.name)) != 1 {
+	for _, h := range habits {
+		if len(s.Favourites(h.name)) != 1 {
 			t.Errorf("no customer of habit %s among 200", h.name)
 		}
 	}
@@ -148,12 +130,9 @@ func TestSampleIsWhatATrackerMaySend(t *testing.T) {
 
 // What a shop's back end tells names the customer by his number alone, so it
 // must not come before he has told it on the web: he would be two.
-func TestSampleNamesNobodyTooEarly(t *testing.T) {
+func TestShopNamesNobodyTooEarly(t *testing.T) {
 	t.Parallel()
-	s, err := sampleShop{Seed: 9, End: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Customers: 500}.build()
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := Shop{Seed: 9, End: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Customers: 500}.Tell(testBatch)
 	known := map[string]bool{}
 	for _, m := range messagesOf(t, s) {
 		if m.Type == "identify" {
@@ -166,17 +145,14 @@ func TestSampleNamesNobodyTooEarly(t *testing.T) {
 }
 
 // A company that has more is parked where something is taken back.
-func TestSampleFirmsStayBelowThousandEvents(t *testing.T) {
+func TestShopFirmsStayBelowThousandEvents(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(4)
 	if testing.Short() {
 		seeds = 1
 	}
 	for seed := range seeds {
-		s, err := sampleShop{Seed: seed, End: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Customers: 1000}.build()
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := Shop{Seed: seed, End: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Customers: 1000}.Tell(testBatch)
 		employer, events := map[string]string{}, map[string]int{}
 		for _, m := range messagesOf(t, s) {
 			if m.Type == "group" {
@@ -191,7 +167,7 @@ func TestSampleFirmsStayBelowThousandEvents(t *testing.T) {
 				t.Errorf("seed %d: %s has %d events", seed, firm, n)
 			}
 		}
-		if len(events) < 4*len(sampleFirms) {
+		if len(events) < 4*len(employers) {
 			t.Errorf("seed %d: %d companies of 1,000 customers", seed, len(events))
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package simulator
 
 import (
 	"fmt"
@@ -6,14 +6,14 @@ import (
 )
 
 var (
-	sampleTopics   = []string{"物流", "破损", "发票", "missing part", "how to use"}
-	sampleChannels = []string{"wechat", "phone", "email", "chat"}
-	sampleAgents   = []string{"小周", "Mei", "Tom"}
+	topics   = []string{"物流", "破损", "发票", "missing part", "how to use"}
+	channels = []string{"wechat", "phone", "email", "chat"}
+	agents   = []string{"小周", "Mei", "Tom"}
 )
 
 // judge is what a customer says of a delivery: every third rates the product,
 // every eighth complains.
-func (c *sampleLife) judge(delivered time.Time, order string) {
+func (c *life) judge(delivered time.Time, order string) {
 	if c.dice.IntN(3) == 0 {
 		c.rate(delivered.Add(26*time.Hour), map[string]any{"order_id": order, "aspect": "product"}, 3+c.dice.IntN(3))
 	}
@@ -22,24 +22,24 @@ func (c *sampleLife) judge(delivered time.Time, order string) {
 	}
 }
 
-func (c *sampleLife) rate(at time.Time, of map[string]any, score int) {
+func (c *life) rate(at time.Time, of map[string]any, score int) {
 	of["score"], of["scale"] = score, 5
-	c.web(at, sampleMessage{Type: "track", Event: "Rating Given", Properties: of})
+	c.web(at, message{Type: "track", Event: "Rating Given", Properties: of})
 }
 
 // complain is a service case: answered within hours, mostly resolved within
 // days, now and then reopened, then rated.
-func (c *sampleLife) complain(at time.Time) {
+func (c *life) complain(at time.Time) {
 	c.tickets++
 	ticket := fmt.Sprintf("K%d-%04d-%02d", c.shop.Seed, c.number, c.tickets)
-	agent := sampleAgents[c.dice.IntN(len(sampleAgents))]
+	agent := agents[c.dice.IntN(len(agents))]
 	step := func(after time.Duration, event string, properties map[string]any) {
 		at = at.Add(after)
 		properties["ticket_id"] = ticket
-		c.send(at, sampleMessage{Type: "track", Event: event, Properties: properties})
+		c.send(at, message{Type: "track", Event: event, Properties: properties})
 	}
 	step(0, "Ticket Opened", map[string]any{
-		"topic": sampleTopics[c.dice.IntN(len(sampleTopics))], "channel": sampleChannels[c.dice.IntN(len(sampleChannels))],
+		"topic": topics[c.dice.IntN(len(topics))], "channel": channels[c.dice.IntN(len(channels))],
 	})
 	step(time.Duration(10+c.dice.IntN(240))*time.Minute, "Ticket Replied", map[string]any{"agent": agent, "author": "agent"})
 	if c.dice.IntN(10) == 0 {
