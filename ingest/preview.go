@@ -175,10 +175,10 @@ func verdict(source string, it *item, f directory.Foreseen, told *Telling, inBat
 	switch {
 	case told != nil && told.BodyHash == events.BodyHash(it.body) && sameInstant(told.ClaimedAt, it.times.claimed):
 		v.Verdict, v.KnownID = VerdictDuplicate, told.EventID
-	case !it.minted && inBatch[key]:
-		v.Verdict = VerdictDuplicate
 	case told != nil:
 		v.Verdict, v.KnownID = VerdictChanged, told.EventID
+	case !it.minted && inBatch[key]:
+		v.Verdict = VerdictDuplicate
 	case f.Conflict != "":
 		v.Verdict = VerdictConflicting
 	}
