@@ -17,8 +17,8 @@ import (
 // decided for it is durable when it returns: whose new identifiers are, and who
 // belongs to which company from when on. All joinings of the batch are recorded
 // before any event of it is asked for its company.
-func (g *Gateway) address(ctx context.Context, source string, items []item) error {
-	if err := g.resolve(ctx, source, items); err != nil {
+func (g *Gateway) address(ctx context.Context, items []item) error {
+	if err := g.resolve(ctx, items); err != nil {
 		return notTaken(err)
 	}
 	if err := g.join(ctx, items); err != nil {
@@ -26,14 +26,14 @@ func (g *Gateway) address(ctx context.Context, source string, items []item) erro
 	}
 	for i := range items {
 		if it := &items[i]; it.refused == nil {
-			if err := g.rollUp(source, it); err != nil {
+			if err := g.rollUp(it); err != nil {
 				return notTaken(err)
 			}
 		}
 	}
-	asked := &askedCopies{ask: g.o.Copies, source: source, known: map[eventKey]Copies{}}
+	asked := &askedCopies{ask: g.o.Copies, known: map[eventKey]Copies{}}
 	for _, it := range takingBack(items) {
-		if err := g.takeBack(ctx, source, it, asked); err != nil {
+		if err := g.takeBack(ctx, it, asked); err != nil {
 			return notTaken(err)
 		}
 	}
@@ -75,7 +75,7 @@ func notTaken(err error) error {
 }
 
 // resolve finds the customers that the events name.
-func (g *Gateway) resolve(ctx context.Context, source string, items []item) error {
+func (g *Gateway) resolve(ctx context.Context, items []item) error {
 	requests := make([]directory.Request, 0, len(items))
 	for i := range items {
 		it := &items[i]
@@ -84,7 +84,7 @@ func (g *Gateway) resolve(ctx context.Context, source string, items []item) erro
 		}
 		for n := range it.parties() {
 			ids := it.party(n).identifiers
-			requests = append(requests, directory.Request{Identifiers: ids, Kind: ids[0].Kind(), Source: source, EventID: it.id})
+			requests = append(requests, directory.Request{Identifiers: ids, Kind: ids[0].Kind(), Source: it.source, EventID: it.id})
 		}
 	}
 	if len(requests) == 0 {
@@ -145,9 +145,9 @@ func (it *item) company() *party {
 
 // rollUp adds the companies that the event of a person is about without naming
 // them, and says of those it names what only the joinings tell.
-func (g *Gateway) rollUp(source string, it *item) error {
+func (g *Gateway) rollUp(it *item) error {
 	if len(it.others) > 0 && !it.minted && !it.takesBack() {
-		g.holders.note(it, source) // the others are found by who the subject is
+		g.holders.note(it) // the others are found by who the subject is
 	}
 	if !it.ofPerson() || it.voids != nil {
 		return nil // a void goes where what it names went
@@ -187,7 +187,7 @@ func (it *item) takesBack() bool { return it.voids != nil || it.corrects != "" }
 // nothing to be voided does no harm. A correction counts where it is addressed
 // to, and only withdraws elsewhere; one that another outranks already counts
 // nowhere, and the others need not have been told of that one.
-func (g *Gateway) takeBack(ctx context.Context, source string, it *item, asked *askedCopies) error {
+func (g *Gateway) takeBack(ctx context.Context, it *item, asked *askedCopies) error {
 	subject := it.subject.address.Customer
 	what := party{withdraws: it.voids == nil}
 	found, err := asked.copies(ctx, subject, it)
@@ -199,7 +199,7 @@ func (g *Gateway) takeBack(ctx context.Context, source string, it *item, asked *
 			it.others[i].withdraws = true
 		}
 	}
-	for _, c := range slices.Concat(g.holders.of(subject, source, it.target()), found.Holders) {
+	for _, c := range slices.Concat(g.holders.of(subject, it.source, it.target()), found.Holders) {
 		if err := g.addHolder(it, c, what); err != nil {
 			return err
 		}
@@ -215,7 +215,7 @@ func (g *Gateway) takeBack(ctx context.Context, source string, it *item, asked *
 		}
 	}
 	if len(it.others) > 0 && !it.minted {
-		g.holders.note(it, source) // a void of the correction goes there too
+		g.holders.note(it) // a void of the correction goes there too
 	}
 	return nil
 }
@@ -240,9 +240,8 @@ func (it *item) issuedAt() int64 {
 
 // askedCopies asks for the copies of each event once in a call.
 type askedCopies struct {
-	ask    func(ctx context.Context, customer events.CustomerID, source, eventID string, claimed *int64) (Copies, error)
-	source string
-	known  map[eventKey]Copies
+	ask   func(ctx context.Context, customer events.CustomerID, source, eventID string, claimed *int64) (Copies, error)
+	known map[eventKey]Copies
 }
 
 func (a *askedCopies) copies(ctx context.Context, subject events.CustomerID, it *item) (Copies, error) {
@@ -253,13 +252,13 @@ func (a *askedCopies) copies(ctx context.Context, subject events.CustomerID, it 
 	if it.voids != nil {
 		claimed = it.voids.claimed
 	}
-	key := keyOf(subject, subjectRole, eventsv1.Type_TYPE_CUSTOM, a.source, it.target(), claimed)
+	key := keyOf(subject, subjectRole, eventsv1.Type_TYPE_CUSTOM, it.source, it.target(), claimed)
 	if c, ok := a.known[key]; ok {
 		return c, nil
 	}
-	c, err := a.ask(ctx, subject, a.source, it.target(), claimed)
+	c, err := a.ask(ctx, subject, it.source, it.target(), claimed)
 	if err != nil {
-		return Copies{}, fmt.Errorf("find the copies of event %q of %q: %w", it.target(), a.source, err)
+		return Copies{}, fmt.Errorf("find the copies of event %q of %q: %w", it.target(), it.source, err)
 	}
 	a.known[key] = c
 	return c, nil

@@ -23,6 +23,7 @@ const maxTypeCharacters = MaxIDCharacters
 // but the address.
 type item struct {
 	refused  *Rejection
+	source   string
 	id       string
 	minted   bool
 	typ      eventsv1.Type
@@ -48,6 +49,7 @@ func (g *Gateway) check(b *Batch) []item {
 	items := make([]item, len(b.Drafts))
 	for i := range b.Drafts {
 		d, it := &b.Drafts[i], &items[i]
+		it.source = b.source(i)
 		switch {
 		case d.Refused != nil:
 			it.refused = d.Refused
@@ -238,10 +240,10 @@ func (it *item) pack(e *eventsv1.Event) *Rejection {
 }
 
 // logged makes the log entry of an addressed event for one of its parties.
-func (it *item) logged(source string, to *party) *logv1.LoggedEvent {
+func (it *item) logged(to *party) *logv1.LoggedEvent {
 	h := &logv1.Header{
 		Customer: to.address.Customer[:], CustomerKind: to.address.Kind,
-		Role: to.role, Type: it.typ, Source: source,
+		Role: to.role, Type: it.typ, Source: it.source,
 		EventId: it.id, MintedId: it.minted,
 		ClaimedAt: it.times.claimed, OccurredAt: it.times.occurred,
 		Corrected: it.times.corrected, Clamped: it.times.clamped, Assigned: it.times.assigned,

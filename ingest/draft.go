@@ -16,6 +16,9 @@ type Draft struct {
 	Event *eventsv1.Event
 	// Sent is the client's clock when it sent the event; zero if not told.
 	Sent time.Time
+	// Source that the event itself names: [a-z0-9_-]{1,40}, or "". It counts
+	// where the batch is Unnamed.
+	Source string
 	// Flags that the wire set: a time without zone, a duplicate key, …
 	Flags []logv1.Flag
 	// Original are the event's bytes as sent, kept if it is refused.
@@ -29,6 +32,9 @@ type Draft struct {
 type Batch struct {
 	// Source of the events: [a-z0-9_-]{1,40}.
 	Source string
+	// Unnamed says that Source is only for want of one: neither a key nor the
+	// call names any, so that the source a draft names comes before it.
+	Unnamed bool
 	// Received is the gateway's clock when the call came in.
 	Received time.Time
 	// Wire, Path and ContentType say how it came, for the rejects.
@@ -42,6 +48,14 @@ type Batch struct {
 	// FirstReceived is when the call came in first, of one tried again: events
 	// without a time of their own happened then. Zero: Received.
 	FirstReceived time.Time
+}
+
+// source is whose the event of a draft is.
+func (b *Batch) source(index int) string {
+	if own := b.Drafts[index].Source; b.Unnamed && ValidSource(own) {
+		return own
+	}
+	return b.Source
 }
 
 // Rejection says why an event was refused: which field, which value, which

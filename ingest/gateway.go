@@ -142,7 +142,7 @@ func (g *Gateway) Accept(ctx context.Context, b Batch) (Result, error) {
 		return Result{}, err
 	}
 	items := g.check(&b)
-	if err := g.address(ctx, b.Source, items); err != nil {
+	if err := g.address(ctx, items); err != nil {
 		return Result{}, err
 	}
 	var result Result
@@ -220,7 +220,7 @@ func (g *Gateway) entries(b *Batch, items []item, result *Result, seqs map[int]u
 		for n := range it.parties() {
 			to := it.party(n)
 			p := to.address.Customer.Partition(len(g.batchers))
-			key := keyOf(to.address.Customer, to.role, it.typ, b.Source, it.id, it.times.claimed)
+			key := keyOf(to.address.Customer, to.role, it.typ, it.source, it.id, it.times.claimed)
 			if !it.minted {
 				if inBatch[key] {
 					continue
@@ -232,7 +232,7 @@ func (g *Gateway) entries(b *Batch, items []item, result *Result, seqs map[int]u
 				}
 			}
 			known = false
-			e := &entry{event: it.logged(b.Source, to), key: key, at: to.address.At, recorded: recorded}
+			e := &entry{event: it.logged(to), key: key, at: to.address.At, recorded: recorded}
 			e.bytes = proto.Size(e.event)
 			fresh[p] = append(fresh[p], e)
 			bytes[p] += e.bytes

@@ -80,18 +80,18 @@ func (g *Gateway) Preview(ctx context.Context, b Batch, after string) (Preview, 
 		}
 	}
 	items := g.check(&b)
-	foreseen, err := g.foresee(b.Source, items)
+	foreseen, err := g.foresee(items)
 	if err != nil {
 		return Preview{}, notTaken(err)
 	}
-	told, err := g.latest(b.Source, items, foreseen)
+	told, err := g.latest(items, foreseen)
 	if err != nil {
 		return Preview{}, fmt.Errorf("%w: %w", ErrNotReady, err)
 	}
 	p.Verdicts = make([]Verdict, len(items))
 	inBatch := map[eventKey]bool{}
 	for i := range items {
-		p.Verdicts[i] = verdict(b.Source, &items[i], foreseen[i], told[i], inBatch)
+		p.Verdicts[i] = verdict(&items[i], foreseen[i], told[i], inBatch)
 		p.Verdicts[i].Index = i
 	}
 	return p, nil
@@ -99,7 +99,7 @@ func (g *Gateway) Preview(ctx context.Context, b Batch, after string) (Preview, 
 
 // foresee finds whose the events would be, by the subject of each; a conflict
 // of any of its parties is told.
-func (g *Gateway) foresee(source string, items []item) ([]directory.Foreseen, error) {
+func (g *Gateway) foresee(items []item) ([]directory.Foreseen, error) {
 	var requests []directory.Request
 	for i := range items {
 		it := &items[i]
@@ -108,7 +108,7 @@ func (g *Gateway) foresee(source string, items []item) ([]directory.Foreseen, er
 		}
 		for n := range it.parties() {
 			ids := it.party(n).identifiers
-			requests = append(requests, directory.Request{Identifiers: ids, Kind: ids[0].Kind(), Source: source, EventID: it.id})
+			requests = append(requests, directory.Request{Identifiers: ids, Kind: ids[0].Kind(), Source: it.source, EventID: it.id})
 		}
 	}
 	all, err := g.o.Directory.Foresee(requests)
@@ -131,7 +131,7 @@ func (g *Gateway) foresee(source string, items []item) ([]directory.Foreseen, er
 }
 
 // latest finds what was told of the records of a batch, each customer's at once.
-func (g *Gateway) latest(source string, items []item, foreseen []directory.Foreseen) ([]*Telling, error) {
+func (g *Gateway) latest(items []item, foreseen []directory.Foreseen) ([]*Telling, error) {
 	told := make([]*Telling, len(items))
 	if g.o.Latest == nil {
 		return told, nil
@@ -147,7 +147,7 @@ func (g *Gateway) latest(source string, items []item, foreseen []directory.Fores
 		records := make([]Record, len(of))
 		for n, i := range of {
 			it := &items[i]
-			records[n] = Record{Source: source, ID: it.id, Type: it.typ, Name: it.name, ClaimedAt: it.times.claimed}
+			records[n] = Record{Source: it.source, ID: it.id, Type: it.typ, Name: it.name, ClaimedAt: it.times.claimed}
 		}
 		found, err := g.o.Latest(c, records)
 		if err != nil {
@@ -160,7 +160,7 @@ func (g *Gateway) latest(source string, items []item, foreseen []directory.Fores
 	return told, nil
 }
 
-func verdict(source string, it *item, f directory.Foreseen, told *Telling, inBatch map[eventKey]bool) Verdict {
+func verdict(it *item, f directory.Foreseen, told *Telling, inBatch map[eventKey]bool) Verdict {
 	if it.refused != nil {
 		return Verdict{Verdict: VerdictRejected, MessageID: it.refused.MessageID, Rejection: it.refused}
 	}
@@ -168,7 +168,7 @@ func verdict(source string, it *item, f directory.Foreseen, told *Telling, inBat
 	if f.Known {
 		v.Customer = f.Address.Customer.String()
 	}
-	key := keyOf(f.Address.Customer, subjectRole, it.typ, source, it.id, it.times.claimed)
+	key := keyOf(f.Address.Customer, subjectRole, it.typ, it.source, it.id, it.times.claimed)
 	if !it.minted {
 		v.MessageID = it.id
 	}

@@ -80,7 +80,7 @@ func holdersKey(subject events.CustomerID, source, id string) eventKey {
 }
 
 // note remembers the customers that an event names beside its subject.
-func (h *holders) note(it *item, source string) {
+func (h *holders) note(it *item) {
 	if it.voids != nil {
 		return // it cannot be taken back
 	}
@@ -94,7 +94,7 @@ func (h *holders) note(it *item, source string) {
 		if id == "" {
 			continue
 		}
-		key := holdersKey(it.subject.address.Customer, source, id)
+		key := holdersKey(it.subject.address.Customer, it.source, id)
 		had, _ := h.recent.get(key)
 		h.recent.put(key, union(had, named))
 	}

@@ -41,10 +41,10 @@ func (g *Gateway) keep(ctx context.Context, b *Batch, items []item) ([]Rejection
 }
 
 func (g *Gateway) keepOne(ctx context.Context, b *Batch, index int, r *Rejection) error {
-	original := b.Drafts[index].Original
+	source, original := b.source(index), b.Drafts[index].Original
 	kept := original[:min(len(original), MaxRejectBytes)]
 	frame, err := events.Seal(&logv1.Reject{
-		Source: b.Source, ReceivedAt: events.Micros(b.Received),
+		Source: source, ReceivedAt: events.Micros(b.Received),
 		Wire: b.Wire, Path: b.Path, ContentType: b.ContentType, Index: uint32(index),
 		MessageId: printable(r.MessageID), Code: string(r.Code), Field: printable(r.Field), Limit: r.Limit, Message: printable(r.Message),
 		Original: kept, Cut: len(kept) < len(original), OriginalBytes: uint64(len(original)), Whole: b.Whole,
@@ -52,7 +52,7 @@ func (g *Gateway) keepOne(ctx context.Context, b *Batch, index int, r *Rejection
 	if err != nil {
 		return err
 	}
-	_, err = appendAgain(ctx, g.o.Log, events.RejectedStream, events.SubjectRejected(b.Source), frame)
+	_, err = appendAgain(ctx, g.o.Log, events.RejectedStream, events.SubjectRejected(source), frame)
 	return err
 }
 

@@ -165,6 +165,7 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, path string, wire w
 	held := f.memory.hold()
 	defer held.release()
 	source, known := f.headerSource(r)
+	unnamed := false
 	raw, body, refused := readBody(w, r, held)
 	decoded := ingest.Decoded{Refused: refused}
 	if refused == nil {
@@ -184,10 +185,10 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, path string, wire w
 	case source == "" && decoded.Source != "":
 		source = decoded.Source
 	case source == "":
-		source = defaultSource
+		source, unnamed = defaultSource, true
 	}
 	batch := ingest.Batch{
-		Source: source, Received: f.Now(), Wire: wire.Name, Path: r.URL.Path,
+		Source: source, Unnamed: unnamed, Received: f.Now(), Wire: wire.Name, Path: r.URL.Path,
 		ContentType: r.Header.Get("Content-Type"), Drafts: decoded.Drafts,
 	}
 	if decoded.Refused != nil {
