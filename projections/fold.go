@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,9 @@ type foldOptions struct {
 	Fetch func(ctx context.Context, seq uint64) (*logv1.Record, error)
 	// CacheBytes bounds the customers kept decoded between commits.
 	CacheBytes int
+	// RefoldEntries bounds who is folded again inline; 0 means
+	// maxRefoldEntries. Part of what a fold version is: for tests alone.
+	RefoldEntries int
 }
 
 // fold folds one partition's stream, message by message, in steps between any
@@ -65,7 +69,7 @@ type fold struct {
 // newFold goes on from the checkpoint in the view; an empty store begins at
 // message 1.
 func newFold(o foldOptions, v store.View) (*fold, error) {
-	f := &fold{foldOptions: o, overlay: overlay{view: v, cacheBytes: o.CacheBytes}, cp: &statev1.Checkpoint{FoldVersion: FoldVersion}}
+	f := &fold{foldOptions: o, overlay: overlay{view: v, cacheBytes: o.CacheBytes, refoldEntries: cmp.Or(o.RefoldEntries, maxRefoldEntries)}, cp: &statev1.Checkpoint{FoldVersion: FoldVersion}}
 	value, err := v.Get(checkpointKey)
 	if err != nil {
 		return nil, err
@@ -424,7 +428,7 @@ func (f *fold) eventCause(t touched) cause {
 }
 
 func (f *fold) recordedAt(h *logv1.Header) int64 {
-	return f.m.record.RecordedAt + int64(h.RecordedDelta)
+	return f.m.record.RecordedAt + int64(h.GetRecordedDelta())
 }
 
 // stepSweep evaluates one customer of a running sweep.
@@ -480,25 +484,16 @@ func (f *fold) applyNotice(n *logv1.Notice) error {
 	return nil
 }
 
-// Reasons for parking an event.
-var (
-	errNoCustomer = errors.New("the header names no customer")
-	errMisrouted  = errors.New("the customer belongs to another partition")
-	errBadBody    = errors.New("the body cannot be read")
-)
-
 // applyEvent folds event i of the record. It reports whether the event counted
 // as new.
 func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (counted bool, err error) {
 	h := e.GetHeader()
 	id, err := events.CustomerIDFromBytes(h.GetCustomer())
 	if err != nil {
-		f.park(nil, i, h, errNoCustomer)
-		return false, nil
+		return false, f.park(nil, i, e, errNoCustomer)
 	}
 	if id.Partition(int(f.cp.Genesis.GetPartitions())) != f.Partition {
-		f.park(nil, i, h, errMisrouted)
-		return false, nil
+		return false, f.park(nil, i, e, errMisrouted)
 	}
 	c, err := f.customer(id)
 	if err == nil {
@@ -516,8 +511,7 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 	}
 	body, err := readBody(e)
 	if err != nil {
-		f.park(c, i, h, err)
-		return false, nil
+		return false, f.park(c, i, e, err)
 	}
 	if t, takes := targetOf(h, body); takes {
 		reason, err := c.takeBack(t, h, body)
@@ -525,8 +519,7 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 			return false, err
 		}
 		if reason != nil {
-			f.park(c, i, h, reason)
-			return false, nil
+			return false, f.park(c, i, e, reason)
 		}
 	}
 	stands, err := c.stands(h)
@@ -545,7 +538,10 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 		}
 		c.grown(h, body, len(e.Body))
 	}
-	return true, c.record(entry, h)
+	if err := c.record(entry, h); err != nil {
+		return false, err
+	}
+	return true, f.unpark(c, e, entry.RecordedAt)
 }
 
 // Facts grow by more than an event's bytes where a stamp is kept with each of
@@ -609,21 +605,4 @@ func (f *fold) entry(i int, e *logv1.LoggedEvent, body *eventsv1.Event) *statev1
 		entry.Title, entry.Fields = profile.Describe(profile.Event{Header: h, RecordedAt: entry.RecordedAt, Body: body})
 	}
 	return entry
-}
-
-// park sets an event aside; the partition goes on and the customer is flagged.
-func (f *fold) park(c *customer, i int, h *logv1.Header, reason error) {
-	f.cp.Parked++
-	f.overlay.park(&statev1.Parked{
-		Seq: f.m.seq, Index: uint32(i), Customer: h.GetCustomer(), Reason: reason.Error(),
-		EventId: h.GetEventId(), Source: h.GetSource(),
-	})
-	if c == nil {
-		return
-	}
-	if c.fresh && c.unknown() {
-		f.cp.Customers++
-	}
-	c.touch()
-	c.head.Parked++
 }

@@ -31,6 +31,8 @@ type stream struct {
 	partition int
 	messages  []*message
 	raw       []proto.Message // for fetch, by sequence-1
+	// refoldEntries bounds who is folded again inline; 0: as ever.
+	refoldEntries int
 }
 
 func genesisOf(clock string) *logv1.Genesis {
@@ -92,7 +94,7 @@ func customerNo(n int) events.CustomerID {
 }
 
 func (s *stream) options() foldOptions {
-	return foldOptions{Partition: s.partition, Evaluate: playbook.BuiltinStages, Fetch: s.fetch, CacheBytes: 1 << 16}
+	return foldOptions{Partition: s.partition, Evaluate: playbook.BuiltinStages, Fetch: s.fetch, CacheBytes: 1 << 16, RefoldEntries: s.refoldEntries}
 }
 
 // foldAll folds the whole stream into a store. cut is asked after every step
@@ -819,7 +821,7 @@ func TestPoisonIsParked(t *testing.T) {
 	v := viewOf(t, m)
 	defer v.Close()
 	reasons := map[string]string{}
-	for parked, err := range v.Parked() {
+	for parked, err := range v.Parked(0, 0) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,8 +19,9 @@ import (
 // becomes the old one, and what was old and not asked for meanwhile goes.
 // Customers with uncommitted changes are never let go.
 type overlay struct {
-	view       store.View // of the last commit
-	cacheBytes int        // bounds both generations of customers
+	view          store.View // of the last commit
+	cacheBytes    int        // bounds both generations of customers
+	refoldEntries int        // bounds who is folded again inline
 
 	young, old map[events.CustomerID]*customer
 	youngBytes int
@@ -28,8 +29,8 @@ type overlay struct {
 	dirty   []*customer // with uncommitted changes
 	paged   []*customer // with pages read since the last commit
 	changes []pendingChange
-	parked  []*statev1.Parked
-	rows    []*columns.Row // of the customers that the last commit changed, until published
+	parked  map[parkedID]*parkedRow // read or changed since the last commit
+	rows    []*columns.Row          // of the customers that the last commit changed, until published
 	timers  timers
 	sweep   sweepQueue
 	// Estimates of the next commit, and the largest head in it as last written.
@@ -107,12 +108,6 @@ func (o *overlay) announce(key []byte, change *statev1.Change) {
 	o.grow(proto.Size(change)+len(key), 1)
 }
 
-// park adds a parked event.
-func (o *overlay) park(p *statev1.Parked) {
-	o.parked = append(o.parked, p)
-	o.grow(proto.Size(p)+16, 1)
-}
-
 // batch gathers everything uncommitted, and the checkpoint.
 func (o *overlay) batch(cp *statev1.Checkpoint) (*store.Batch, error) {
 	b := &store.Batch{}
@@ -128,12 +123,8 @@ func (o *overlay) batch(cp *statev1.Checkpoint) (*store.Batch, error) {
 		}
 		b.Put(change.key, value)
 	}
-	for _, parked := range o.parked {
-		value, err := proto.Marshal(parked)
-		if err != nil {
-			return nil, fmt.Errorf("write parked event %d/%d: %w", parked.Seq, parked.Index, err)
-		}
-		b.Put(parkedKey(parked.Seq, parked.Index), value)
+	if err := o.writeParked(b); err != nil {
+		return nil, err
 	}
 	value, err := proto.Marshal(cp)
 	if err != nil {

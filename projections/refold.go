@@ -48,6 +48,7 @@ func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *lo
 			// The facts stay; but this is the copy that a third one is held
 			// against.
 			c.moveArrival(old, f.m.seq, uint32(i), recordedAt, f.m.record.At+h.AtDelta)
+			return false, f.unpark(c, e, recordedAt)
 		}
 		return false, nil
 	}
@@ -56,15 +57,13 @@ func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *lo
 	}
 	body, err := readBody(e)
 	if err != nil {
-		f.park(c, i, h, err)
-		return false, nil
+		return false, f.park(c, i, e, err)
 	}
 	switch short, err := c.refoldable(); {
 	case err != nil:
 		return false, err
 	case !short:
-		f.park(c, i, h, errTooLongToRefold)
-		return false, nil
+		return false, f.park(c, i, e, errTooLongToRefold)
 	}
 	c.touch()
 	c.head.Stale = true
@@ -73,14 +72,20 @@ func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *lo
 	// The other copy may have left a refusal key that points to its place, and
 	// a third one may look there.
 	c.putRefusal(h, stampOf(entry))
-	return true, c.insert(entry)
+	if err := c.insert(entry); err != nil {
+		return false, err
+	}
+	return true, f.unpark(c, e, recordedAt)
 }
 
 // contentHash tells copies of one event apart: by the body, and by what of the
 // header the facts depend on. Not by when and where it was stamped, or every
 // retry would be another copy.
 func contentHash(e *logv1.LoggedEvent) []byte {
-	h := e.Header
+	h := e.GetHeader()
+	if h == nil {
+		h = &logv1.Header{}
+	}
 	told, err := proto.MarshalOptions{Deterministic: true}.Marshal(&logv1.Header{
 		OccurredAt: h.OccurredAt, Corrected: h.Corrected, Clamped: h.Clamped, Assigned: h.Assigned,
 		Corrects: h.Corrects, IssuedAt: h.IssuedAt, Withdraws: h.Withdraws, CustomerKind: h.CustomerKind,
@@ -93,7 +98,7 @@ func contentHash(e *logv1.LoggedEvent) []byte {
 	sum := sha256.New()
 	sum.Write(appendSortedInt(nil, int64(len(told))))
 	sum.Write(told)
-	sum.Write(e.Body)
+	sum.Write(e.GetBody())
 	return sum.Sum(nil)
 }
 
@@ -115,7 +120,7 @@ func (c *customer) refoldable() (bool, error) {
 	err := c.everyEntry(func(e *statev1.Entry) error {
 		n++
 		size += int(e.BodyBytes)
-		if n > maxRefoldEntries || size > maxRefoldBytes {
+		if n > c.o.refoldEntries || size > maxRefoldBytes {
 			return errLong
 		}
 		return nil

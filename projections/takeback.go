@@ -205,7 +205,7 @@ func (c *customer) applied(t target, h *logv1.Header, body *eventsv1.Event) (fou
 	claimed := claimedTarget(h, body)
 	n, size := 0, 0
 	err = c.everyEntry(func(e *statev1.Entry) error {
-		if n, size = n+1, size+int(e.BodyBytes); n > maxRefoldEntries || size > maxRefoldBytes {
+		if n, size = n+1, size+int(e.BodyBytes); n > c.o.refoldEntries || size > maxRefoldBytes {
 			return errLong
 		}
 		found = found || e.Source == t.source && e.EventId == t.id && (claimed == nil || sameTime(claimed, e.ClaimedAt))

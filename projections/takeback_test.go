@@ -270,7 +270,7 @@ func TestTakingBackOfLongCustomers(t *testing.T) {
 	v := viewOf(t, m)
 	defer v.Close()
 	reasons := map[string]string{}
-	for p, err := range v.Parked() {
+	for p, err := range v.Parked(0, 0) {
 		if err != nil {
 			t.Fatal(err)
 		}

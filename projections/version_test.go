@@ -21,7 +21,7 @@ import (
 // so whoever changes this raises FoldVersion, or the two would be mixed.
 var foldedByVersion = map[int]string{
 	3: "669a03961df9c22215d72569c4cc3e6f7266818c379f4ee2372218dd285bc844",
-	4: "669a03961df9c22215d72569c4cc3e6f7266818c379f4ee2372218dd285bc844", // entries hold a hash of their body
+	4: "669a03961df9c22215d72569c4cc3e6f7266818c379f4ee2372218dd285bc844", // entries hold a hash of their body, and one event is parked a key
 }
 
 func TestFoldVersion(t *testing.T) {

@@ -19,6 +19,9 @@ import (
 // ErrNotFound says that a partition holds no such customer.
 var ErrNotFound = errors.New("projections: no such customer")
 
+// ErrNotParked says that no event is parked at a place.
+var ErrNotParked = errors.New("projections: no such parked event")
+
 // ErrCatchingUp says that a partition has not folded what was asked for yet.
 var ErrCatchingUp = errors.New("projections: not caught up")
 
@@ -246,14 +249,34 @@ func (v *View) Changes() iter.Seq2[*statev1.Change, error] {
 	}
 }
 
-// Parked yields the events that the fold set aside, in order of arrival.
-func (v *View) Parked() iter.Seq2[*statev1.Parked, error] {
+// Parked yields the events that the fold set aside, in order of arrival, from a
+// place on.
+func (v *View) Parked(fromSeq uint64, fromIndex uint32) iter.Seq2[*statev1.Parked, error] {
 	return func(yield func(*statev1.Parked, error) bool) {
-		scan(v.view, []byte{keyParked}, func(_, value []byte) (*statev1.Parked, error) {
+		scanFrom(v.view, parkedKey(fromSeq, fromIndex), []byte{keyParked}, func(_, value []byte) (*statev1.Parked, error) {
 			parked := &statev1.Parked{}
 			return parked, proto.Unmarshal(value, parked)
 		}, yield)
 	}
+}
+
+// ParkedAt is the event parked at a place, or ErrNotParked.
+func (v *View) ParkedAt(seq uint64, index uint32) (*statev1.Parked, error) {
+	if v.view == nil {
+		return nil, ErrCatchingUp
+	}
+	value, err := v.view.Get(parkedKey(seq, index))
+	if err != nil {
+		return nil, err
+	}
+	if value == nil {
+		return nil, ErrNotParked
+	}
+	parked := &statev1.Parked{}
+	if err := proto.Unmarshal(value, parked); err != nil {
+		return nil, fmt.Errorf("parked event %d/%d: %w", seq, index, err)
+	}
+	return parked, nil
 }
 
 // Customers yields the ids of all customers in order.
@@ -267,13 +290,18 @@ func (v *View) Customers() iter.Seq2[events.CustomerID, error] {
 
 // scan yields what parse makes of every key with the prefix.
 func scan[T any](v store.View, prefix []byte, parse func(key, value []byte) (T, error), yield func(T, error) bool) {
+	scanFrom(v, prefix, prefix, parse, yield)
+}
+
+// scanFrom is scan from a key on.
+func scanFrom[T any](v store.View, from, prefix []byte, parse func(key, value []byte) (T, error), yield func(T, error) bool) {
 	var none T
 	if v == nil {
 		yield(none, ErrCatchingUp)
 		return
 	}
 	stopped := false
-	err := v.Scan(prefix, store.PrefixEnd(prefix), false, func(key, value []byte) bool {
+	err := v.Scan(from, store.PrefixEnd(prefix), false, func(key, value []byte) bool {
 		item, err := parse(key, value)
 		more := yield(item, err)
 		stopped = !more || err != nil

@@ -1117,7 +1117,8 @@ func (x *Change) GetBackfill() bool {
 	return false
 }
 
-// Parked is an event that the fold set aside.
+// Parked is an event that the fold set aside: of the copies of it that cannot be
+// applied, the one that would stand. There is one for each event key.
 type Parked struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -1126,6 +1127,12 @@ type Parked struct {
 	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	EventId       string                 `protobuf:"bytes,5,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
 	Source        string                 `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
+	RecordedAt    int64                  `protobuf:"varint,7,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"` // microseconds, as are the others
+	Content       []byte                 `protobuf:"bytes,8,opt,name=content,proto3" json:"content,omitempty"`                          // hash of what tells copies apart
+	Role          v1.Role                `protobuf:"varint,9,opt,name=role,proto3,enum=dossier.log.v1.Role" json:"role,omitempty"`
+	Type          v11.Type               `protobuf:"varint,10,opt,name=type,proto3,enum=dossier.events.v1.Type" json:"type,omitempty"`
+	OccurredAt    int64                  `protobuf:"varint,11,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
+	ClaimedAt     *int64                 `protobuf:"varint,12,opt,name=claimed_at,json=claimedAt,proto3,oneof" json:"claimed_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1200,6 +1207,48 @@ func (x *Parked) GetSource() string {
 		return x.Source
 	}
 	return ""
+}
+
+func (x *Parked) GetRecordedAt() int64 {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return 0
+}
+
+func (x *Parked) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *Parked) GetRole() v1.Role {
+	if x != nil {
+		return x.Role
+	}
+	return v1.Role(0)
+}
+
+func (x *Parked) GetType() v11.Type {
+	if x != nil {
+		return x.Type
+	}
+	return v11.Type(0)
+}
+
+func (x *Parked) GetOccurredAt() int64 {
+	if x != nil {
+		return x.OccurredAt
+	}
+	return 0
+}
+
+func (x *Parked) GetClaimedAt() int64 {
+	if x != nil && x.ClaimedAt != nil {
+		return *x.ClaimedAt
+	}
+	return 0
 }
 
 var File_dossier_state_v1_store_proto protoreflect.FileDescriptor
@@ -1314,14 +1363,25 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\x06values\x18\t \x03(\tR\x06values\x12,\n" +
 	"\x12previous_change_id\x18\n" +
 	" \x01(\tR\x10previousChangeId\x12\x1a\n" +
-	"\bbackfill\x18\v \x01(\bR\bbackfill\"\x97\x01\n" +
+	"\bbackfill\x18\v \x01(\bR\bbackfill\"\xfd\x02\n" +
 	"\x06Parked\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\rR\x05index\x12\x1a\n" +
 	"\bcustomer\x18\x03 \x01(\fR\bcustomer\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x19\n" +
 	"\bevent_id\x18\x05 \x01(\tR\aeventId\x12\x16\n" +
-	"\x06source\x18\x06 \x01(\tR\x06sourceB>Z<github.com/dossier360/dossier/proto/dossier/state/v1;statev1b\x06proto3"
+	"\x06source\x18\x06 \x01(\tR\x06source\x12\x1f\n" +
+	"\vrecorded_at\x18\a \x01(\x03R\n" +
+	"recordedAt\x12\x18\n" +
+	"\acontent\x18\b \x01(\fR\acontent\x12(\n" +
+	"\x04role\x18\t \x01(\x0e2\x14.dossier.log.v1.RoleR\x04role\x12+\n" +
+	"\x04type\x18\n" +
+	" \x01(\x0e2\x17.dossier.events.v1.TypeR\x04type\x12\x1f\n" +
+	"\voccurred_at\x18\v \x01(\x03R\n" +
+	"occurredAt\x12\"\n" +
+	"\n" +
+	"claimed_at\x18\f \x01(\x03H\x00R\tclaimedAt\x88\x01\x01B\r\n" +
+	"\v_claimed_atB>Z<github.com/dossier360/dossier/proto/dossier/state/v1;statev1b\x06proto3"
 
 var (
 	file_dossier_state_v1_store_proto_rawDescOnce sync.Once
@@ -1375,11 +1435,13 @@ var file_dossier_state_v1_store_proto_depIdxs = []int32{
 	10, // 14: dossier.state.v1.Checkpoint.sweep:type_name -> dossier.state.v1.Sweep
 	18, // 15: dossier.state.v1.Checkpoint.genesis:type_name -> dossier.log.v1.Genesis
 	5,  // 16: dossier.state.v1.Change.cause:type_name -> dossier.state.v1.Cause
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	17, // 17: dossier.state.v1.Parked.role:type_name -> dossier.log.v1.Role
+	16, // 18: dossier.state.v1.Parked.type:type_name -> dossier.events.v1.Type
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_dossier_state_v1_store_proto_init() }
@@ -1390,6 +1452,7 @@ func file_dossier_state_v1_store_proto_init() {
 	file_dossier_state_v1_facts_proto_init()
 	file_dossier_state_v1_store_proto_msgTypes[2].OneofWrappers = []any{}
 	file_dossier_state_v1_store_proto_msgTypes[6].OneofWrappers = []any{}
+	file_dossier_state_v1_store_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
