@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/dossier360/dossier/ingest"
+	"github.com/dossier360/dossier/ingest/rejected"
 	"github.com/dossier360/dossier/ingest/wires"
 )
 
@@ -39,6 +40,11 @@ type Options struct {
 	// Preview says what would become of the events of a call, which is recorded
 	// nowhere; (*ingest.Gateway).Preview. Nil: no call can ask.
 	Preview func(ctx context.Context, batch ingest.Batch, receipt string) (ingest.Preview, error)
+	// RetryRejected tries again what was refused; (*rejected.Ledger).Retry.
+	// Nil: its path is not there.
+	RetryRejected func(context.Context, rejected.Retry) (rejected.Retried, error)
+	// RetryParked tries again what a fold set aside. Nil: its path is not there.
+	RetryParked func(context.Context, ParkedRetry) (ParkedRetried, error)
 	// WriteKeys maps each key to the source it names, [a-z0-9_-]{1,40} or ""
 	// for none. No keys: any key or none is taken.
 	WriteKeys map[string]string
@@ -104,6 +110,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if allowed(w, r, http.MethodGet, http.MethodHead) {
 			f.settings(w, key)
 		}
+		return
+	}
+	if f.retry(w, r, path) {
 		return
 	}
 	reply(w, http.StatusNotFound, plainAnswer{Code: "not_found", Message: "no such path: " + ingest.Shown(r.URL.Path)})
