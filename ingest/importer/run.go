@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -28,14 +29,18 @@ type Options struct {
 	// Tell is told what became of every row and event, in the order of the files,
 	// by one goroutine. Its error ends the import. May be nil.
 	Tell func(Outcome) error
+
+	// batchEvents and seenGeneration are smaller in tests. Zero: the constants.
+	batchEvents, seenGeneration int
 }
 
 // Run imports what a source reads. The summary counts what is durable, or what
 // a dry run was told, also where an error ended the import.
 func Run(ctx context.Context, read Source, o Options) (Summary, error) {
 	given := ctx
+	o.batchEvents = cmp.Or(o.batchEvents, batchEvents)
 	g, ctx := errgroup.WithContext(given)
-	r := &run{o: o, seen: newSeen(seenGeneration), previewing: g, ready: make(chan *batch, inFlight), asked: make(chan struct{})}
+	r := &run{o: o, seen: newSeen(cmp.Or(o.seenGeneration, seenGeneration)), previewing: g, ready: make(chan *batch, inFlight), asked: make(chan struct{})}
 	g.Go(func() error {
 		defer close(r.ready)
 		if err := read(ctx, func(item Item) error { return r.add(ctx, item) }); err != nil {
@@ -165,7 +170,7 @@ func (r *run) addRecord(ctx context.Context, item *Item, record *Record) error {
 		r.filling.outcomes = append(r.filling.outcomes, o)
 		return nil
 	}
-	if b := r.filling; b.bytes+len(encoded) > batchBytes || len(b.asked) == batchEvents {
+	if b := r.filling; b.bytes+len(encoded) > batchBytes || len(b.asked) == r.o.batchEvents {
 		if err := r.flush(ctx); err != nil {
 			return err
 		}
