@@ -1,6 +1,7 @@
 // Package simulator plays made-up lives that are told to the engine: of a
 // [Shop], whose customers are people, and of a [Firm], whose customers are
-// companies with several people each.
+// companies with several people each; and [Traffic], which is no
+// life but load.
 //
 // A play is a pure function of its parameters: the same seed gives the same
 // bytes, on any machine. It comes as calls for HTTP, as batches of native events
