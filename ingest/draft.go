@@ -117,6 +117,22 @@ type Decoded struct {
 	Single bool
 	// WriteKey and Source are what the body itself names; "" if it does not.
 	WriteKey, Source string
+	// Beside are, of the drafts at the end that tell more of an event which has
+	// a draft already, the indexes of those: Beside[k] of
+	// Drafts[len(Drafts)-len(Beside)+k].
+	Beside []int
+}
+
+// Items is how many events were sent: the drafts without those that tell more
+// of one.
+func (d *Decoded) Items() int { return len(d.Drafts) - len(d.Beside) }
+
+// Item is the index, as sent, of the event that a draft tells of.
+func (d *Decoded) Item(draft int) int {
+	if k := draft - d.Items(); k >= 0 && k < len(d.Beside) {
+		return d.Beside[k]
+	}
+	return draft
 }
 
 // Refuse makes a rejection. The message says which value was met.

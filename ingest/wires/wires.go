@@ -38,7 +38,8 @@ type Wire struct {
 	// Decode reads a whole call.
 	Decode func(Request) ingest.Decoded
 	// Item reads one event as it stood in a call of many, so as Draft.Original
-	// keeps it: one draft comes of it.
+	// keeps it: one draft comes of it, and maybe one that tells more of it (see
+	// [ingest.Decoded.Beside]).
 	Item func(Request) ingest.Decoded
 }
 
@@ -56,6 +57,8 @@ var paths = func() map[string]Wire {
 		}
 		all["/v1/"+short], all["/v1/"+string(call)] = w, w
 	}
+	all["/beacon/v1/batch"] = all["/v1/batch"] // RudderStack's browsers on their way out
+	addPostHog(all)
 	return all
 }()
 

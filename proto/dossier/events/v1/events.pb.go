@@ -2018,8 +2018,11 @@ type Traits struct {
 	// Wants manual.
 	Release []string `protobuf:"bytes,4,rep,name=release,proto3" json:"release,omitempty"`
 	// Why, and who said so; of facts told by hand.
-	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	Actor         string `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor  string `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	// Name to a value that stands only where nothing else was told of the name;
+	// of several such tellings the first by time stands.
+	SetOnce       *structpb.Struct `protobuf:"bytes,7,opt,name=set_once,json=setOnce,proto3" json:"set_once,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2094,6 +2097,13 @@ func (x *Traits) GetActor() string {
 		return x.Actor
 	}
 	return ""
+}
+
+func (x *Traits) GetSetOnce() *structpb.Struct {
+	if x != nil {
+		return x.SetOnce
+	}
+	return nil
 }
 
 // Group says that the person belongs to a company, or left it. A person belongs
@@ -2516,14 +2526,15 @@ const file_dossier_events_v1_events_proto_rawDesc = "" +
 	"\fparticipants\x18\x05 \x03(\tR\fparticipants\x12\x1e\n" +
 	"\vin_reply_to\x18\x06 \x01(\tR\tinReplyTo\x12,\n" +
 	"\x0fduration_micros\x18\a \x01(\x03H\x00R\x0edurationMicros\x88\x01\x01B\x12\n" +
-	"\x10_duration_micros\"\xa9\x01\n" +
+	"\x10_duration_micros\"\xdd\x01\n" +
 	"\x06Traits\x12)\n" +
 	"\x03set\x18\x01 \x01(\v2\x17.google.protobuf.StructR\x03set\x12\x14\n" +
 	"\x05unset\x18\x02 \x03(\tR\x05unset\x12\x16\n" +
 	"\x06manual\x18\x03 \x01(\bR\x06manual\x12\x18\n" +
 	"\arelease\x18\x04 \x03(\tR\arelease\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05actor\x18\x06 \x01(\tR\x05actor\"S\n" +
+	"\x05actor\x18\x06 \x01(\tR\x05actor\x122\n" +
+	"\bset_once\x18\a \x01(\v2\x17.google.protobuf.StructR\asetOnce\"S\n" +
 	"\x05Group\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12/\n" +
 	"\x06traits\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x06traits\"B\n" +
@@ -2650,14 +2661,15 @@ var file_dossier_events_v1_events_proto_depIdxs = []int32{
 	3,  // 26: dossier.events.v1.Referral.referee:type_name -> dossier.events.v1.Identifier
 	3,  // 27: dossier.events.v1.Referral.referrer:type_name -> dossier.events.v1.Identifier
 	23, // 28: dossier.events.v1.Traits.set:type_name -> google.protobuf.Struct
-	23, // 29: dossier.events.v1.Group.traits:type_name -> google.protobuf.Struct
-	3,  // 30: dossier.events.v1.Alias.previous:type_name -> dossier.events.v1.Identifier
-	22, // 31: dossier.events.v1.Void.time:type_name -> google.protobuf.Timestamp
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	23, // 29: dossier.events.v1.Traits.set_once:type_name -> google.protobuf.Struct
+	23, // 30: dossier.events.v1.Group.traits:type_name -> google.protobuf.Struct
+	3,  // 31: dossier.events.v1.Alias.previous:type_name -> dossier.events.v1.Identifier
+	22, // 32: dossier.events.v1.Void.time:type_name -> google.protobuf.Timestamp
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_dossier_events_v1_events_proto_init() }
