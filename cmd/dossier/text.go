@@ -75,6 +75,12 @@ type vocabulary struct {
 	refusedFormat, writeKeyRemedy, writeKeyRefused      string
 	clampedFormat                                       string
 
+	// Of import. verdicts name what became of one row, summaryWords how many.
+	verdicts, summaryWords                               map[string]string
+	importReadFormat, importRateFormat, importLeftFormat string
+	importMoreFormat, importMoreKeptFormat, importDry    string
+	importWaiting, importInterrupted                     string
+
 	eventID, noTypeFormat, customTypeFormat, alreadyFormat string
 	revision, modified, committed, recordFormat            string
 	noServer, notFoundFormat, idNotFoundFormat, notDossier string
@@ -126,6 +132,16 @@ var words = map[string]vocabulary{
 		refusedFormat:       "refused: %s (%s)",
 		writeKeyRemedy:      "the server at %s wants a write key; give it with --write-key or DOSSIER_WRITE_KEY",
 		writeKeyRefused:     "the server at %s does not accept this write key; check --write-key or DOSSIER_WRITE_KEY",
+
+		verdicts: englishVerdicts, summaryWords: englishSummary,
+		importReadFormat:     "rows: %s, events: %s (%.1f s, %s rows/s)",
+		importRateFormat:     "rows: %s, %s/s",
+		importLeftFormat:     "%s left",
+		importMoreFormat:     "… %s more; --rejects FILE keeps all",
+		importMoreKeptFormat: "… %s more; the file of --rejects has all",
+		importDry:            "a dry run: nothing was sent",
+		importWaiting:        "waiting for %s (%s): trying again in %s, for %s at most",
+		importInterrupted:    "interrupted; what was sent stays. The same command goes on from here: what is known is skipped fast",
 
 		noServer:         "no server answers at %s (%v); start one with `dossier serve`, or name another with --server or DOSSIER_SERVER",
 		notFoundFormat:   "no customer %s; nothing accepted so far names this customer: check the spelling and the type (user_id, email, phone, anonymous_id)",
@@ -187,6 +203,16 @@ var words = map[string]vocabulary{
 			"customer": "订单客户", "opportunity": "销售机会客户", "potential": "潜在客户", "unidentified": "待识别客户",
 		},
 
+		verdicts: chineseVerdicts, summaryWords: chineseVerdicts,
+		importReadFormat:     "行数：%s，事件：%s（%.1f 秒，每秒%s行）",
+		importRateFormat:     "%s行，每秒%s行",
+		importLeftFormat:     "剩余 %s",
+		importMoreFormat:     "……另有%s行；用 --rejects FILE 可保存全部",
+		importMoreKeptFormat: "……另有%s行；全部见 --rejects 文件",
+		importDry:            "试运行：没有发送任何内容",
+		importWaiting:        "等待 %s（%s）：%s 后重试，最多等待 %s",
+		importInterrupted:    "已中断；已发送的内容保留。重复同一命令即可继续：已知的行会很快跳过",
+
 		noServer:         "%s 没有服务响应（%v）；请用 `dossier serve` 启动，或用 --server 或 DOSSIER_SERVER 指定地址",
 		notFoundFormat:   "没有客户 %s；已接收的事件都没有提到该客户：请检查拼写和标识类型（user_id、email、phone、anonymous_id）",
 		idNotFoundFormat: "没有客户 %s；此处没有该客户编号：请检查编号是否完整、--server 是否指向其所属的部署，或改用标识查询（user_id:42）",
@@ -196,6 +222,22 @@ var words = map[string]vocabulary{
 		notDossier:       "%s 上的服务不支持该查询（%s）；请检查 --server 或更新其中一方",
 	},
 }
+
+// What became of a row of an import.
+var (
+	englishVerdicts = map[string]string{
+		"new": "new", "changed": "changed", "duplicate": "known already", "conflicting": "conflicting",
+		"rejected": "rejected", "skipped": "left out by the mapping", "unmatched": "no rule fits",
+	}
+	englishSummary = map[string]string{
+		"new": "new", "changed": "changed", "duplicate": "known already", "conflicting": "conflicting",
+		"rejected": "rejected", "skipped": "rows left out by the mapping", "unmatched": "rows that no rule fits",
+	}
+	chineseVerdicts = map[string]string{
+		"new": "新增", "changed": "有变化", "duplicate": "已知", "conflicting": "冲突",
+		"rejected": "被拒绝", "skipped": "按映射跳过", "unmatched": "无匹配规则",
+	}
+)
 
 // stageName is a stage as people call it, beside the word that programs use.
 func (v vocabulary) stageName(stage string) string {

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -40,7 +41,8 @@ type Record struct {
 	// ID names the record among those of its source that tell events of the same
 	// type: the same record has the same id in every import. Not empty.
 	ID string
-	// Event as it is told, but for its id.
+	// Event as it is told, but for its id; what it corrects, if it does, it names
+	// by the id of that one's record.
 	Event *eventsv1.Event
 	// Lines are the rows it was made of, the first of them first.
 	Lines []int
@@ -148,8 +150,9 @@ func revise(e *eventsv1.Event, started int64, knownID string) *eventsv1.Event {
 	}
 	revision := proto.CloneOf(e)
 	revision.Id = events.Revision(e.Id, number)
-	if corrects(e.Type) {
-		revision.Corrects = e.Id
+	if e.Corrects != "" || corrects(e.Type) {
+		// What is corrected is the first telling always, never a correction.
+		revision.Corrects = cmp.Or(e.Corrects, e.Id)
 		revision.IssuedAt = timestamppb.New(events.FromMicros(int64(number)))
 	}
 	return revision

@@ -194,7 +194,7 @@ func reply(status int, body any) *http.Response {
 }
 
 // row is a line of a file that exists in a test alone: what a mapping made of it.
-type row struct{ id, typ, user, says string }
+type row struct{ id, typ, user, says, corrects string }
 
 func (r row) item(line int) importer.Item {
 	item := importer.Item{File: "a.csv", Line: line, Columns: []string{"id", "says"}, Cells: []any{r.id, r.says}}
@@ -207,7 +207,7 @@ func (r row) item(line int) importer.Item {
 		item.Refused = []importer.Refusal{{Line: line, Column: "says", Value: r.says, Reason: "not a number"}}
 	default:
 		item.Records = []importer.Record{{ID: r.id, Lines: []int{line}, Event: &eventsv1.Event{
-			Type: r.typ, PropertiesJson: r.says,
+			Type: r.typ, PropertiesJson: r.says, Corrects: r.corrects,
 			Identifiers: []*eventsv1.Identifier{{Type: "user_id", Value: cmp.Or(r.user, "u1")}},
 		}}}
 	}

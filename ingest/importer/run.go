@@ -148,6 +148,9 @@ func (r *run) addRecord(ctx context.Context, item *Item, record *Record) error {
 	r.begin()
 	e := record.Event
 	e.Id = eventID(e.Type, record.ID)
+	if e.Corrects != "" {
+		e.Corrects = eventID(e.Type, e.Corrects)
+	}
 	o := outcome{event: e, Outcome: Outcome{
 		File: item.File, Line: record.Lines[0], ID: record.ID, Event: e.Type, Columns: item.Columns, Cells: item.Cells,
 	}}

@@ -268,6 +268,21 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
+// A record that corrects another names it by its record id; told otherwise later
+// it corrects the same.
+func TestRecordsThatCorrect(t *testing.T) {
+	t.Parallel()
+	s := &fakeServer{}
+	mustRun(t, s, []row{{id: "1", typ: placed, says: "a"}, {id: "2", typ: placed, says: "b", corrects: "1"}}, 0)
+	mustRun(t, s, []row{{id: "2", typ: placed, says: "c", corrects: "1"}}, 1)
+	if diff := cmp.Diff(`order.placed/1 a
+order.placed/2 b corrects order.placed/1 at 1970-01-01T00:00:00Z
+order.placed/2~00001795305601000000 c corrects order.placed/1 at 2026-11-22T00:00:01Z
+`, s.told()); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}
+
 // Ids that leave no room for a revision's number, or look like one, are told as
 // their hash.
 func TestLongIDs(t *testing.T) {
