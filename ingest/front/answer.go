@@ -28,13 +28,37 @@ type eventsAnswer struct {
 	Receipt    string             `json:"receipt,omitempty"`
 	Code       ingest.Code        `json:"code,omitempty"`
 	Message    string             `json:"message,omitempty"`
+
+	// What PostHog's clients look for besides: 1, and what became of each event
+	// by its id.
+	Status  int                   `json:"status,omitempty"`
+	Results map[string]itemResult `json:"results,omitempty"`
 }
 
 // replyResult answers a call whose events are durable or refused.
 func replyResult(w http.ResponseWriter, decoded ingest.Decoded, result ingest.Result) {
+	status, a := resultAnswer(decoded, result)
+	reply(w, status, a)
+}
+
+// replyPostHog answers a call of PostHog's clients. One that is too large they
+// divide, if they are told so by its status.
+func replyPostHog(w http.ResponseWriter, path string, decoded ingest.Decoded, ids []string, result ingest.Result) {
+	status, a := resultAnswer(decoded, result)
+	a.Status = 1
+	if decoded.Refused != nil && decoded.Refused.Code == ingest.CodeTooLarge {
+		status = http.StatusRequestEntityTooLarge
+	}
+	if path == analyticsPath {
+		a.Results = resultsOf(&decoded, ids, result.Rejected)
+	}
+	reply(w, status, a)
+}
+
+func resultAnswer(decoded ingest.Decoded, result ingest.Result) (int, eventsAnswer) {
 	a := eventsAnswer{
 		Success: true, Accepted: result.Accepted, Duplicates: result.Duplicates,
-		Rejected: result.Rejected, Receipt: result.Receipt,
+		Rejected: bySent(&decoded, result.Rejected), Receipt: result.Receipt,
 	}
 	whole := decoded.Refused
 	if whole == nil && decoded.Single && len(result.Rejected) > 0 {
@@ -44,14 +68,13 @@ func replyResult(w http.ResponseWriter, decoded ingest.Decoded, result ingest.Re
 		a.Rejected = []ingest.Rejection{} // [] rather than null
 	}
 	if whole == nil {
-		reply(w, http.StatusOK, a)
-		return
+		return http.StatusOK, a
 	}
 	if len(a.Rejected) == 0 {
 		a.Rejected = []ingest.Rejection{*whole}
 	}
 	a.Success, a.Code, a.Message = false, whole.Code, whole.Message
-	reply(w, http.StatusBadRequest, a)
+	return http.StatusBadRequest, a
 }
 
 // notReady is why events cannot be taken yet.
@@ -77,10 +100,15 @@ var failures = [...]struct {
 
 // replyError answers a call of which nothing is known to be durable.
 func (f *front) replyError(w http.ResponseWriter, err error) {
+	f.replyErrorTo(w, err, func(status int) int { return status })
+}
+
+// replyErrorTo is replyError for a client that acts on other statuses.
+func (f *front) replyErrorTo(w http.ResponseWriter, err error, as func(status int) int) {
 	for _, known := range failures {
 		if errors.Is(err, known.err) {
 			w.Header().Set("Retry-After", strconv.Itoa(known.retryAfter))
-			reply(w, known.status, plainAnswer{Code: known.code, Message: err.Error()})
+			reply(w, as(known.status), plainAnswer{Code: known.code, Message: err.Error()})
 			return
 		}
 	}
@@ -99,15 +127,25 @@ func refuseKey(w http.ResponseWriter) {
 
 // reply writes an answer. A client that is gone by now does not get it.
 func reply(w http.ResponseWriter, status int, answer any) {
+	b := append(encode(answer), '\n')
+	h := w.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(b)))
+	w.WriteHeader(status)
+	w.Write(b)
+}
+
+// encode writes plain data as JSON.
+func encode(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(answer); err != nil {
+	if err := e.Encode(v); err != nil {
 		panic("not reached: answers are plain data: " + err.Error())
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(b.Len()))
-	w.WriteHeader(status)
-	w.Write(b.Bytes())
+	return bytes.TrimRight(b.Bytes(), "\n")
+}
+
+func notFound(w http.ResponseWriter, r *http.Request) {
+	reply(w, http.StatusNotFound, plainAnswer{Code: "not_found", Message: "no such path: " + ingest.Shown(r.URL.Path)})
 }

@@ -83,7 +83,7 @@ func readBody(w http.ResponseWriter, r *http.Request, held *holding) (raw, body 
 	case "", "identity":
 		body = raw
 	case "gzip", "x-gzip":
-		if body, refused = inflate(raw, held); refused != nil {
+		if body, refused = inflate(raw, "Content-Encoding is gzip, which the body is not: ", held); refused != nil {
 			return raw, nil, refused
 		}
 	default:
@@ -116,8 +116,8 @@ func drain(w http.ResponseWriter, r *http.Request, read int) {
 	w.Header().Set("Connection", "close")
 }
 
-func inflate(raw []byte, held *holding) ([]byte, *ingest.Rejection) {
-	const prefix = "Content-Encoding is gzip, which the body is not: "
+// inflate unzips; the prefix of its refusals says who claimed that it can.
+func inflate(raw []byte, prefix string, held *holding) ([]byte, *ingest.Rejection) {
 	z, err := gzip.NewReader(bytes.NewReader(raw))
 	if err != nil {
 		return nil, unreadableBody(err, prefix)

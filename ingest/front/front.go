@@ -14,6 +14,7 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -95,9 +96,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Access-Control-Expose-Headers", "Retry-After")
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	if wire, ok := wires.ForPath(path); ok {
-		if allowed(w, r, http.MethodPost) {
-			f.take(w, r, path, wire)
-		}
+		f.serveEvents(w, r, path, wire)
 		return
 	}
 	if path == "/v1/m" { // the browser client's metrics of itself
@@ -112,10 +111,34 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	if f.retry(w, r, path) {
+	if path == "/sourceConfig" {
+		if allowed(w, r, http.MethodGet, http.MethodHead) {
+			f.sourceConfig(w, r)
+		}
 		return
 	}
-	reply(w, http.StatusNotFound, plainAnswer{Code: "not_found", Message: "no such path: " + ingest.Shown(r.URL.Path)})
+	if call, ok := strings.CutPrefix(path, "/pixel/v1/"); ok {
+		if allowed(w, r, http.MethodGet) {
+			f.pixel(w, r, call)
+		}
+		return
+	}
+	if f.quiet(w, r, path) || f.retry(w, r, path) {
+		return
+	}
+	notFound(w, r)
+}
+
+// serveEvents serves a path on which events come. PostHog's old clients put
+// them into the address of a picture too.
+func (f *front) serveEvents(w http.ResponseWriter, r *http.Request, path string, wire wires.Wire) {
+	if data := r.URL.Query().Get("data"); wire.Name == postHog && r.Method == http.MethodGet && data != "" {
+		f.take(w, asPost(r, r.URL.Path, []byte(data)), path, wire)
+		return
+	}
+	if allowed(w, r, http.MethodPost) {
+		f.take(w, r, path, wire)
+	}
 }
 
 // allowed answers a preflight, and a method that the path does not know.
@@ -144,7 +167,7 @@ func allowed(w http.ResponseWriter, r *http.Request, methods ...string) bool {
 
 // settingsKey is the write key in the path of the settings.
 func settingsKey(path string) (string, bool) {
-	rest, ok := strings.CutPrefix(path, "/v1/projects/")
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(path, "/cdn"), "/v1/projects/")
 	if !ok {
 		return "", false
 	}
@@ -171,22 +194,26 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, path string, wire w
 		f.replyError(w, notReady{err})
 		return
 	}
+	retryable := func(status int) int { return retryStatus(r, path, status) }
 	held := f.memory.hold()
 	defer held.release()
 	source, known := f.headerSource(r)
-	unnamed := false
+	unnamed, key := false, ""
 	raw, body, refused := readBody(w, r, held)
+	if refused == nil && wire.Name == postHog {
+		body, key, refused = unpack(body, r.URL.Query(), held)
+	}
 	decoded := ingest.Decoded{Refused: refused}
 	if refused == nil {
 		decoded = wire.Decode(wires.Request{Path: path, MediaType: mediaType(r), Header: r.Header, Query: r.URL.Query(), Body: body})
 	}
 	if !known {
-		source, known = f.source(decoded.WriteKey)
+		source, known = f.source(cmp.Or(decoded.WriteKey, key))
 	}
 	switch {
 	case refused != nil && refused.Code == codeOverload:
 		// Before the key, which may stand in the body that was not read.
-		f.replyError(w, ingest.ErrOverload)
+		f.replyErrorTo(w, ingest.ErrOverload, retryable)
 		return
 	case !known:
 		refuseKey(w)
@@ -211,10 +238,14 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, path string, wire w
 		f.preview(w, r, decoded, batch)
 		return
 	}
+	ids := itemIDs(&decoded)
 	result, err := f.Accept(r.Context(), batch)
-	if err != nil {
-		f.replyError(w, err)
-		return
+	switch {
+	case err != nil:
+		f.replyErrorTo(w, err, retryable)
+	case wire.Name == postHog:
+		replyPostHog(w, path, decoded, ids, result)
+	default:
+		replyResult(w, decoded, result)
 	}
-	replyResult(w, decoded, result)
 }
