@@ -15,10 +15,11 @@ const (
 	// A zip archive may hold so many files; each is opened in turn.
 	maxZipFiles = 10_000
 
-	// A workbook is held in memory as packed; its parts beyond 16 MiB are
-	// unpacked into temporary files, which the reader removes.
+	// A workbook is held in memory as packed, and so are the texts that its
+	// cells share; its sheets are streamed.
 	maxWorkbookBytes         = 256 << 20
 	maxWorkbookUnpackedBytes = 4 << 30
+	maxSharedTextBytes       = 512 << 20
 
 	// A row error shows so much of the value it is about.
 	maxShownRunes = 80
