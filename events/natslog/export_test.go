@@ -6,6 +6,7 @@ var (
 	Translate     = translate
 	TranslateRead = translateRead
 	ServeWith     = serve // with the password of InnerUser
+	Answerable    = answerable
 )
 
 const InnerUser = innerUser
