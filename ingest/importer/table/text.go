@@ -174,7 +174,14 @@ func (t *text) counted(line, n, cells int) error {
 	if n > 1 {
 		span = fmt.Sprintf(" and runs to line %d by a quoted cell", line+n-1)
 	}
-	return t.bad(line, "the row has %s%s, and there are %s", plural(cells, "cell"), span, plural(len(t.columns), "column"))
+	return t.bad(line, "the row has %s%s: %s wanted", plural(cells, "cell"), span, areColumns(len(t.columns)))
+}
+
+func areColumns(n int) string {
+	if n == 1 {
+		return "1 column is"
+	}
+	return fmt.Sprintf("%d columns are", n)
 }
 
 func plural(n int, noun string) string {

@@ -1,0 +1,7 @@
+package table
+
+// Bounds that tests read at and beyond.
+const (
+	MaxCellBytes         = maxCellBytes
+	MaxInflatedFreeBytes = maxInflatedFreeBytes
+)
