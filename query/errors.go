@@ -10,6 +10,7 @@ import (
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/ingest/directory"
+	"github.com/dossier360/dossier/ingest/rejected"
 	"github.com/dossier360/dossier/projections"
 )
 
@@ -44,6 +45,9 @@ var codes = []struct {
 	{directory.ErrNotReady, connect.CodeUnavailable},
 	{projections.ErrNotFound, connect.CodeNotFound},
 	{projections.ErrCatchingUp, connect.CodeUnavailable},
+	{projections.ErrNotParked, connect.CodeNotFound},
+	{rejected.ErrNotFound, connect.CodeNotFound},
+	{rejected.ErrCatchingUp, connect.CodeUnavailable},
 	{events.ErrNotFound, connect.CodeNotFound},
 	{events.ErrOverload, connect.CodeUnavailable},
 	{events.ErrUnknown, connect.CodeUnavailable},

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -28,6 +29,7 @@ import (
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/events/memlog"
 	"github.com/dossier360/dossier/ingest/directory"
+	"github.com/dossier360/dossier/ingest/rejected"
 	"github.com/dossier360/dossier/projections"
 	"github.com/dossier360/dossier/projections/profile"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
@@ -49,6 +51,17 @@ type desk struct {
 	log        *memlog.Log
 	genesis    *logv1.Genesis
 	options    query.Options
+	rejected   *rejected.Ledger
+}
+
+// follow runs the ledger of what the desk's log holds of rejects.
+func (d *desk) follow(t *testing.T) {
+	t.Helper()
+	d.rejected = rejected.New(rejected.Options{Log: d.log})
+	ctx, end := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = d.rejected.Run(ctx) })
+	t.Cleanup(func() { end(); running.Wait() })
 }
 
 func newDesk(t *testing.T) *desk {
@@ -66,7 +79,9 @@ func newDesk(t *testing.T) *desk {
 		d.stream(t, events.PartitionStream(p), events.SubjectEvents(p), events.SubjectNotices(p))
 	}
 	d.stream(t, events.RejectedStream, events.SubjectRejected("*"))
+	d.follow(t)
 	d.options = query.Options{
+		Rejected:  d.rejected,
 		Directory: d, Log: d.log, Genesis: d.genesis, Logger: slog.New(slog.DiscardHandler),
 		ParseReceipt: func(s string) (map[int]uint64, error) {
 			receipt := map[int]uint64{}
@@ -147,6 +162,7 @@ type shelf struct {
 	statusFailure error
 	headFailure   error
 	takenBack     map[string]string // by event id
+	parked        []*statev1.Parked
 }
 
 func (s *shelf) ID() int { return s.id }
@@ -816,12 +832,13 @@ func TestCountStatusTick(t *testing.T) {
 	d.customer(7, "user_id:1")
 	d.customer(8, "user_id:2")
 	d.partitions[1].last += 5
-	for range 3 {
-		if _, err := d.log.Append(t.Context(), events.RejectedStream, events.SubjectRejected("web"), []byte("x"), events.Expect{}); err != nil {
-			t.Fatal(err)
-		}
+	for n := range 3 {
+		d.append(t, events.RejectedStream, events.SubjectRejected("web"), &logv1.Reject{Source: "web", Code: fmt.Sprint("code_", n/2)})
 	}
 	client, _ := d.serve(t)
+	if _, err := client.ListRejected(t.Context(), &queryv1.ListRejectedRequest{}); err != nil { // waits until they are known
+		t.Fatal(err)
+	}
 
 	count, err := client.CountProfiles(t.Context(), &queryv1.CountProfilesRequest{})
 	if err != nil || count.GetCount() != 2 || count.GetFreshness().GetLagEvents() != 5 {
@@ -838,6 +855,11 @@ func TestCountStatusTick(t *testing.T) {
 	want := &queryv1.PartitionStatus{Id: 1, Applied: 11, Last: 16, LagEvents: 5, LagSeconds: 1.5, Parked: 2, LogTime: timestamppb.New(events.FromMicros(d.partitions[1].settled))}
 	if diff := cmp.Diff(want, status.GetPartitions()[1], protocmp.Transform()); diff != "" || status.GetRejected() != 3 || status.GetQuarantined() != 3 || len(status.GetPartitions()) != partitions {
 		t.Errorf("status: rejected %d, quarantined %d, partition 1 (-want +got):\n%s", status.GetRejected(), status.GetQuarantined(), diff)
+	}
+
+	by := []*queryv1.RejectedCount{{Source: "web", Code: "code_0", Count: 2}, {Source: "web", Code: "code_1", Count: 1}}
+	if diff := cmp.Diff(by, status.GetRejectedBy(), protocmp.Transform()); diff != "" {
+		t.Errorf("rejected by source and code (-want +got):\n%s", diff)
 	}
 
 	to := timestamppb.New(time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC))

@@ -6,13 +6,13 @@ import (
 	"iter"
 	"log/slog"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/ingest/directory"
+	"github.com/dossier360/dossier/ingest/rejected"
 	"github.com/dossier360/dossier/projections"
 	"github.com/dossier360/dossier/projections/columns"
 	"github.com/dossier360/dossier/projections/profile"
@@ -51,6 +51,8 @@ type View interface {
 	Parts(wanted func(c events.CustomerID) (projections.Part, bool), fn func(c events.CustomerID, head *statev1.Head) error) error
 	Rows() (*columns.Table, error)
 	Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*statev1.Entry, error]
+	Parked(fromSeq uint64, fromIndex uint32) iter.Seq2[*statev1.Parked, error]
+	ParkedAt(seq uint64, index uint32) (*statev1.Parked, error)
 	TakenBack(c events.CustomerID) (func(*statev1.Entry) (string, error), error)
 	Close()
 }
@@ -80,6 +82,8 @@ type Options struct {
 	Directory  Directory
 	Log        events.Log
 	Genesis    *logv1.Genesis
+	// Rejected is what was refused and waits; the caller runs it.
+	Rejected *rejected.Ledger
 	// ParseReceipt reads the token of an ingest answer: partition to the
 	// sequence that must be folded.
 	ParseReceipt func(token string) (map[int]uint64, error)
@@ -97,7 +101,6 @@ type Options struct {
 // concurrent use.
 type service struct {
 	Options
-	rejected atomic.Uint64 // the end of the rejects as last heard
 
 	tails chan struct{} // holds one token for each tail that is open
 	scans chan struct{} // holds one token for each list, count or search under way

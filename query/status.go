@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/projections"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 )
@@ -31,14 +30,6 @@ func (s *service) GetStatus(ctx context.Context, _ *queryv1.GetStatusRequest) (*
 		}
 		resp.Partitions[i] = partitionStatus(status)
 	}
-	if away == nil {
-		var info events.StreamInfo
-		// Its sequences count all that was ever refused; retention drops bytes,
-		// not numbers.
-		if info, away = s.Log.Info(asking, events.RejectedStream); away == nil {
-			s.rejected.Store(info.Last)
-		}
-	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -48,7 +39,10 @@ func (s *service) GetStatus(ctx context.Context, _ *queryv1.GetStatusRequest) (*
 		s.Logger.ErrorContext(ctx, "the log does not tell its end", "error", away)
 		resp.LogError = "internal error; the server's log has the cause"
 	}
-	resp.Rejected = int64(s.rejected.Load())
+	for _, c := range s.Rejected.Counts() {
+		resp.Rejected += int64(c.Waiting)
+		resp.RejectedBy = append(resp.RejectedBy, &queryv1.RejectedCount{Source: c.Source, Code: c.Code, Count: int64(c.Waiting)})
+	}
 	resp.Quarantined = int64(s.Directory.QuarantinedCount())
 	return resp, nil
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/dossier360/dossier/ingest"
 	"github.com/dossier360/dossier/ingest/directory"
 	"github.com/dossier360/dossier/ingest/front"
+	"github.com/dossier360/dossier/ingest/rejected"
+	"github.com/dossier360/dossier/ingest/wires"
 	"github.com/dossier360/dossier/projections"
 	"github.com/dossier360/dossier/projections/playbook"
 	"github.com/dossier360/dossier/projections/store"
@@ -44,6 +46,7 @@ type engine struct {
 	measured   events.Log // log, its appends measured
 	directory  *directory.Directory
 	gateway    *ingest.Gateway
+	rejected   *rejected.Ledger
 	partitions []*projections.Partition
 	observed   []*observed // partitions, as last seen
 	metrics    *metrics
@@ -285,6 +288,8 @@ func (e *engine) openGateway(ctx context.Context, s settings, key directory.Key,
 	e.taking.group.Go(func() error { return e.directory.Run(e.taking.ctx) })
 	e.taking.group.Go(func() error { return e.gateway.Run(e.taking.ctx) })
 	e.taking.group.Go(func() error { e.watchReady(e.taking.ctx); return nil })
+	e.rejected = rejected.New(rejected.Options{Log: e.measured, Again: wires.Again, Accept: e.accept, Note: e.gateway.NoteRetry, Logger: e.quiet()})
+	e.taking.group.Go(func() error { return e.rejected.Run(e.taking.ctx) })
 	return nil
 }
 
@@ -359,12 +364,14 @@ func (e *engine) handler(s settings) http.Handler {
 		partitions[i] = query.Local(p)
 	}
 	asked := query.New(query.Options{
-		Partitions: partitions, Directory: e.directory, Log: e.measured, Genesis: e.genesis,
+		Partitions: partitions, Directory: e.directory, Log: e.measured, Genesis: e.genesis, Rejected: e.rejected,
 		ParseReceipt: ingest.ParseReceipt, Logger: e.logger, ReadKeys: s.readKeys, CORSOrigins: s.corsOrigins,
 		Stopping: e.stopping,
 	})
 	keys, _ := s.sources() // checked with the settings
-	told := front.New(front.Options{Accept: e.accept, Preview: e.gateway.Preview, WriteKeys: keys, Ready: e.takes, Logger: e.logger})
+	told := front.New(front.Options{
+		RetryRejected: e.rejected.Retry, RetryParked: e.retryParked,
+		Accept: e.accept, Preview: e.gateway.Preview, WriteKeys: keys, Ready: e.takes, Logger: e.logger})
 	mux := http.NewServeMux()
 	mux.Handle("/", told)
 	for _, path := range query.Paths {

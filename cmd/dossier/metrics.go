@@ -19,6 +19,7 @@ import (
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/ingest"
+	"github.com/dossier360/dossier/ingest/rejected"
 	"github.com/dossier360/dossier/projections"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 	"github.com/dossier360/dossier/proto/dossier/query/v1/queryv1connect"
@@ -83,6 +84,7 @@ func newMetrics(s settings, logger *slog.Logger) *metrics {
 		sources: sourceLabels{known: map[string]bool{}},
 		gauges:  engineGauges{data: s.data},
 	}
+	m.gauges.sources = &m.sources
 	// A counter that is there from the beginning has a rate when it moves.
 	m.calls.WithLabelValues("ok")
 	m.calls.WithLabelValues(otherRefusal)
@@ -272,6 +274,7 @@ var groups = func() map[string]string {
 		"posthog":     "/batch /e /capture /i/v0/e /i/v1/analytics/events /flags /flags/definitions",
 		"cloudevents": "/v1/cloudevents",
 		"native":      "/v1/events",
+		"retry":       "/v1/rejected/retry /v1/parked/retry",
 		"probe":       "/livez /readyz /metrics",
 	} {
 		for path := range strings.FieldsSeq(list) {
@@ -332,7 +335,7 @@ var (
 	descIdentities  = gauge("dossier_directory_applied", "Last message of IDENTITY that the directory has.")
 	descIdentityEnd = gauge("dossier_directory_last", "Last message of IDENTITY, as last heard.")
 	descQuarantined = gauge("dossier_directory_quarantined_conflicts", "Identity conflicts that wait.")
-	descRejected    = gauge("dossier_log_rejected_events", "Events refused since the log was created.")
+	descWaiting     = gauge("dossier_rejected_waiting_events", "Refused events that wait to be tried again.", "source", "code")
 	descDiskFree    = gauge("dossier_disk_free_bytes", "Free on the disk of --data.")
 	descDiskReserve = gauge("dossier_disk_reserve_bytes", "Below this much free, intake answers 507.")
 	descStoreBytes  = gauge("dossier_store_bytes", "Bytes on disk below --data.", "store")
@@ -340,9 +343,10 @@ var (
 
 // engineGauges reads the state of an engine when it is asked.
 type engineGauges struct {
-	data   string
-	engine atomic.Pointer[engine] // nil until it has started
-	sizes  sizes
+	data    string
+	engine  atomic.Pointer[engine] // nil until it has started
+	sources *sourceLabels          // of the metrics
+	sizes   sizes
 }
 
 // Describe implements [prometheus.Collector]. What is there depends on the
@@ -353,7 +357,7 @@ func (*engineGauges) Describe(chan<- *prometheus.Desc) {}
 func (g *engineGauges) Collect(out chan<- prometheus.Metric) {
 	send := func(d *prometheus.Desc, value float64, labels ...string) {
 		kind := prometheus.GaugeValue
-		if d == descLost || d == descRejected {
+		if d == descLost {
 			kind = prometheus.CounterValue
 		}
 		out <- prometheus.MustNewConstMetric(d, kind, value, labels...)
@@ -379,8 +383,19 @@ func (g *engineGauges) Collect(out chan<- prometheus.Metric) {
 	send(descIdentities, float64(d.Applied))
 	send(descIdentityEnd, float64(d.Last))
 	send(descQuarantined, float64(d.Quarantined))
-	if info, err := e.log.Info(ctx, events.RejectedStream); err == nil {
-		send(descRejected, float64(info.Last))
+	g.collectWaiting(send, e.rejected.Counts())
+}
+
+// collectWaiting counts what was refused and waits; sources that are not told
+// apart are one.
+func (g *engineGauges) collectWaiting(send sendFunc, counts []rejected.Count) {
+	type series struct{ source, code string }
+	waiting := map[series]int{}
+	for _, c := range counts {
+		waiting[series{g.sources.label(c.Source), c.Code}] += c.Waiting
+	}
+	for s, n := range waiting {
+		send(descWaiting, float64(n), s.source, s.code)
 	}
 }
 

@@ -97,6 +97,12 @@ func TestMetrics(t *testing.T) {
 	if status, _, _ := p.probe("/metrics"); status != http.StatusUnauthorized {
 		t.Errorf("/metrics without the read key: status %d, want 401", status)
 	}
+	// It answers once the rejects are known.
+	if _, status, err := send(p.url+"/dossier.query.v1.QueryService/ListRejected", http.Header{
+		"Content-Type": {"application/json"}, "Authorization": {"Bearer ask"},
+	}, []byte(`{}`)); err != nil || status != http.StatusOK {
+		t.Fatalf("list rejects: status %d, error %v", status, err)
+	}
 	text := p.metrics("ask")
 	got, want := shown(text), documented(t)
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -117,7 +123,7 @@ func TestMetrics(t *testing.T) {
 		`dossier_http_requests_total{code="401",group="probe"} 1`,
 		`dossier_log_append_seconds_count{stream="REJECTED"} 2`,
 		`dossier_log_append_errors_total{reason="full",stream="EVENTS"} 0`,
-		`dossier_log_rejected_events 2`,
+		`dossier_rejected_waiting_events{code="missing_id",source="shop"} 2`,
 		`dossier_partition_stands_still{partition="0"} 0`,
 		`dossier_directory_quarantined_conflicts 0`,
 	} {

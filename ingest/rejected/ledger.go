@@ -62,9 +62,12 @@ var (
 	ErrCatchingUp = errors.New("rejected: not caught up")
 )
 
-// Options of [New]. Log is required; Accept and Note for retries.
+// Options of [New]. Log is required; Again, Accept and Note for retries.
 type Options struct {
 	Log events.Log
+	// Again reads a reject once more, or bytes that were put in its place. False:
+	// its wire is not known. It is wires.Again.
+	Again func(*logv1.Reject, []byte) (ingest.Decoded, bool)
 	// Accept takes events in; (*ingest.Gateway).Accept.
 	Accept func(context.Context, ingest.Batch) (ingest.Result, error)
 	// Note appends the note of a successful retry; (*ingest.Gateway).NoteRetry.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/ingest"
-	"github.com/dossier360/dossier/ingest/wires"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 )
 
@@ -196,7 +195,7 @@ func (l *Ledger) again(ctx context.Context, seq uint64, r *logv1.Reject, body []
 	case body == nil:
 		body = r.Original
 	}
-	decoded, known := wires.Again(r, slices.Clone(body))
+	decoded, known := l.o.Again(r, slices.Clone(body))
 	switch {
 	case !known:
 		return refused(ingest.Refuse(ingest.CodeBadType, "wire", "", fmt.Sprintf(
