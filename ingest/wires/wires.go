@@ -59,6 +59,7 @@ var paths = func() map[string]Wire {
 	}
 	all["/beacon/v1/batch"] = all["/v1/batch"] // RudderStack's browsers on their way out
 	addPostHog(all)
+	all["/v1/cloudevents"] = cloudEvents
 	return all
 }()
 
