@@ -132,11 +132,18 @@ func (r *Reader) open(p part) (rows, error) {
 		return nil, err
 	}
 	if r.options.Format == formatXLSX {
-		return openWorkbook(p, r.options, func(share float64) {
-			r.done.Store(int64(share * float64(r.total)))
-		})
+		return openWorkbook(p, r.options, r.workbookProgress)
 	}
 	return openText(p, r.options)
+}
+
+// workbookProgress is told which share of its rows a workbook has read: its
+// bytes were all read when it was opened. Of several workbooks in an archive
+// the bytes must do.
+func (r *Reader) workbookProgress(share float64) {
+	if r.src.single {
+		r.done.Store(int64(share * float64(r.total)))
+	}
 }
 
 // nameColumns settles the names: those of the options, or of the header,

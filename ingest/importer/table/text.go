@@ -15,6 +15,7 @@ type text struct {
 	in       *lines
 	encoding string // as it is named in messages
 	decoded  bool   // the bytes were not utf-8 and are now
+	skipped  int    // lines passed over
 	columns  []string
 	cutter   cutter
 }
@@ -31,7 +32,7 @@ func openText(p part, o Options) (*text, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", p.name, err)
 	}
-	t := &text{file: p.name, in: newLines(r), encoding: name, decoded: decoded}
+	t := &text{file: p.name, in: newLines(r), encoding: name, decoded: decoded, skipped: o.Skip}
 	switch o.Format {
 	case formatCSV:
 		t.cutter = newDelimited(o.Delimiter, false)
@@ -53,7 +54,7 @@ func openText(p part, o Options) (*text, error) {
 func (t *text) header() ([]string, error) {
 	row, err := t.cutter.cut(t)
 	if err == io.EOF {
-		return nil, fmt.Errorf("%s: is empty: a header is wanted in its first row", t.file)
+		return nil, fmt.Errorf("%s: %s", t.file, t.noHeader())
 	}
 	if err != nil {
 		return nil, t.fatal(err)
@@ -65,7 +66,37 @@ func (t *text) header() ([]string, error) {
 	if err := t.check(row.Line, row.Values); err != nil {
 		return nil, err
 	}
+	if err := t.otherDelimiter(row.Line, cells); err != nil {
+		return nil, err
+	}
 	return headerNames(t.file, row.Line, cells)
+}
+
+func (t *text) noHeader() string {
+	if t.skipped > 0 {
+		return fmt.Sprintf("ends before the header: skip: %d passes over all it has", t.skipped)
+	}
+	return "is empty: a header is wanted in its first row"
+}
+
+// otherDelimiter refuses a header of one name that holds what looks like the
+// delimiter: else all of the file would be one column.
+func (t *text) otherDelimiter(line int, cells []string) error {
+	d, ok := t.cutter.(*delimited)
+	if !ok || len(cells) != 1 {
+		return nil
+	}
+	for _, other := range []string{"\t", ";", ",", "|"} {
+		if other == d.delimiter || !strings.Contains(cells[0], other) {
+			continue
+		}
+		advice := fmt.Sprintf("format: csv and delimiter: %q", other)
+		if other == "\t" {
+			advice = "format: tsv"
+		}
+		return fmt.Errorf("%s:%d: the header is one column, %q, parted by %q: say %s", t.file, line, shown(cells[0]), d.delimiter, advice)
+	}
+	return nil
 }
 
 func (t *text) setColumns(names []string) { t.columns = names }

@@ -65,6 +65,7 @@ func openWorkbook(p part, o Options, progress func(float64)) (rows, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read workbook %s: %w", p.name, err)
 	}
+	progress(0)
 	return &sheet{file: p.name, book: book, xml: newTokens(in), closer: in, skip: o.Skip, progress: progress}, nil
 }
 
