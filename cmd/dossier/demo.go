@@ -1,18 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -25,8 +21,6 @@ import (
 
 const (
 	demoPoll = 100 * time.Millisecond
-	// A batch that the server is too busy for is tried again this often.
-	demoTries = 20
 	// demoBatch keeps a batch far below what one call may bring.
 	demoBatch = 400
 	// demoYears is how long after its end events may still be told to the shop.
@@ -141,9 +135,10 @@ func (d demoRun) show(ctx context.Context, shop simulator.Shop) error {
 		return err
 	}
 	fmt.Fprintf(d.std.out, "loading %d events of %d customers …\n", s.Events, len(s.Customers))
+	to := sender{client: http.DefaultClient, server: d.url(""), key: "demo"}
 	for i, call := range s.Calls {
-		if err := d.post(ctx, call); err != nil {
-			return fmt.Errorf("post %d of %d to %s: %w", i+1, len(s.Calls), call.Path, err)
+		if _, err := to.send(ctx, call); err != nil {
+			return fmt.Errorf("call %d of %d: %w", i+1, len(s.Calls), err)
 		}
 	}
 	if err := d.awaitFolded(ctx); err != nil {
@@ -189,61 +184,6 @@ func (d demoRun) awaitReady(ctx context.Context) error {
 		defer resp.Body.Close()
 		return resp.StatusCode == http.StatusOK, nil
 	})
-}
-
-// post makes one call, waiting where the server asks for it.
-func (d demoRun) post(ctx context.Context, call simulator.Call) error {
-	for range demoTries {
-		wait, err := d.tryPost(ctx, call)
-		if err != nil || wait == 0 {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
-		}
-	}
-	return fmt.Errorf("the server was too busy %d times", demoTries)
-}
-
-// tryPost returns how long to wait before the same call again, 0 if it is done.
-func (d demoRun) tryPost(ctx context.Context, call simulator.Call) (time.Duration, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url(call.Path), bytes.NewReader(call.Body))
-	if err != nil {
-		return 0, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.SetBasicAuth("demo", "")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
-		return 0, checkAccepted(resp.Body)
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // absent: 0
-		return max(demoPoll, time.Duration(seconds)*time.Second), nil
-	default:
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // what there is of it
-		return 0, fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(text))
-	}
-}
-
-// checkAccepted insists that the sample is good: a demo of rejects is none.
-func checkAccepted(body io.Reader) error {
-	var answer struct {
-		Rejected []struct{ Message string } `json:"rejected"`
-	}
-	if err := json.NewDecoder(body).Decode(&answer); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	if n := len(answer.Rejected); n > 0 {
-		return fmt.Errorf("%d events of the sample were rejected, the first: %s", n, answer.Rejected[0].Message)
-	}
-	return nil
 }
 
 func (d demoRun) client() *client {

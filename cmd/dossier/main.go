@@ -65,6 +65,10 @@ func run(ctx context.Context, std stdio, args []string) int {
 		return exit(std, name, find(ctx, std, rest))
 	case "tail":
 		return exit(std, name, tail(ctx, std, rest))
+	case "simulate":
+		return exit(std, name, simulateLife(ctx, std, rest))
+	case "bench":
+		return exit(std, name, bench(ctx, std, rest))
 	case "tick":
 		return exit(std, name, tick(ctx, std, rest))
 	case "version", "-version", "--version":
@@ -93,6 +97,8 @@ usage: dossier <command> [flags] [arguments]
   unset REF NAME… --reason TEXT
                  release facts told by hand
   tail           events and refused input as they arrive
+  simulate       tell a made-up life over HTTP or NATS, or into files
+  bench          measure a server: events a second, latency, and the log's ceiling
   tick --to T    move time (deployments on --clock events only)
   version        build and format versions
 

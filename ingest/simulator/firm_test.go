@@ -121,7 +121,7 @@ func TestFirmIsWhatAPublisherMaySend(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range strings.Fields("ad.viewed ad.clicked page.viewed order.placed order.paid order.delivered order.cancelled order.refunded ticket.opened ticket.replied " +
+	for kind := range strings.FieldsSeq("ad.viewed ad.clicked page.viewed order.placed order.paid order.delivered order.cancelled order.refunded ticket.opened ticket.replied " +
 		"ticket.resolved ticket.reopened ticket.closed rating.given referral.made referral.converted interaction.logged traits.set group.joined") {
 		if seen[kind] == 0 {
 			t.Errorf("no %s among %v", kind, seen)
