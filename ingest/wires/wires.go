@@ -20,7 +20,7 @@ import (
 
 // Request is what a call brought, as far as reading it needs.
 type Request struct {
-	// Path without the slash at its end; "" of NATS.
+	// Path without the slash at its end; of NATS the subject.
 	Path string
 	// MediaType is the Content-Type without its parameters, in lower case.
 	MediaType string
@@ -74,6 +74,9 @@ func ForPath(path string) (Wire, bool) {
 func Again(r *logv1.Reject, body []byte) (ingest.Decoded, bool) {
 	path := strings.TrimSuffix(r.Path, "/")
 	w, ok := ForPath(path)
+	if strings.HasPrefix(path, IntakeSubject) {
+		w, ok = messages[r.Wire]
+	}
 	if !ok || w.Name != r.Wire {
 		return ingest.Decoded{}, false
 	}
