@@ -30,12 +30,12 @@ import (
 
 // engine is everything behind the door:
 //
-//	front ─► gateway ─► log (natslog) ─► partitions ─► stores
-//	            │                            ▲            │
-//	        directory ◄── IDENTITY ── rules ─┘          query
+//	front  ─► gateway ─► log (natslog) ─► partitions ─► stores
+//	intake ─►    │                            ▲            │
+//	         directory ◄── IDENTITY ── rules ─┘          query
 //
-// It is built from the log upward and stopped from the top down: the door,
-// then the gateway (appends under way are acknowledged), then the partitions
+// It is built from the log upward and stopped from the top down: the door, the
+// intake, then the gateway (appends under way are acknowledged), then the partitions
 // (what is folded is committed, stores closed), then the log's connections,
 // then the server.
 type engine struct {
@@ -47,6 +47,7 @@ type engine struct {
 	directory  *directory.Directory
 	gateway    *ingest.Gateway
 	rejected   *rejected.Ledger
+	intake     *natslog.Intake // nil where nobody can publish
 	partitions []*projections.Partition
 	observed   []*observed // partitions, as last seen
 	metrics    *metrics
@@ -116,7 +117,10 @@ func (e *engine) start(ctx context.Context, s settings, progress func(string)) e
 		return err
 	}
 	progress("opening the directory")
-	return e.openGateway(ctx, s, key, progress)
+	if err := e.openGateway(ctx, s, key, progress); err != nil {
+		return err
+	}
+	return e.patiently(ctx, s, progress, func() error { return e.openIntake(ctx, s) })
 }
 
 // openEmbedded opens the log on a server in this process.
@@ -370,8 +374,9 @@ func (e *engine) handler(s settings) http.Handler {
 	})
 	keys, _ := s.sources() // checked with the settings
 	told := front.New(front.Options{
+		Accept: e.accept, Preview: e.gateway.Preview, WriteKeys: keys, Ready: e.takes, Logger: e.logger, MemoryBytes: s.ingestMemoryBytes(),
 		RetryRejected: e.rejected.Retry, RetryParked: e.retryParked,
-		Accept: e.accept, Preview: e.gateway.Preview, WriteKeys: keys, Ready: e.takes, Logger: e.logger})
+	})
 	mux := http.NewServeMux()
 	mux.Handle("/", told)
 	for _, path := range query.Paths {
@@ -406,6 +411,7 @@ func (e *engine) wait(ctx context.Context) error {
 
 // stop stops what runs, from the top down.
 func (e *engine) stop() {
+	e.stopIntake()
 	if err := e.taking.stop(); err != nil {
 		e.logger.Warn("intake ended", "error", err)
 	}

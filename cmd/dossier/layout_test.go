@@ -46,7 +46,7 @@ type arrow struct {
 
 var arrows = []arrow{
 	{of: "github.com/dgraph-io/badger", only: []string{"projections/store"}, because: "all keys and transactions go through one package"},
-	{of: "github.com/nats-io/", only: []string{"events/natslog"}, or: []string{"cmd/dossier"}, because: "the log's contract is events.Log"},
+	{of: "github.com/nats-io/", only: []string{"events/natslog", "docs/examples"}, or: []string{"cmd/dossier"}, because: "the log's contract is events.Log"},
 	{of: "connectrpc.com/", only: []string{"query", "cmd/dossier", "proto"}, because: "codes and protocols belong to the border"},
 	{of: "cel.dev/", only: []string{"query", "ingest/importer"}, because: "filters are one language, mappings another; nothing else is"},
 	{of: "github.com/xuri/excelize", only: []string{"ingest/importer"}, or: []string{"ingest/simulator", "cmd/dossier"}, because: "workbooks are read in one place"},

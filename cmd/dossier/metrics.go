@@ -18,7 +18,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/events/natslog"
 	"github.com/dossier360/dossier/ingest"
+	"github.com/dossier360/dossier/ingest/intake"
 	"github.com/dossier360/dossier/ingest/rejected"
 	"github.com/dossier360/dossier/projections"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
@@ -52,6 +54,7 @@ type metrics struct {
 	appendSeconds  *prometheus.HistogramVec
 	appendErrors   *prometheus.CounterVec
 	requests       *prometheus.CounterVec
+	intakeMessages *prometheus.CounterVec
 	requestSeconds *prometheus.HistogramVec
 	sources        sourceLabels
 	gauges         engineGauges
@@ -81,8 +84,9 @@ func newMetrics(s settings, logger *slog.Logger) *metrics {
 		requests:     counter("dossier_http_requests_total", "HTTP requests answered.", "group", "code"),
 		requestSeconds: prometheus.NewHistogramVec(histogram("dossier_http_request_seconds",
 			"From the first byte of a request to the last of its answer; without streams."), []string{"group"}),
-		sources: sourceLabels{known: map[string]bool{}},
-		gauges:  engineGauges{data: s.data},
+		intakeMessages: counter("dossier_intake_messages_total", "Messages published over NATS, by how they were answered.", "result"),
+		sources:        sourceLabels{known: map[string]bool{}},
+		gauges:         engineGauges{data: s.data},
 	}
 	m.gauges.sources = &m.sources
 	// A counter that is there from the beginning has a rate when it moves.
@@ -90,6 +94,9 @@ func newMetrics(s settings, logger *slog.Logger) *metrics {
 	m.calls.WithLabelValues(otherRefusal)
 	for _, r := range refusals {
 		m.calls.WithLabelValues(r.name)
+	}
+	for _, result := range intake.Results() {
+		m.intakeMessages.WithLabelValues(result)
 	}
 	for _, stream := range []events.Stream{events.PartitionStream(0), events.IdentityStream, events.RejectedStream, events.FeedStream} {
 		m.appendErrors.WithLabelValues(streamLabel(stream), otherRefusal)
@@ -109,7 +116,7 @@ func newMetrics(s settings, logger *slog.Logger) *metrics {
 		ConstLabels: prometheus.Labels{"version": v.Version, "revision": v.Revision, "go": v.Go},
 	}, func() float64 { return 1 })
 	m.registry.MustRegister(
-		m.events, m.rejects, m.calls, m.callSeconds, m.appendSeconds, m.appendErrors, m.requests, m.requestSeconds, build, &m.gauges,
+		m.events, m.rejects, m.calls, m.callSeconds, m.appendSeconds, m.appendErrors, m.requests, m.requestSeconds, m.intakeMessages, build, &m.gauges,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	answer := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
@@ -336,6 +343,9 @@ var (
 	descIdentityEnd = gauge("dossier_directory_last", "Last message of IDENTITY, as last heard.")
 	descQuarantined = gauge("dossier_directory_quarantined_conflicts", "Identity conflicts that wait.")
 	descWaiting     = gauge("dossier_rejected_waiting_events", "Refused events that wait to be tried again.", "source", "code")
+	descIntake      = gauge("dossier_intake_waiting_messages", "Messages over NATS that are not answered yet.")
+	descIntakeBytes = gauge("dossier_intake_waiting_bytes", "Bytes of these messages.")
+	descUnanswered  = gauge("dossier_intake_unanswered_total", "Messages over NATS that could not be answered.")
 	descDiskFree    = gauge("dossier_disk_free_bytes", "Free on the disk of --data.")
 	descDiskReserve = gauge("dossier_disk_reserve_bytes", "Below this much free, intake answers 507.")
 	descStoreBytes  = gauge("dossier_store_bytes", "Bytes on disk below --data.", "store")
@@ -357,7 +367,7 @@ func (*engineGauges) Describe(chan<- *prometheus.Desc) {}
 func (g *engineGauges) Collect(out chan<- prometheus.Metric) {
 	send := func(d *prometheus.Desc, value float64, labels ...string) {
 		kind := prometheus.GaugeValue
-		if d == descLost {
+		if d == descLost || d == descUnanswered {
 			kind = prometheus.CounterValue
 		}
 		out <- prometheus.MustNewConstMetric(d, kind, value, labels...)
@@ -374,6 +384,13 @@ func (g *engineGauges) Collect(out chan<- prometheus.Metric) {
 	c := e.log.Connection()
 	send(descConnected, number(c.Connected))
 	send(descLost, float64(c.Lost))
+	var taken natslog.IntakeStatus
+	if e.intake != nil {
+		taken = e.intake.Status()
+	}
+	send(descIntake, float64(taken.Messages))
+	send(descIntakeBytes, float64(taken.Bytes))
+	send(descUnanswered, float64(taken.Unanswered))
 	for i, p := range e.partitions {
 		// Without an answer of the log, what was last known.
 		status, _ := e.observed[i].status(ctx, p)

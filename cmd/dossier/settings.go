@@ -48,6 +48,7 @@ type settings struct {
 	readKeys    list
 	natsUsers   list // NAME:PASS
 	corsOrigins list
+	ingestMiB   int
 	logLevel    slog.Level
 	logFormat   string
 }
@@ -82,6 +83,7 @@ func (s *settings) flags(std stdio) *flags {
 	fs.Var(&s.readKeys, "read-key", "`KEY` that queries present as Bearer (repeatable)")
 	fs.Var(&s.natsUsers, "nats-user", "`NAME:PASS` of a NATS client (repeatable)")
 	fs.Var(&s.corsOrigins, "cors-origin", "`origin` that may query from a browser, or * (repeatable)")
+	fs.IntVar(&s.ingestMiB, "ingest-memory-mib", 512, "`MiB` that events may take before they are logged; beyond it publishers are told to come again")
 	fs.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error: what is logged to standard error")
 	fs.StringVar(&s.logFormat, "log-format", "text", "`text` (key=value) or json: how, a line each")
 	return fs
@@ -194,6 +196,8 @@ func (s *settings) check() error {
 		return wrongUsage("--partitions %d: 1 to 99 wanted", s.partitions)
 	case s.tick < time.Millisecond:
 		return wrongUsage("--tick %v: at least 1ms wanted", s.tick)
+	case s.ingestMiB < minIngestMiB || s.ingestMiB > maxIngestMiB:
+		return wrongUsage("--ingest-memory-mib %d: %d to %d wanted", s.ingestMiB, minIngestMiB, maxIngestMiB)
 	case s.logFormat != "text" && s.logFormat != "json":
 		return wrongUsage("--log-format %q: text or json wanted", s.logFormat)
 	}
@@ -227,6 +231,16 @@ func (s *settings) check() error {
 		guarded("--nats-listen", s.nats, "--nats-user", len(s.natsUsers)),
 	)
 }
+
+// Bounds of --ingest-memory-mib: the greatest call, inflated and decoded, must
+// fit.
+const (
+	minIngestMiB = 128
+	maxIngestMiB = 1 << 20
+)
+
+// ingestMemoryBytes is what events may take before they are logged.
+func (s *settings) ingestMemoryBytes() int64 { return int64(s.ingestMiB) << 20 }
 
 // external reports whether the log is on a NATS server of another process.
 func (s *settings) external() bool { return s.natsURL != "" }
