@@ -51,6 +51,8 @@ func run(ctx context.Context, std stdio, args []string) int {
 		return serve(ctx, std, rest)
 	case "demo":
 		return exit(std, name, demo(ctx, std, rest))
+	case "import":
+		return exit(std, name, importFiles(ctx, std, rest))
 	case "get":
 		return exit(std, name, get(ctx, std, rest))
 	case "timeline":
@@ -87,6 +89,9 @@ usage: dossier <command> [flags] [arguments]
 
   serve          run the engine: ingest, log, projections and query in one process
   demo           serve in a fresh directory with a sample shop loading in
+
+  import FILE… --map MAP.yaml
+                 what files tell, as a mapping says; safe to repeat
 
   get REF        one customer's profile
   find TEXT      customers by name, phone, company or identifier

@@ -30,10 +30,19 @@ type Item struct {
 	Skipped, Unmatched bool
 	Records            []Record
 	Refused            []Refusal
-	// Columns and Cells are the row as read, for who is told of it; nil if that
-	// is not at hand.
+	// Columns of the file; nil if it has none of its own.
 	Columns []string
-	Cells   []any
+	// Cells of the row as read, for who is told of it; nil if they are not at hand.
+	Cells []any
+}
+
+// cellsOf are the cells of a line: those of the item, unless it brings what rows
+// before it came to.
+func (i *Item) cellsOf(line int) []any {
+	if line != i.Line {
+		return nil
+	}
+	return i.Cells
 }
 
 // Record is an event that a file tells.
@@ -70,8 +79,10 @@ type Outcome struct {
 	Verdict   string
 	// Column and Value say where a reason lies, if it lies in one cell or field.
 	Column, Value, Reason string
-	Columns               []string
-	Cells                 []any
+	// Columns of the file, and the cells of the row; nil if they are not at hand,
+	// as those of groups are not. See [Files.Find].
+	Columns []string
+	Cells   []any
 }
 
 // Summary counts what an import came to.

@@ -110,7 +110,7 @@ func (r *run) add(ctx context.Context, item Item) error {
 		r.filling.rows++
 	}
 	tell := func(o Outcome) {
-		o.File, o.Columns, o.Cells = item.File, item.Columns, item.Cells
+		o.File, o.Columns, o.Cells = item.File, item.Columns, item.cellsOf(o.Line)
 		r.filling.outcomes = append(r.filling.outcomes, outcome{Outcome: o})
 	}
 	switch {
@@ -152,7 +152,8 @@ func (r *run) addRecord(ctx context.Context, item *Item, record *Record) error {
 		e.Corrects = eventID(e.Type, e.Corrects)
 	}
 	o := outcome{event: e, Outcome: Outcome{
-		File: item.File, Line: record.Lines[0], ID: record.ID, Event: e.Type, Columns: item.Columns, Cells: item.Cells,
+		File: item.File, Line: record.Lines[0], ID: record.ID, Event: e.Type,
+		Columns: item.Columns, Cells: item.cellsOf(record.Lines[0]),
 	}}
 	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(e)
 	if err != nil {
