@@ -61,7 +61,7 @@ func (a *account) found() {
 func pick[T any](a *account, from []T) T { return from[a.dice.IntN(len(from))] }
 
 func (c company) event() *eventsv1.Event {
-	return party{company: c.no}.event("customer/"+c.no, c.since, eventsv1.Type_TYPE_TRAITS_SET, &eventsv1.Event{
+	return party{company: c.no}.event(c.no, c.since, eventsv1.Type_TYPE_TRAITS_SET, &eventsv1.Event{
 		Payload: &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Set: traits(map[string]any{
 			"name": c.name, "industry": c.industry, "province": c.province, "city": c.city, "address": c.address,
 			"owner": c.owner, "employees": c.employees,
@@ -141,14 +141,14 @@ func (c *contact) move(to *account) {
 
 func (e employment) events() []*eventsv1.Event {
 	p := party{e.contact, e.company}
-	told := p.event("contact/"+e.no, e.since, eventsv1.Type_TYPE_TRAITS_SET, &eventsv1.Event{
+	told := p.event(e.no, e.since, eventsv1.Type_TYPE_TRAITS_SET, &eventsv1.Event{
 		Payload: &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Set: traits(map[string]any{"name": e.name, "title": e.title})}},
 	})
 	told.Identifiers = append(told.Identifiers, &eventsv1.Identifier{Type: "email", Value: e.email})
 	if e.phone != "" {
 		told.Identifiers = append(told.Identifiers, &eventsv1.Identifier{Type: "phone", Value: e.phone})
 	}
-	joined := party{contact: e.contact}.event("contact/"+e.no, e.since, eventsv1.Type_TYPE_GROUP_JOINED, &eventsv1.Event{
+	joined := party{contact: e.contact}.event(e.no, e.since, eventsv1.Type_TYPE_GROUP_JOINED, &eventsv1.Event{
 		Payload: &eventsv1.Event_Group{Group: &eventsv1.Group{GroupId: e.company}},
 	})
 	return []*eventsv1.Event{told, joined}

@@ -38,7 +38,7 @@ func TestFirmGolden(t *testing.T) {
 	t.Parallel()
 	firm := simulator.Firm{Seed: 1, End: end, Customers: 50}
 	want := map[string]string{
-		"calls":           "aa9cd1b27a77e771181ad99823ba32b05588027aa32f78e33a6f6ac9a0947221",
+		"calls":           "693f10b00036aba864bd66a96ff5f05fe9330fa45e644141d43ae0fde6b6e60e",
 		"ad_clicks.xlsx":  "fb862e66c63853d516edcdc5ff5c580d80f8eb236e94e54a9782e7919acb5e3a",
 		"contacts.csv":    "35c71a2a5f0cabc477fcfa75931d7fefdf98db63912796e067e39c2444a636be",
 		"customers.csv":   "7d3d0212972e1be9a4472764e5582c6f589f3264b941a74ce74c875f9add8499",
