@@ -18,6 +18,8 @@ type delimited struct {
 	// it each ends.
 	text []byte
 	ends []int
+
+	last []any // the cells of the row before
 }
 
 func newDelimited(delimiter rune, lenient bool) *delimited {
@@ -69,7 +71,9 @@ func (d *delimited) plain(t *text, line []byte, next int) (Row, error) {
 	}
 	values := make([]any, n)
 	for i, rest := 0, s; i < n; i++ {
-		values[i], rest, _ = strings.Cut(rest, d.delimiter)
+		var cell string
+		cell, rest, _ = strings.Cut(rest, d.delimiter)
+		values[i] = d.value(i, cell)
 	}
 	return d.finish(t, start, s, values)
 }
@@ -85,13 +89,24 @@ func (d *delimited) unquoted(t *text, start, n int) (Row, error) {
 	s, from := string(d.text), 0
 	values := make([]any, len(d.ends))
 	for i, end := range d.ends {
-		values[i] = s[from:end]
+		values[i] = d.value(i, s[from:end])
 		from = end
 	}
 	return d.finish(t, start, s, values)
 }
 
+// value makes a value of a cell. Exports repeat the cell above again and
+// again (the date, the order, the country): its value is then taken once more,
+// which saves the allocation that most of the time of reading goes into.
+func (d *delimited) value(i int, cell string) any {
+	if i < len(d.last) && d.last[i] == any(cell) {
+		return d.last[i]
+	}
+	return cell
+}
+
 func (d *delimited) finish(t *text, start int, s string, values []any) (Row, error) {
+	d.last = append(d.last[:0], values...)
 	if len(s) > maxCellBytes || !t.clean(s) {
 		if err := t.check(start, values); err != nil {
 			return Row{}, err
