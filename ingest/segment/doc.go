@@ -16,7 +16,8 @@
 //   - context.groupId names the company of any call but one about a group,
 //     which names it in groupId itself.
 //   - context.traits tell, with any call, the e-mail address and phone of the
-//     user that userId or anonymousId names; alone they name nobody.
+//     user that userId or anonymousId names; alone they name nobody. They are
+//     the traits of an identify that has none of its own.
 //
 // Of our own are two members beside type and messageId: corrects, the messageId
 // of the event that this one replaces, and issuedAt, when the correction was

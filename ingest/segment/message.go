@@ -306,9 +306,13 @@ func (m *message) view(t eventsv1.Type) *ingest.Rejection {
 
 func (m *message) traits() *ingest.Rejection {
 	m.event.Type = events.TypeName(eventsv1.Type_TYPE_TRAITS_SET)
-	m.event.Payload = &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Set: properties.Struct(m.told.traits)}}
+	traits := m.told.traits
+	if !traits.Given() { // RudderStack's browsers tell them in the context alone
+		traits = m.told.context.Get("traits")
+	}
+	m.event.Payload = &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Set: properties.Struct(traits)}}
 	for _, name := range [...]string{"email", "phone"} {
-		value, ok := properties.Text(m.told.traits.Get(name))
+		value, ok := properties.Text(traits.Get(name))
 		if ok && strings.TrimSpace(value) != "" && properties.CheckID(name, value) == nil {
 			m.identify(name, value)
 		}
