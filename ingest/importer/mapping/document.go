@@ -98,6 +98,7 @@ const (
 	kindText    = "a text"
 	kindNumber  = "a number"
 	kindBool    = "true or false"
+	kindDate    = "a date"
 	kindNothing = "nothing"
 	kindMapping = "a mapping"
 	kindList    = "a list"
@@ -142,7 +143,7 @@ func (d *document) node(y *yaml.Node, key string, depth int) *node {
 		}
 	default:
 		n.value, n.style, n.column = y.Value, y.Style, y.Column
-		n.kind = map[string]string{"!!int": kindNumber, "!!float": kindNumber, "!!bool": kindBool, "!!null": kindNothing}[y.ShortTag()]
+		n.kind = map[string]string{"!!int": kindNumber, "!!float": kindNumber, "!!bool": kindBool, "!!null": kindNothing, "!!timestamp": kindDate}[y.ShortTag()]
 		if n.kind == "" {
 			n.kind = kindText
 		}
@@ -163,6 +164,10 @@ func (d *document) members(n *node, y *yaml.Node, depth int) {
 			path = n.key + "." + k.Value
 		}
 		at := place{line: k.Line, key: path}
+		if value := y.Content[i+1]; value.ShortTag() == "!!null" && value.Value == "" && strings.ContainsAny(k.Value, `()"'?.`) {
+			d.fail(place{line: k.Line, key: n.key}, "a comma ended the expression before %s; inside { } an expression with a comma stands in quotes: '…'", k.Value)
+			continue
+		}
 		if first, twice := seen[k.Value]; twice {
 			d.fail(at, "the key stands twice; first on line %d", first)
 			continue
@@ -201,7 +206,7 @@ func (n *node) shown() string {
 	switch n.kind {
 	case kindText:
 		return strconv.Quote(cut(n.value))
-	case kindNumber, kindBool:
+	case kindNumber, kindBool, kindDate:
 		return n.value
 	}
 	return n.kind
@@ -223,7 +228,7 @@ func (d *document) word(n *node, want string) (string, bool) {
 	if n == nil {
 		return "", false
 	}
-	if n.kind == kindText || n.kind == kindNumber {
+	if n.kind == kindText || n.kind == kindNumber || n.kind == kindDate {
 		return n.value, true
 	}
 	d.fail(n.place, "is %s; %s is wanted", n.shown(), want)

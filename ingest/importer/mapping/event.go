@@ -59,7 +59,7 @@ func (v *evaluator) setTime(r *rule, rows []*record, ev *eventsv1.Event) *failur
 		}
 	}
 	if earliest.IsZero() {
-		return &failure{line: rows[0].line, column: r.at.bare, reason: r.at.key + " is null: there is no time; leave at out where the time of import will do"}
+		return &failure{line: rows[0].line, column: r.at.bare, reason: r.at.key + " is null: there is no time; leave at out where the time of import will do" + v.missed()}
 	}
 	ev.Time = timestamppb.New(earliest)
 	return nil
@@ -210,10 +210,16 @@ func (v *evaluator) nobody(r *rule, row *record) *failure {
 		f.column = r.parties[0].value.bare
 		f.reason = "no identifier: " + tried[0] + " is null"
 	}
-	if len(v.misses) > 0 {
-		f.reason += " (" + strings.Join(v.misses, "; ") + ")"
-	}
+	f.reason += v.missed()
 	return f
+}
+
+// missed says which lookups found nothing, for a message about what is null.
+func (v *evaluator) missed() string {
+	if len(v.misses) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(slices.Compact(v.misses), "; ") + ")"
 }
 
 // setFields reads the fields and lines into the payload of the event's type.

@@ -87,6 +87,9 @@ func (p *parser) expression(n *node, s scope) *expression {
 	case kindNothing:
 		p.fail(n.place, "is empty; an expression is wanted, or leave the key out")
 		return e
+	case kindDate:
+		p.fail(n.place, `is a date; a constant one is a text in two kinds of quotes: '"%s"'`, n.value)
+		return e
 	case kindMapping, kindList:
 		p.fail(n.place, "is %s; an expression is wanted", n.kind)
 		return e
@@ -225,9 +228,8 @@ func (c *checker) foreign(text string) {
 				c.fail(line, column, "unexpected %s; %s", rest[:size], hint)
 				return
 			}
-			if next := rest[size:]; size <= 2 && next != "" && (next[0] == '"' || next[0] == '\'') && !strings.ContainsAny(rest[:size], "rR") {
-				break // b"…"
-			} else if strings.Trim(rest[:size], "rRbB") == "" && next != "" && (next[0] == '"' || next[0] == '\'') {
+			next := rest[size:]
+			if strings.Trim(rest[:size], "rR") == "" && next != "" && (next[0] == '"' || next[0] == '\'') {
 				size += rawEnd(next)
 			}
 		case first >= '0' && first <= '9':
@@ -310,7 +312,8 @@ var (
 
 // explain passes on what CEL says.
 func (c *checker) explain(issues *cel.Issues) {
-	for _, one := range issues.Errors() {
+	if all := issues.Errors(); len(all) > 0 { // what follows the first is confusion
+		one := all[0]
 		message := one.Message
 		if m := overloadIssue.FindStringSubmatch(message); m != nil {
 			message = m[1] + " cannot take " + strings.NewReplacer("dyn", "any value", "(", "(", "list(any value)", "a list").Replace(m[2])
@@ -320,18 +323,21 @@ func (c *checker) explain(issues *cel.Issues) {
 		} else if m := syntaxIssue.FindStringSubmatch(message); m != nil {
 			message = plainSyntax(m[1])
 		}
+		if message == "invalid matches argument" {
+			message = "the pattern is no regular expression"
+		}
 		line, column := 0, 0
 		if one.Location != nil && one.Location != common.NoLocation {
 			line, column = max(0, one.Location.Line()-1), max(0, one.Location.Column())
 		}
 		c.fail(line, column, "%s", message)
-		return // what follows the first is confusion
 	}
 }
 
 var (
 	unexpected = regexp.MustCompile(`^(?:mismatched|extraneous) input ('.*?'|<EOF>) expecting .*$`)
 	noViable   = regexp.MustCompile(`^no viable alternative at input '(.*)'$`)
+	missing    = regexp.MustCompile(`^missing '(.*?)' at (.*)$`)
 	noToken    = regexp.MustCompile(`^token recognition error at: '(.*)'$`)
 )
 
@@ -343,6 +349,12 @@ func plainSyntax(text string) string {
 			return "the expression ends too early; a bracket or a value is missing"
 		}
 		return "unexpected " + strings.Trim(what, "'") + "; an operator such as + or == may be missing before it, or a quote"
+	case missing.MatchString(text):
+		m := missing.FindStringSubmatch(text)
+		if m[2] == "'<EOF>'" {
+			return m[1] + " is missing at the end"
+		}
+		return m[1] + " is missing before " + strings.Trim(m[2], "'")
 	case noViable.MatchString(text):
 		return "cannot read it from " + cut(noViable.FindStringSubmatch(text)[1])
 	case noToken.MatchString(text):

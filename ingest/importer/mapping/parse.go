@@ -22,7 +22,7 @@ var (
 	mappingKeys = append(slices.Clone(tableKeys), "zone", "dates", "decimal", "null", "source", "id", "lookups", "rows")
 	lookupKeys  = append([]string{"file", "key"}, tableKeys...)
 	ruleKeys    = []string{
-		"when", "skip", "event", "custom", "also", "group", "adjacent", "at", "customer", "company", "fields", "lines", "context", "id",
+		"when", "skip", "event", "customer", "company", "custom", "also", "group", "adjacent", "at", "fields", "lines", "context", "id",
 		"manual", "reason", "actor", "unset", "release", "corrects",
 	}
 )
@@ -422,7 +422,7 @@ func (p *parser) parties(r *rule, n *node, s scope, company bool) {
 			p.fail(m.key, "%s names no company; company_id does, and every type that begins with company_", typ)
 		case !company && (events.NamesCompany(typ) || typ == "group_id"):
 			p.fail(m.key, "%s names a company; write it under company", typ)
-		case !company && !slices.Contains(customerTypes, typ) && !strings.HasSuffix(typ, "_id"):
+		case !company && !slices.Contains(customerTypes, typ) && (!strings.HasSuffix(typ, "_id") || nearest(typ, customerTypes, 1) != ""):
 			p.fail(m.key, "unknown identifier type%s; or <system>_id, as crm_id", near(typ, customerTypes))
 		}
 		r.parties = append(r.parties, party{m.key, typ, p.expression(m.value, s)})
