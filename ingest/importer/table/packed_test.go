@@ -186,7 +186,7 @@ func TestReader_limits(t *testing.T) {
 func TestReader_rowsMayBeKept(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder
-	for i := range 20_000 {
+	for i := range 3_000 {
 		fmt.Fprintf(&text, "%d,\"a \"\"%d\"\"\",same\n", i, i)
 	}
 	r, err := table.Open(write(t, "f", text.String()), table.Options{Format: "csv", Columns: names("a", "b", "c")})
