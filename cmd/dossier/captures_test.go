@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -260,5 +261,73 @@ func TestAnalyticsGo(t *testing.T) {
 		if err != nil || status != http.StatusOK || a.Accepted+a.Duplicates == 0 || len(a.Rejected) != 0 {
 			t.Errorf("%s: status %d, %v, %+v", filepath.Base(file), status, err, a)
 		}
+	}
+}
+
+var sentAt = regexp.MustCompile(`"sent_at": *"[^"]*"`)
+
+// The PostHog clients' requests as captured, in both their APIs and told twice:
+// the second telling adds nothing.
+func TestPostHogCaptures(t *testing.T) {
+	t.Parallel()
+	p := startProcess(t, t.TempDir())
+	var receipt string
+	for telling := range 2 {
+		accepted := 0
+		for _, c := range readCaptures(t) {
+			if c.Method != http.MethodPost || strings.HasPrefix(c.Path, "/v1/") {
+				continue
+			}
+			h := http.Header{}
+			for name, value := range c.Headers {
+				h.Set(name, value)
+			}
+			// Sent just now, or the times would be shifted by the age of the capture.
+			now := time.Now().UTC().Format(time.RFC3339Nano)
+			c.JSON = sentAt.ReplaceAll(c.JSON, []byte(`"sent_at":"`+now+`"`))
+			h.Set("Posthog-Request-Timestamp", now)
+			a, status, err := send(p.url+c.Path, h, c.body(t))
+			if err != nil || status != http.StatusOK || !a.Success || len(a.Rejected) != 0 {
+				t.Errorf("%s: status %d, %v, %+v", c.Path, status, err, a)
+			}
+			accepted += a.Accepted
+			if telling == 0 {
+				receipt = a.Receipt
+			}
+		}
+		// Five events, and one for what the first sets besides.
+		if want := 6 * (1 - telling); accepted != want {
+			t.Errorf("telling %d: accepted %d, want %d", telling, accepted, want)
+		}
+	}
+	p.awaitFolded()
+	u1, g1 := p.profile("user_id:u1", receipt), p.profile("company_id:g1", "")
+	if u1.Traits["email"].GetValue().GetStringValue() != "a@b.c" || u1.Traits["name"].GetValue().GetStringValue() != "N" {
+		t.Errorf("traits of u1: %v", u1.Traits)
+	}
+	if p.profile("email:a@b.c", "").CustomerId != u1.CustomerId {
+		t.Error("u1 is not found by e-mail")
+	}
+	// The alias x1 is another id of a user, which u1 has: they are not joined.
+	if !slices.Contains(u1.Flags, "conflict") {
+		t.Errorf("flags of u1: %v, want a conflict with x1", u1.Flags)
+	}
+	if u1.Orders.Count != 1 || g1.Kind != "company" || g1.Traits["a"].GetValue().GetNumberValue() != 1 {
+		t.Errorf("%d orders of u1, company %v", u1.Orders.Count, g1)
+	}
+	timeline, err := p.query().GetTimeline(t.Context(), &queryv1.GetTimelineRequest{Customer: "user_id:u1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range timeline.Entries {
+		got = append(got, e.OccurredAt.AsTime().Format("2006-01-02T15:04:05.000Z")+" "+e.Type)
+	}
+	want := []string{
+		"2026-11-21T21:20:50.057Z order.placed", "2026-11-21T21:20:50.046Z identity.aliased", "2026-11-21T21:20:50.046Z traits.set",
+		"2024-01-02T03:04:05.000Z traits.set", "2024-01-02T03:04:05.000Z order.placed",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("timeline of u1: %q, want %q", got, want)
 	}
 }

@@ -2,6 +2,7 @@ package front
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -122,9 +123,7 @@ var flags = func() map[string]any {
 		"flags": map[string]any{}, "featureFlags": map[string]any{}, "featureFlagPayloads": map[string]any{},
 		"errorsWhileComputingFlags": false, "config": map[string]any{},
 	}
-	for name, v := range remoteConfig {
-		all[name] = v
-	}
+	maps.Copy(all, remoteConfig)
 	return all
 }()
 

@@ -324,13 +324,14 @@ func TestCapturedPostHog(t *testing.T) {
 		types, identifiers := told(drafts)
 		got = append(got, seen{request.Path, a.Accepted, len(a.Rejected), types, identifiers})
 		for i, example := range request.JSON.Batch {
-			text := eventText(t, drafts[i].Event)
+			var text strings.Builder
+			text.WriteString(eventText(t, drafts[i].Event))
 			for k, d := range drafts[len(request.JSON.Batch):] {
 				if i == k {
-					text += eventText(t, d.Event) // what the first event set besides
+					text.WriteString(eventText(t, d.Event)) // what the first event set besides
 				}
 			}
-			checkCapture(t, example, text)
+			checkCapture(t, example, text.String())
 			if drafts[i].Sent.IsZero() {
 				t.Errorf("%v: the clock of the client is not known", example["event"])
 			}
