@@ -67,6 +67,10 @@ func run(ctx context.Context, std stdio, args []string) int {
 		return exit(std, name, find(ctx, std, rest))
 	case "tail":
 		return exit(std, name, tail(ctx, std, rest))
+	case "rejected":
+		return exit(std, name, rejectedEvents(ctx, std, rest))
+	case "parked":
+		return exit(std, name, parkedEvents(ctx, std, rest))
 	case "simulate":
 		return exit(std, name, simulateLife(ctx, std, rest))
 	case "bench":
@@ -102,6 +106,8 @@ usage: dossier <command> [flags] [arguments]
   unset REF NAME… --reason TEXT
                  release facts told by hand
   tail           events and refused input as they arrive
+  rejected       what was refused and waits: list, show, retry, export
+  parked         what could not be applied: list, show, retry, export
   simulate       tell a made-up life over HTTP or NATS, or into files
   bench          measure a server: events a second, latency, and the log's ceiling
   tick --to T    move time (deployments on --clock events only)
