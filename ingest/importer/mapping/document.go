@@ -87,6 +87,8 @@ func yamlMessage(err error) string {
 	switch {
 	case strings.Contains(text, "found character that cannot start any token"):
 		text += " (a tab at the beginning of a line? YAML is indented by spaces; a text that begins with one of @ ` % stands in quotes)"
+	case strings.Contains(text, "did not find expected ',' or"):
+		text += " (inside { } and [ ] an expression with a comma or a quote stands in quotes: '…')"
 	case strings.Contains(text, "mapping values are not allowed"):
 		text += " (an expression that holds a colon and a space stands in quotes: '…')"
 	}
