@@ -160,14 +160,14 @@ func plainName(name string) string {
 }
 
 func kindsOf(args []ref.Val) string {
-	text := ""
+	var text strings.Builder
 	for i, a := range args {
 		if i > 0 {
-			text += ", "
+			text.WriteString(", ")
 		}
-		text += described(a)
+		text.WriteString(described(a))
 	}
-	return text
+	return text.String()
 }
 
 // described is a value for a message: what it is, and the value if it is short.

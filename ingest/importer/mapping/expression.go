@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -624,9 +625,7 @@ func (c *checker) loop(loop ast.ComprehensionExpr, s scope) kind {
 	start := c.walk(loop.AccuInit(), s)
 	inner := s
 	inner.locals = map[string]kind{}
-	for name, k := range s.locals {
-		inner.locals[name] = k
-	}
+	maps.Copy(inner.locals, s.locals)
 	inner.locals[loop.AccuVar()] = start
 	element := kind{}
 	if over.what == someRows {

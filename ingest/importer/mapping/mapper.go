@@ -332,9 +332,9 @@ func (mp *Mapper) whole(g *group) ([]Made, []Reject) {
 			}
 		}
 	}
-	if len(g.rows) > 1 {
+	if len(g.rows) > 1 || g.bad != nil {
 		told := *wrong
-		told.reason += fmt.Sprintf(" (so the %d rows of %s make no event)", len(g.rows), strconv.Quote(cut(g.key)))
+		told.reason += fmt.Sprintf(" (so %s makes no event; rows held for it: %d)", strconv.Quote(cut(g.key)), len(g.rows))
 		wrong = &told
 	}
 	return nil, []Reject{mp.reject(wrong)}
