@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -66,9 +69,9 @@ rows:
     fields: {order_id: col.Order, total: num(col.Total), currency: '"EUR"'}
 `
 
-// exported are two exports of one system: in the second a tenth of the orders
+// twoExports are two exports of one system: in the second a tenth of the orders
 // changed, and there are new ones. changed says how many of the first did.
-func exported(rng *rand.Rand, users, orders int) (first, second string, changed int) {
+func twoExports(rng *rand.Rand, users, orders int) (first, second string, changed int) {
 	var a, b strings.Builder
 	const header = "Order,Customer,Day,City,Total\n"
 	a.WriteString(header)
@@ -115,7 +118,7 @@ func TestImportKilled(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	before, after, changed := exported(rng, users, orders)
+	before, after, changed := twoExports(rng, users, orders)
 	dir := t.TempDir()
 	first, second := writeFile(t, dir, "first.csv", before), writeFile(t, dir, "second.csv", after)
 	rules := writeFile(t, dir, "orders.yaml", killedMapping)
@@ -148,7 +151,7 @@ func TestImportKilled(t *testing.T) {
 		}
 		// A server alone that was killed is waited for, to the end.
 		if err := cmd.Wait(); err != nil && kill%3 == 1 {
-			// Killed before it ever answered, it is not known to be one.
+			// It had not reached the server yet, and nobody was there.
 			t.Logf("kill %d: the import ended: %v", kill, err)
 		}
 	}
@@ -158,5 +161,147 @@ func TestImportKilled(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, p.usersState(users)); diff != "" {
 		t.Errorf("seed %d: after %d kills (-undisturbed +killed):\n%s", seed, kills, diff)
+	}
+}
+
+// example is a mapping of docs/examples.
+func example(name string) string { return filepath.Join(repository, "docs", "examples", name) }
+
+// The CDNOW sample by its mapping gives the digests that posting it gave.
+func TestImportCDNOW(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("6,919 purchases, twice")
+	}
+	file := fixtures(t, "cdnow_sample/CDNOW_sample.txt")
+	rows := readCDNOW(t)
+	customers := computeCDNOW(t, rows)
+	posted := startProcess(t, t.TempDir())
+	postAll(posted, rows)
+	want := digestsOf(posted.profiles(customers))
+	posted.stop()
+
+	p := startProcess(t, t.TempDir())
+	s := importAll(t, p.url, file, example("cdnow.yaml"))
+	if s.New != int64(len(rows)) || s.New != s.Rows || s.Events != s.Rows {
+		t.Errorf("%+v, want %d new", s, len(rows))
+	}
+	p.awaitFolded()
+	if diff := cmp.Diff(want, digestsOf(p.profiles(customers))); diff != "" {
+		t.Errorf("digests (-posted +imported):\n%s", diff)
+	}
+	if s = importAll(t, p.url, file, example("cdnow.yaml")); s.Duplicate != int64(len(rows)) {
+		t.Errorf("imported again: %+v, want %d known already", s, len(rows))
+	}
+}
+
+// invoiced is what the invoices of a customer come to.
+type invoiced struct {
+	Orders, Refunds uint32
+	Micros          int64
+	Units           string
+	First, Last     string // instants of orders
+}
+
+// computeRetail reads the invoice lines straight from the file. Customers are
+// named as one asks for them.
+func computeRetail(t testing.TB, path string) (customers map[string]*invoiced, lines, invoices int) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := csv.NewReader(z).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type invoice struct {
+		customer, at string
+		micros       *big.Rat
+		units        int64
+	}
+	all := map[string]*invoice{}
+	for _, r := range records[1:] {
+		i := all[r[0]]
+		if i == nil {
+			i = &invoice{customer: "user_id:" + r[6], at: r[4], micros: new(big.Rat)}
+			if r[6] == "" {
+				i.customer = "guest:guest:" + r[0]
+			}
+			all[r[0]] = i
+		}
+		i.at = min(i.at, r[4])
+		var quantity int64
+		if _, err := fmt.Sscan(r[3], &quantity); err != nil {
+			t.Fatal(err)
+		}
+		price, ok := new(big.Rat).SetString(r[5])
+		if !ok {
+			t.Fatalf("price %q", r[5])
+		}
+		i.units += quantity
+		i.micros.Add(i.micros, price.Mul(price, big.NewRat(quantity*1_000_000, 1)))
+	}
+	customers = map[string]*invoiced{}
+	units := map[string]int64{}
+	for number, i := range all {
+		c := customers[i.customer]
+		if c == nil {
+			c = &invoiced{}
+			customers[i.customer] = c
+		}
+		c.Micros += i.micros.Num().Int64()
+		units[i.customer] += i.units
+		c.Units = fmt.Sprint(units[i.customer])
+		if strings.HasPrefix(number, "C") {
+			c.Refunds++
+			continue
+		}
+		c.Orders++
+		if c.Last = max(c.Last, i.at); c.First == "" || i.at < c.First {
+			c.First = i.at
+		}
+	}
+	return customers, len(records) - 1, len(all)
+}
+
+// The Online Retail slice by the mapping of the examples: orders, customers,
+// revenue and units of every customer are those computed from the file.
+func TestImportOnlineRetail(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("105,335 rows")
+	}
+	file := fixtures(t, "online_retail_slice/online_retail_2010-12_2011-02.csv.gz")
+	want, lines, invoices := computeRetail(t, file)
+	p := startProcess(t, t.TempDir())
+	s := importAll(t, p.url, file, example("online-retail.yaml"))
+	t.Logf("%.0f rows/s", s.RowsPerSecond)
+	if s.Rows != int64(lines) || s.New != int64(invoices) || s.Events != s.New || s.Rejected+s.Unmatched != 0 {
+		t.Errorf("%+v, want %d rows and %d new", s, lines, invoices)
+	}
+	p.awaitFolded()
+	got := map[string]*invoiced{}
+	for customer := range want {
+		o := p.profile(customer, "").Orders
+		i := &invoiced{Orders: o.Count, Refunds: o.Refunds, Micros: o.NetRevenue.GetMicros(), Units: o.Units}
+		if i.Units == "" {
+			i.Units = "0"
+		}
+		if o.Count > 0 {
+			i.First, i.Last = o.FirstAt.AsTime().Format(time.DateTime), o.LastAt.AsTime().Format(time.DateTime)
+		}
+		got[customer] = i
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("customers (-computed +profile):\n%s", diff)
+	}
+	if s = importAll(t, p.url, file, example("online-retail.yaml")); s.Duplicate != int64(invoices) || s.New+s.Changed != 0 {
+		t.Errorf("imported again: %+v, want %d known already", s, invoices)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -161,6 +162,25 @@ func TestWaiting(t *testing.T) {
 		}
 		if diff := cmp.Diff([]string{"preview 1", "preview 1", "preview 1", "preview 1", "preview 1", "send 1", "send 1"}, s.calls); diff != "" {
 			t.Errorf("calls (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A connection that broke before any answer was one: the server is waited for.
+func TestLostAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeServer{fault: func(call int, _ string, after bool) (*http.Response, error) {
+			switch {
+			case call == 0 && after:
+				return nil, io.ErrUnexpectedEOF
+			case call == 1 && !after:
+				return nil, errGone // nobody listens while it starts
+			}
+			return nil, nil
+		}}
+		if _, got := mustRun(t, s, []row{{id: "1", typ: placed}}, 0); got.New != 1 {
+			t.Errorf("%+v, want 1 new", got)
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/dossier360/dossier/ingest"
@@ -32,9 +33,9 @@ type Server struct {
 	// of it may come from several goroutines.
 	Waiting func(reason error, pause time.Duration)
 
-	// answered says that somebody did answer: from then on a connection that
-	// cannot be made is one that is away, not one that was never there.
-	answered atomic.Bool
+	// reached says that somebody was there: from then on a server that cannot be
+	// reached is one that is away, not one that never was.
+	reached atomic.Bool
 }
 
 // ErrWriteKey says that a server does not know the write key, or wants one.
@@ -157,18 +158,29 @@ func (s *Server) try(ctx context.Context, query url.Values, batch []byte, answer
 	}
 	resp, err := (&http.Client{Transport: s.Transport}).Do(req)
 	if err != nil {
-		if s.answered.Load() {
+		if s.reached.Load() || isLost(err) {
+			s.reached.Store(true)
 			return passing{err: err}
 		}
 		return err
 	}
 	defer resp.Body.Close()
-	s.answered.Store(true)
+	s.reached.Store(true)
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
 	if err != nil { // the connection broke: who knows what the answer was
 		return passing{err: err}
 	}
 	return readAnswer(resp, raw, answer)
+}
+
+// isLost reports whether an error is of a connection that was made, and broke.
+func isLost(err error) bool {
+	for _, lost := range [...]error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, lost) {
+			return true
+		}
+	}
+	return false
 }
 
 func readAnswer(resp *http.Response, raw []byte, answer any) error {
