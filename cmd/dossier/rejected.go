@@ -252,9 +252,9 @@ func shownText(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// exported is a line of an export: a reject, with its bytes as text where they
+// exportedReject is a line of an export: a reject, with its bytes as text where they
 // are text.
-type exported struct {
+type exportedReject struct {
 	Reject         json.RawMessage `json:"reject"`
 	Original       *string         `json:"original,omitempty"`
 	OriginalBase64 []byte          `json:"originalBase64,omitempty"`
@@ -276,7 +276,7 @@ no text. Rejects are kept for 30 days.`)
 		if err != nil {
 			return err
 		}
-		line := exported{}
+		line := exportedReject{}
 		if original := r.GetOriginal(); utf8.Valid(original) {
 			line.Original = new(string(original))
 		} else {
