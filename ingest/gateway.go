@@ -124,15 +124,6 @@ func (g *Gateway) Ready() error {
 	return nil
 }
 
-// RejectedCount is the number of events refused since the log was created.
-func (g *Gateway) RejectedCount(ctx context.Context) (uint64, error) {
-	info, err := g.o.Log.Info(ctx, events.RejectedStream)
-	if err != nil {
-		return 0, fmt.Errorf("count rejects: %w", err)
-	}
-	return info.Last, nil
-}
-
 // Accept takes a batch in. It returns nil when every event of the batch is on
 // stable storage, in its partition or among the rejects. Errors: ErrOverload,
 // ErrNotReady, ErrDiskFull, or that of the context; then the call is sent
