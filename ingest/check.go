@@ -165,7 +165,7 @@ func checkProperties(e *eventsv1.Event) *Rejection {
 	for _, s := range [...]struct {
 		field string
 		value *structpb.Struct
-	}{{"properties", e.Properties}, {"traits", e.GetTraits().GetSet()}, {"traits", e.GetGroup().GetTraits()}} {
+	}{{"properties", e.Properties}, {"traits", e.GetTraits().GetSet()}, {"set_once", e.GetTraits().GetSetOnce()}, {"traits", e.GetGroup().GetTraits()}} {
 		if refused := checkStruct(s.field, s.value, 1); refused != nil {
 			return refused
 		}

@@ -100,7 +100,7 @@ func decodeEvent(raw []byte) ingest.Draft {
 	for _, traits := range [...]struct {
 		field string
 		s     *structpb.Struct
-	}{{"traits.set", ev.GetTraits().GetSet()}, {"group.traits", ev.GetGroup().GetTraits()}} {
+	}{{"traits.set", ev.GetTraits().GetSet()}, {"traits.setOnce", ev.GetTraits().GetSetOnce()}, {"group.traits", ev.GetGroup().GetTraits()}} {
 		if refused := checkStruct(traits.field, traits.s); refused != nil {
 			refused.MessageID = ev.Id
 			return ingest.Draft{Refused: refused}

@@ -341,7 +341,8 @@ func describeTraits(d *description, t *eventsv1.Traits) {
 		release = nil
 	}
 	set := sortedKeys(fields)
-	names := slices.Concat(set, t.GetUnset(), release)
+	once := t.GetSetOnce().GetFields()
+	names := slices.Concat(set, t.GetUnset(), release, sortedKeys(once))
 	slices.Sort(names)
 	d.subject(strings.Join(slices.Compact(names), ", "))
 	for _, name := range release {
@@ -352,6 +353,11 @@ func describeTraits(d *description, t *eventsv1.Traits) {
 	}
 	for _, name := range set {
 		d.field(line(name, maxFieldBytes), valueText(fields[name]))
+	}
+	for _, name := range sortedKeys(once) {
+		if fields[name] == nil {
+			d.field(line(name, maxFieldBytes), valueText(once[name]))
+		}
 	}
 }
 

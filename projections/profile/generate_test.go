@@ -93,6 +93,9 @@ func traitSets() *rapid.Generator[*eventsv1.Traits] {
 			told.Set.Fields[n] = traitValues().Draw(t, "value")
 		}
 		told.Unset = rapid.SliceOfN(names, 0, 2).Draw(t, "unset")
+		if rapid.Bool().Draw(t, "once") {
+			told.SetOnce = &structpb.Struct{Fields: map[string]*structpb.Value{names.Draw(t, "set once"): traitValues().Draw(t, "value")}}
+		}
 		told.Release = rapid.SliceOfN(names, 0, 2).Draw(t, "release")
 		return told
 	})

@@ -169,7 +169,7 @@ func namedBy(ev profile.Event) (ids []*eventsv1.Identifier) {
 }
 
 func (m *model) traits(p *queryv1.Profile) {
-	imported, byHand := map[string]*queryv1.Trait{}, map[string]*queryv1.Trait{}
+	imported, byHand, once := map[string]*queryv1.Trait{}, map[string]*queryv1.Trait{}, map[string]*queryv1.Trait{}
 	for _, ev := range m.events {
 		h, told := ev.Header, ev.Body.GetTraits()
 		if h.Role == logv1.Role_ROLE_COMPANY {
@@ -188,6 +188,13 @@ func (m *model) traits(p *queryv1.Profile) {
 				Value: safeInteger(value), Manual: told.Manual, Source: h.Source, OccurredAt: when(h.OccurredAt), EventId: h.EventId,
 			}
 		}
+		for name, value := range told.GetSetOnce().GetFields() {
+			if _, before := once[name]; !before {
+				once[name] = &queryv1.Trait{
+					Value: safeInteger(value), Source: h.Source, OccurredAt: when(h.OccurredAt), EventId: h.EventId,
+				}
+			}
+		}
 		for _, name := range told.GetUnset() {
 			slot[name] = nil // forgotten, which by hand hides the import
 		}
@@ -198,6 +205,11 @@ func (m *model) traits(p *queryv1.Profile) {
 		}
 	}
 	p.Traits = map[string]*queryv1.Trait{}
+	for name, trait := range once {
+		if _, told := imported[name]; !told {
+			imported[name] = trait
+		}
+	}
 	maps.Copy(imported, byHand) // by hand outranks, whenever it was told
 	for name, trait := range imported {
 		if trait != nil {

@@ -255,6 +255,13 @@ func (b *eventBuilder) traits() {
 		case "actor":
 			told.Actor = value
 		default:
+			if first, once := strings.CutPrefix(name, "once."); once {
+				if told.SetOnce == nil {
+					told.SetOnce = &structpb.Struct{Fields: map[string]*structpb.Value{}}
+				}
+				told.SetOnce.Fields[first] = valueOf(value)
+				continue
+			}
 			told.Set.Fields[name] = valueOf(value)
 		}
 	}

@@ -16,9 +16,10 @@ import (
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
-// Traits: what was told about the customer. Every name has two slots, by rank:
+// Traits: what was told about the customer. Every name has three slots, by rank:
 // what imports told, and what somebody told by hand, each by the last writer by
-// order key. What was told by hand is shown until a later telling by hand
+// order key; and what was told to stand only where nothing else was, by the
+// first. What was told by hand is shown until a later telling by hand
 // releases the name; the import below it was kept all the while. Forgetting a
 // name is a telling too: its tombstone stays in its slot, so that an older value
 // that comes late does not return, and one told by hand hides what is imported.
@@ -32,9 +33,11 @@ import (
 // Of a name or value that was told longer than facts hold the beginning stands;
 // the trait is approximate until another telling wins its slot.
 
+// Ranks are numbers of slots; which of them is shown is for shownSlot to say.
 const (
 	rankImport = 0
 	rankManual = 1
+	rankOnce   = 2
 )
 
 func foldTraits(f *statev1.Facts, a *application) error {
@@ -56,8 +59,13 @@ func foldTraits(f *statev1.Facts, a *application) error {
 func tellTraits(f *statev1.Facts, a *application, told *eventsv1.Traits) {
 	stamp := a.stamp // of rankImport
 	if told.GetManual() {
-		stamp = StampOf(a.Event)
-		stamp.Rank = rankManual
+		stamp = rankedStamp(a.Event, rankManual)
+	}
+	if once := told.GetSetOnce().GetFields(); len(once) > 0 {
+		stamp := rankedStamp(a.Event, rankOnce)
+		for _, name := range sortedKeys(once) {
+			tellTrait(f, boundTrait(name, once[name]), stamp)
+		}
 	}
 	// Every name is decided alone, so the order of the map does not matter;
 	// sorted all the same, so that a run can be followed step by step.
@@ -76,6 +84,12 @@ func tellTraits(f *statev1.Facts, a *application, told *eventsv1.Traits) {
 		released.Released = true
 		tellTrait(f, released, stamp)
 	}
+}
+
+func rankedStamp(ev Event, rank uint32) *statev1.Stamp {
+	stamp := StampOf(ev)
+	stamp.Rank = rank
+	return stamp
 }
 
 // boundTrait is what facts hold of a telling, without its stamp. A nil value
@@ -101,7 +115,8 @@ func tellTrait(f *statev1.Facts, told *statev1.TraitFact, stamp *statev1.Stamp) 
 	told.Stamp = stamp
 	i, found := findTrait(f.Traits, told.Name, stamp.Rank)
 	if found {
-		if outranks(stamp, f.Traits[i].Stamp) {
+		if stamp.Rank != rankOnce && outranks(stamp, f.Traits[i].Stamp) ||
+			stamp.Rank == rankOnce && CompareStamps(stamp, f.Traits[i].Stamp) < 0 {
 			f.Traits[i] = told
 		}
 		return
@@ -117,28 +132,48 @@ func findTrait(list []*statev1.TraitFact, name string, rank uint32) (int, bool) 
 	})
 }
 
-// shownTraits are the tellings that are shown, by name: of each what was told
-// by hand unless it is released, else what imports told. Tombstones are among
+// shownTraits are the tellings that are shown, by name. Tombstones are among
 // them.
 func shownTraits(f *statev1.Facts) iter.Seq[*statev1.TraitFact] {
 	return func(yield func(*statev1.TraitFact) bool) {
-		list := f.GetTraits()
-		for i, t := range list {
-			// By (name, rank): what was told by hand follows the import.
-			manual := i+1 < len(list) && list[i+1].Name == t.Name
-			if t.Released || manual && !list[i+1].Released {
-				continue
+		for list := f.GetTraits(); len(list) > 0; {
+			n := 1
+			for n < len(list) && list[n].Name == list[0].Name {
+				n++
 			}
-			if !yield(t) {
+			if t := shownSlot(list[:n]); t != nil && !yield(t) {
 				return
 			}
+			list = list[n:]
 		}
 	}
 }
 
+// shownSlot is the telling of a name that is shown, of its slots: what was told
+// by hand unless it is released, else what imports told, else what was to stand
+// where nothing else was told; nil if there is none.
+func shownSlot(slots []*statev1.TraitFact) *statev1.TraitFact {
+	var shown *statev1.TraitFact
+	for _, t := range slots {
+		switch t.Stamp.GetRank() {
+		case rankImport:
+			shown = t
+		case rankManual:
+			if !t.Released {
+				return t
+			}
+		case rankOnce:
+			if shown == nil {
+				shown = t
+			}
+		}
+	}
+	return shown
+}
+
 // encodeTraits: approximate; unless so, list of (name, value as canonical
 // JSON, or what is no JSON: "" if forgotten, "released", "…" if cut; rank;
-// occurrence), of both slots by (name, rank).
+// occurrence), of all slots by (name, rank).
 func encodeTraits(e *encoder, f *statev1.Facts) {
 	if len(f.Traits) == 0 {
 		return
@@ -192,12 +227,13 @@ func renderTraits(f *statev1.Facts, r *rendering) {
 
 // shownTrait is the telling that is shown of a name, or nil.
 func shownTrait(f *statev1.Facts, name string) *statev1.TraitFact {
-	for _, rank := range [...]uint32{rankManual, rankImport} {
-		if i, found := findTrait(f.GetTraits(), name, rank); found && !f.Traits[i].Released {
-			return f.Traits[i]
-		}
+	list := f.GetTraits()
+	i, _ := findTrait(list, name, 0)
+	n := i
+	for n < len(list) && list[n].Name == name {
+		n++
 	}
-	return nil
+	return shownSlot(list[i:n])
 }
 
 // textTrait is the first of some traits that is text and not blank.
