@@ -10,6 +10,8 @@ BUF := go run github.com/bufbuild/buf/cmd/buf@v1.66.0
 FUZZTIME ?= 10m
 SIMCHECKS ?= 2000
 SEEDS ?= 5000
+# How many calls make soak makes over each of HTTP and NATS.
+SOAKCALLS ?= 500
 # Seeds of make demo, and when its two years end (empty: now).
 SEED ?= 1
 END ?=
@@ -72,6 +74,10 @@ sim: ## Run the property tests and simulations with many more seeds
 		go test -count=1 -timeout 0 "$$pkg" -rapid.checks=$(SIMCHECKS); done
 	go test -count=1 -timeout 0 ./cmd/dossier -run '^TestSimulation$$' -sim.seeds=$(SEEDS)
 
+.PHONY: soak
+soak: ## Send several times what fits over HTTP and NATS, and fill a small disk (needs root)
+	go test -count=1 -timeout 0 -v ./cmd/dossier -run '^(TestOverload|TestNearlyFullDisk)$$' -overload.calls=$(SOAKCALLS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder for FUZZTIME each
 	@for pkg in $$(go list ./...); do \
@@ -86,6 +92,8 @@ bench: ## Run every benchmark once
 figures: ## Measure what docs/PERFORMANCE.md quotes
 	@go version; echo "commit $$(git rev-parse --short HEAD)"; nproc
 	go test -run '^$$' -bench . -benchtime 5s -timeout 0 ./cmd/dossier ./events/... ./query
+	CGO_ENABLED=0 go build -trimpath -o bin/dossier ./cmd/dossier
+	env -u DOSSIER_SERVER bin/dossier bench --events 200000 --lang en
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -145,5 +146,70 @@ func TestSimulateUsage(t *testing.T) {
 		if status != exitUsage || out != "" || !strings.Contains(stderr, want) {
 			t.Errorf("%s: status %d, %q, %q; want %d and %q", args, status, out, stderr, exitUsage, want)
 		}
+	}
+}
+
+// TestSimulatorDocument runs the commands of docs/SIMULATOR.md, in order.
+func TestSimulatorDocument(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(repository, "docs/SIMULATOR.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, dir, ran := startProcess(t, t.TempDir()), t.TempDir(), 0
+	for i, block := range strings.Split(string(text), "```") {
+		if i%2 == 0 {
+			continue
+		}
+		for line := range strings.Lines(strings.TrimSpace(block)) {
+			command := strings.NewReplacer("docs/", repository+"/docs/").Replace(strings.TrimSpace(line))
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(command, "dossier ", program+" ", 1))
+			cmd.Dir = dir
+			cmd.Env = append(os.Environ(), "DOSSIER_SERVER="+p.url, "LANG=C")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", line, err, out)
+			}
+			ran++
+		}
+	}
+	if ran < 7 {
+		t.Errorf("%d commands, want 7 or more", ran)
+	}
+	p.awaitFolded()
+	for condition, want := range map[string]uint32{`kind == "company" && identifiers.exists(i, i.value.startsWith("C0"))`: 10, `traits.owner.manual`: 1} {
+		resp, err := p.query().CountProfiles(t.Context(), &queryv1.CountProfilesRequest{Filter: condition})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.GetCount() < want {
+			t.Errorf("%s: %d customers, want %d or more", condition, resp.GetCount(), want)
+		}
+	}
+}
+
+// Over NATS everybody is as over HTTP.
+func TestSimulateOverNATS(t *testing.T) {
+	t.Parallel()
+	over, told := startPublisher(t, t.TempDir()), startProcess(t, t.TempDir())
+	for _, life := range []string{lifeShop, lifeFirm} {
+		play := []string{"simulate", "--life", life, "--customers", "8", "--seed", "2", "--end", simulatedEnd}
+		for _, to := range [][]string{{"--nats", over.url}, {"--server", told.url}} {
+			if status, _, stderr := dossier(t, nil, append(play, to...)...); status != exitDone {
+				t.Fatalf("%s %v: status %d, %s", life, to, status, stderr)
+			}
+		}
+	}
+	over.awaitFolded()
+	told.awaitFolded()
+	want := told.digests()
+	if len(want) < 16 {
+		t.Errorf("%d customers, want 16 or more", len(want))
+	}
+	if diff := cmp.Diff(want, over.digests()); diff != "" {
+		t.Errorf("(-over HTTP +over NATS):\n%s", diff)
 	}
 }
