@@ -52,6 +52,8 @@ type table[P any] struct {
 	setters []setter[P]
 	names   map[string]spelling
 	ranks   int
+	// spellings of each column, for [Spellings].
+	spellings []string
 }
 
 // spelling is one name of a column.
@@ -64,6 +66,7 @@ func newTable[P any](columns ...column[P]) *table[P] {
 	t := &table[P]{names: map[string]spelling{}}
 	for i, c := range columns {
 		t.setters = append(t.setters, c.set)
+		t.spellings = append(t.spellings, c.spellings)
 		for rank, name := range strings.Fields(c.spellings) {
 			if _, twice := t.names[name]; twice {
 				panic("not reached: property " + name + " fills two fields")
