@@ -52,7 +52,9 @@ func (g *Gateway) keepOne(ctx context.Context, b *Batch, index int, r *Rejection
 	if err != nil {
 		return err
 	}
-	_, err = appendAgain(ctx, g.o.Log, events.RejectedStream, events.SubjectRejected(source), frame)
+	// The subject is of few names, as the server holds each in memory: not of
+	// those that events give themselves, of which there may be any number.
+	_, err = appendAgain(ctx, g.o.Log, events.RejectedStream, events.SubjectRejected(b.Source), frame)
 	return err
 }
 
