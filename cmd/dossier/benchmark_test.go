@@ -26,10 +26,14 @@ func runBench(t *testing.T, args ...string) (stdout, stderr string, err error) {
 // Every figure is there, and they agree with one another.
 func TestBench(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{
+	runs := [][]string{
 		{"--events", "2050", "--users", "300"},
 		{"--life", "firm", "--customers", "20", "--connections", "1", "--partitions", "2"},
-	} {
+	}
+	if testing.Short() {
+		runs = runs[:1]
+	}
+	for _, args := range runs {
 		out, stderr, err := runBench(t, append(args, "--json")...)
 		if err != nil {
 			t.Fatalf("%v: %v\n%s", args, err, stderr)

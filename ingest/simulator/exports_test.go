@@ -29,7 +29,11 @@ var exports = map[string]string{
 // field, what the firm says that its exports tell.
 func TestExportsTellExportedEvents(t *testing.T) {
 	t.Parallel()
-	firm := simulator.Firm{Seed: 1, End: end, Customers: 120}
+	customers := 120
+	if testing.Short() {
+		customers = 30
+	}
+	firm := simulator.Firm{Seed: 1, End: end, Customers: customers}
 	dir := t.TempDir()
 	if err := firm.Export(dir); err != nil {
 		t.Fatal(err)
