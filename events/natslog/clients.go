@@ -114,7 +114,8 @@ type guard struct{ conn *nats.Conn }
 
 // newGuard starts the guard of a server.
 func newGuard(s *Server) (*guard, error) {
-	conn, err := nats.Connect("", append(s.connectOptions(), nats.Name("dossier-guard"))...)
+	conn, err := nats.Connect("", append(s.connectOptions(),
+		nats.Name("dossier-guard"), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait))...)
 	if err != nil {
 		return nil, fmt.Errorf("guard: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,6 +28,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/dossier360/dossier/events"
 )
 
 const (
@@ -66,16 +69,17 @@ type Options struct {
 
 // Server is an embedded NATS server. Make it with [Serve].
 type Server struct {
-	nats     *server.Server
+	options  Options
 	lock     *os.File
 	dir      string
 	password string // of innerUser
 	logger   *slog.Logger
-	guard    *guard        // nil without a listener
-	started  chan struct{} // closed when server.Start has returned
+	guard    *guard // nil without a listener
 
-	closing sync.Once
+	turning sync.Mutex // held by who starts or ends a run
+	closed  bool       // guarded by turning
 	mu      sync.Mutex
+	run     run               // the one at present; guarded by mu
 	logs    map[*Log]struct{} // open on this server; guarded by mu
 }
 
@@ -94,8 +98,7 @@ func serve(ctx context.Context, o Options, password string) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	options, err := serverOptions(o, password)
-	if err != nil {
+	if _, err := serverOptions(o, password); err != nil {
 		return nil, fmt.Errorf("nats server: %w", err)
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
@@ -105,20 +108,11 @@ func serve(ctx context.Context, o Options, password string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nats server: %w", err)
 	}
-	inner, err := server.NewServer(options)
+	s := &Server{options: o, lock: lock, dir: o.Dir, password: password, logger: o.Logger, logs: map[*Log]struct{}{}}
+	fatal, err := s.start()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("nats server: %w", err), lock.Close())
 	}
-	fatal := make(chan error, 1)
-	inner.SetLoggerV2(&logger{to: o.Logger, fatal: fatal}, false, false, false)
-	s := &Server{
-		nats: inner, lock: lock, dir: o.Dir, password: password, logger: o.Logger,
-		started: make(chan struct{}), logs: map[*Log]struct{}{},
-	}
-	go func() {
-		defer close(s.started)
-		inner.Start()
-	}()
 	if err := s.awaitReady(ctx, fatal); err != nil {
 		if ctx.Err() != nil {
 			go s.Close() // it waits for the end of the scan
@@ -136,10 +130,99 @@ func serve(ctx context.Context, o Options, password string) (*Server, error) {
 	return s, nil
 }
 
+// run is a server from its start to its shutdown.
+type run struct {
+	nats    *server.Server
+	started chan struct{} // closed when server.Start has returned
+}
+
+// end shuts the server down and waits for it.
+func (r run) end() {
+	<-r.started // shutting down in the middle of a recovery is not defined
+	r.nats.Shutdown()
+	r.nats.WaitForShutdown()
+}
+
+// start begins a run. What would have ended a process of its own comes on the
+// channel.
+func (s *Server) start() (fatal <-chan error, err error) {
+	options, err := serverOptions(s.options, s.password)
+	if err != nil {
+		return nil, err
+	}
+	inner, err := server.NewServer(options)
+	if err != nil {
+		return nil, err
+	}
+	fatalError := make(chan error, 1)
+	inner.SetLoggerV2(&logger{to: s.logger, fatal: fatalError}, false, false, false)
+	r := run{nats: inner, started: make(chan struct{})}
+	s.mu.Lock()
+	s.run = r
+	s.mu.Unlock()
+	go func() {
+		defer close(r.started)
+		inner.Start()
+	}()
+	return fatalError, nil
+}
+
+// current is the run at present.
+func (s *Server) current() run {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.run
+}
+
+// InProcessConn implements [nats.InProcessConnProvider]: a connection to the
+// run at present, so that connections come back after a restart.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.current().nats.InProcessConn() }
+
+// Broken returns why the server needs a restart: a write to a stream failed, as
+// on a full disk, and the stream takes nothing more though there be room again.
+// Nil: it needs none.
+func (s *Server) Broken() error {
+	r := s.current()
+	select {
+	case <-r.started:
+	default:
+		return nil // it has just begun
+	}
+	h := r.nats.Healthz(&server.HealthzOptions{Account: logAccount})
+	if h.StatusCode != http.StatusOK && h.Error != "" && strings.Contains(h.Error, "write error") {
+		return errors.New(h.Error)
+	}
+	return nil
+}
+
+// Restart shuts the server down and starts it again, on the same address: a
+// stream that met an error of the disk takes nothing more until then. Logs and
+// clients reconnect by themselves. ctx bounds the wait for the recovery of the
+// streams; when it ends, the server goes on starting.
+func (s *Server) Restart(ctx context.Context) error {
+	s.turning.Lock()
+	defer s.turning.Unlock()
+	if s.closed {
+		return fmt.Errorf("restart nats server: %w", events.ErrClosed)
+	}
+	if addr, ok := s.current().nats.Addr().(*net.TCPAddr); ok {
+		s.options.Listen = addr.String() // of port 0, the one that clients know
+	}
+	s.current().end()
+	fatal, err := s.start()
+	if err != nil {
+		return fmt.Errorf("restart nats server: %w", err)
+	}
+	if err := s.awaitReady(ctx, fatal); err != nil {
+		return fmt.Errorf("restart nats server: %w", err)
+	}
+	return nil
+}
+
 // connectOptions is how this program connects to its own server.
 func (s *Server) connectOptions() []nats.Option {
 	return []nats.Option{
-		nats.InProcessServer(s.nats), nats.UserInfo(innerUser, s.password), nats.CustomInboxPrefix(secretInbox()),
+		nats.InProcessServer(s), nats.UserInfo(innerUser, s.password), nats.CustomInboxPrefix(secretInbox()),
 	}
 }
 
@@ -206,7 +289,7 @@ func serverOptions(o Options, password string) (*server.Options, error) {
 // recovered and clients are let in, or when a fatal error stopped it.
 func (s *Server) awaitReady(ctx context.Context, fatal <-chan error) error {
 	select {
-	case <-s.started:
+	case <-s.current().started:
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the recovery of the log: %w", ctx.Err())
 	}
@@ -215,7 +298,7 @@ func (s *Server) awaitReady(ctx context.Context, fatal <-chan error) error {
 		return err
 	default:
 	}
-	if !s.nats.JetStreamEnabled() {
+	if !s.current().nats.JetStreamEnabled() {
 		return errors.New("the store did not start; the server's log says why")
 	}
 	return nil
@@ -223,7 +306,7 @@ func (s *Server) awaitReady(ctx context.Context, fatal <-chan error) error {
 
 // URL is where clients connect; "" without a listener.
 func (s *Server) URL() string {
-	if addr, ok := s.nats.Addr().(*net.TCPAddr); ok {
+	if addr, ok := s.current().nats.Addr().(*net.TCPAddr); ok {
 		return "nats://" + addr.String()
 	}
 	return ""
@@ -232,20 +315,22 @@ func (s *Server) URL() string {
 // Close closes the logs still open on the server, then the server, and returns
 // when every stream is closed in good order.
 func (s *Server) Close() {
-	s.closing.Do(func() {
-		for _, l := range s.openLogs() {
-			l.Close()
-		}
-		if s.guard != nil {
-			s.guard.conn.Close()
-		}
-		<-s.started // shutting down in the middle of a recovery is not defined
-		s.nats.Shutdown()
-		s.nats.WaitForShutdown()
-		if err := s.lock.Close(); err != nil {
-			s.logger.Warn("directory lock not released", "dir", s.dir, "error", err)
-		}
-	})
+	s.turning.Lock()
+	defer s.turning.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	for _, l := range s.openLogs() {
+		l.Close()
+	}
+	if s.guard != nil {
+		s.guard.conn.Close()
+	}
+	s.current().end()
+	if err := s.lock.Close(); err != nil {
+		s.logger.Warn("directory lock not released", "dir", s.dir, "error", err)
+	}
 }
 
 func (s *Server) openLogs() []*Log {
