@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -13,13 +14,17 @@ const (
 	// error that stays; and what was taken in must still be folded.
 	diskReserveBytes   = 1 << 30
 	diskReservePercent = 5
-	diskCheckInterval  = time.Second
+	// diskReserveLeast is the reserve of small disks: what may be under way
+	// between two looks, and what the stores write to fold it.
+	diskReserveLeast = 64 << 20
+	// diskCheckInterval is so short because calls between two looks are taken.
+	diskCheckInterval = 50 * time.Millisecond
 )
 
 // diskReserve refuses intake when the disk is nearly full, and lets it go on
 // by itself when there is room again.
 type diskReserve struct {
-	dir    string
+	dirs   []string // which may be on disks of their own
 	logger *slog.Logger
 
 	mu      sync.Mutex
@@ -27,12 +32,12 @@ type diskReserve struct {
 	err     error
 }
 
-func newDiskReserve(dir string, logger *slog.Logger) *diskReserve {
-	return &diskReserve{dir: dir, logger: logger}
+func newDiskReserve(logger *slog.Logger, dirs ...string) *diskReserve {
+	return &diskReserve{dirs: dirs, logger: logger}
 }
 
-// check returns an error if the reserve is reached. It looks at most once a
-// second; it is safe for concurrent use.
+// check returns an error if the reserve is reached. It looks at most once in
+// diskCheckInterval; it is safe for concurrent use.
 func (d *diskReserve) check() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -40,25 +45,29 @@ func (d *diskReserve) check() error {
 		return d.err
 	}
 	d.checked = time.Now()
-	free, total, err := diskSpace(d.dir)
-	if err != nil {
-		d.err = nil // not known here: the log's own error will tell
-		return nil
-	}
 	was := d.err
-	d.err = reserveReached(free, total)
+	d.err = nil
+	for _, dir := range d.dirs {
+		free, total, err := diskSpace(dir)
+		if err != nil {
+			continue // not known here: the log's own error will tell
+		}
+		if err := reserveReached(free, total); err != nil && d.err == nil {
+			d.err = fmt.Errorf("%s: %w", dir, err)
+		}
+	}
 	switch {
 	case was == nil && d.err != nil:
-		d.logger.Warn("intake stopped: the disk is nearly full", "dir", d.dir, "state", d.err.Error())
+		d.logger.Warn("intake stopped: the disk is nearly full", "state", d.err.Error())
 	case was != nil && d.err == nil:
-		d.logger.Info("intake goes on: there is room on the disk again", "dir", d.dir)
+		d.logger.Info("intake goes on: there is room on the disk again")
 	}
 	return d.err
 }
 
 // diskReserveOf is the reserve of a disk.
 func diskReserveOf(total uint64) uint64 {
-	return min(diskReserveBytes, total/100*diskReservePercent)
+	return max(diskReserveLeast, min(diskReserveBytes, total/100*diskReservePercent))
 }
 
 func reserveReached(free, total uint64) error {
@@ -67,4 +76,28 @@ func reserveReached(free, total uint64) error {
 		return nil
 	}
 	return fmt.Errorf("%d MiB free, reserve %d MiB", free>>20, reserve>>20)
+}
+
+// mendEvery is how often the embedded server is asked whether it is broken.
+const mendEvery = time.Second
+
+// mendLog starts the embedded server anew where a write to the disk failed, once
+// there is room: until then its streams take nothing more. It ends with the
+// context.
+func (e *engine) mendLog(ctx context.Context, reserve *diskReserve) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(mendEvery):
+		}
+		broken := e.server.Broken()
+		if broken == nil || reserve.check() != nil {
+			continue
+		}
+		e.logger.Warn("starting the embedded NATS server anew: a write had failed, and there is room again", "error", broken)
+		if err := e.server.Restart(ctx); err != nil && ctx.Err() == nil {
+			e.logger.Error("the embedded NATS server did not start", "error", err)
+		}
+	}
 }

@@ -281,9 +281,10 @@ func (e *engine) openGateway(ctx context.Context, s settings, key directory.Key,
 	if err != nil {
 		return err
 	}
+	reserve := newDiskReserve(e.logger, s.data, s.logDir())
 	e.gateway, err = ingest.NewGateway(ingest.Options{
 		Log: e.measured, Directory: e.directory, Genesis: e.genesis, Minter: minter, Name: name[:],
-		DiskFree: newDiskReserve(s.data, e.logger).check, Copies: e.copies, Latest: e.latest, Folded: e.folded, Logger: e.logger,
+		DiskFree: reserve.check, Copies: e.copies, Latest: e.latest, Folded: e.folded, Logger: e.logger,
 	})
 	if err != nil {
 		return err
@@ -292,6 +293,9 @@ func (e *engine) openGateway(ctx context.Context, s settings, key directory.Key,
 	e.taking.group.Go(func() error { return e.directory.Run(e.taking.ctx) })
 	e.taking.group.Go(func() error { return e.gateway.Run(e.taking.ctx) })
 	e.taking.group.Go(func() error { e.watchReady(e.taking.ctx); return nil })
+	if e.server != nil {
+		e.taking.group.Go(func() error { e.mendLog(e.taking.ctx, reserve); return nil })
+	}
 	e.rejected = rejected.New(rejected.Options{Log: e.measured, Again: wires.Again, Accept: e.accept, Note: e.gateway.NoteRetry, Logger: e.quiet()})
 	e.taking.group.Go(func() error { return e.rejected.Run(e.taking.ctx) })
 	return nil

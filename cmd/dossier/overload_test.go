@@ -1,0 +1,197 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// soak is how many calls TestOverload makes by each of both ways.
+var soak = flag.Int("overload.calls", 40, "how many calls TestOverload makes over HTTP, and as many over NATS")
+
+// An engine of one partition and little memory, and publishers over both ways
+// that send several times what fits.
+const (
+	overloadMiB        = 128
+	overloadPublishers = 32
+	overloadEvents     = 1_200 // of a call, about 1 MiB
+	// maxOverloadMiB is what the process may take: what ingest may hold, as much
+	// again for what is garbage, and what an idle engine has with its stores.
+	maxOverloadMiB = 2*overloadMiB + 700
+)
+
+// overload counts what publishers hear.
+type overload struct {
+	calls, refused atomic.Int64
+}
+
+// call makes a call until it is taken. try returns nil if it was, else the
+// seconds to wait that it was told, "" if it was told none.
+func (o *overload) call(t *testing.T, try func() (taken bool, retryAfter string, err error)) {
+	o.calls.Add(1)
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); {
+		taken, retryAfter, err := try()
+		switch {
+		case err != nil:
+			t.Errorf("no answer: %v", err)
+			return
+		case taken:
+			return
+		}
+		o.refused.Add(1)
+		seconds, err := strconv.Atoi(retryAfter)
+		if err != nil || seconds < 1 || seconds > 60 {
+			t.Errorf("Retry-After %q, 1 to 60 wanted", retryAfter)
+			return
+		}
+		<-time.After(time.Duration(seconds) * time.Second)
+	}
+	t.Error("a call was not taken in five minutes")
+}
+
+// More load than the engine takes, over HTTP and NATS at once: publishers are
+// told to come again and do, memory stays bounded, everything acknowledged is
+// there afterwards, once, and the engine, still the same process, takes on.
+func TestOverload(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a while")
+	}
+	t.Parallel()
+	p := startPublisher(t, t.TempDir(), "--partitions", "1", "--ingest-memory-mib", strconv.Itoa(overloadMiB))
+	pad := strings.Repeat("x", 700)
+	body := func(way string, call int) []byte {
+		var b strings.Builder
+		b.WriteString(`{"events":[`)
+		for i := range overloadEvents {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			fmt.Fprintf(&b, `{"id":"%s-%d-%d","type":"page.viewed","time":"2026-11-20T10:00:00Z","identifiers":[{"type":"user_id","value":"%s%d"}],"view":{"url":"https://x/%s"}}`,
+				way, call, i, way, call%overloadPublishers, pad)
+		}
+		b.WriteString(`]}`)
+		return []byte(b.String())
+	}
+	var web, bus overload
+	var publishers sync.WaitGroup
+	publish := func(o *overload, way string, try func([]byte) (bool, string, error)) {
+		var next atomic.Int64
+		for range overloadPublishers {
+			publishers.Go(func() {
+				for call := next.Add(1) - 1; call < int64(*soak) && !t.Failed(); call = next.Add(1) - 1 {
+					o.call(t, func() (bool, string, error) { return try(body(way, int(call))) })
+				}
+			})
+		}
+	}
+	publish(&web, "web", p.tryPost)
+	publish(&bus, "bus", p.tryPublish)
+	publishers.Wait()
+	t.Logf("HTTP: %d calls, %d times 429; NATS: %d messages, %d times 429; at most %d MiB",
+		web.calls.Load(), web.refused.Load(), bus.calls.Load(), bus.refused.Load(), p.mostMemory()>>20)
+	if web.refused.Load() == 0 || bus.refused.Load() == 0 {
+		t.Errorf("refused over HTTP %d times, over NATS %d: this is no overload", web.refused.Load(), bus.refused.Load())
+	}
+	if most := p.mostMemory(); most > maxOverloadMiB<<20 {
+		t.Errorf("the process took %d MiB, at most %d wanted", most>>20, maxOverloadMiB)
+	}
+	for _, way := range []string{"web", "bus"} {
+		p.checkViews(way)
+	}
+	// And on, without a restart.
+	if taken, _, err := p.tryPost(body("after", 0)); !taken || err != nil {
+		t.Errorf("a call afterwards: taken %v, error %v", taken, err)
+	}
+	if taken, _, err := p.tryPublish(body("after", 1)); !taken || err != nil {
+		t.Errorf("a message afterwards: taken %v, error %v", taken, err)
+	}
+}
+
+// checkViews checks that what was acknowledged counts, once.
+func (p publisher) checkViews(way string) {
+	p.t.Helper()
+	p.awaitFolded()
+	want := map[string]int{}
+	for call := range *soak {
+		want[fmt.Sprintf("%s%d", way, call%overloadPublishers)] += overloadEvents
+	}
+	for user, views := range want {
+		if got := int(p.profile("user_id:"+user, "").Engagement.GetPageViews()); got != views {
+			p.t.Errorf("user %s has %d views, want the %d that were acknowledged", user, got, views)
+		}
+	}
+}
+
+// tryPost makes a call over HTTP.
+func (p publisher) tryPost(body []byte) (taken bool, retryAfter string, err error) {
+	r, err := http.Post(p.engineProcess.url+"/v1/events", "application/json", strings.NewReader(string(body)))
+	if err != nil {
+		return false, "", err
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	switch {
+	case err != nil:
+		return false, "", err
+	case r.StatusCode == http.StatusOK:
+		return true, "", nil
+	case r.StatusCode == http.StatusTooManyRequests, r.StatusCode == http.StatusInsufficientStorage:
+		return false, r.Header.Get("Retry-After"), nil
+	}
+	return false, "", fmt.Errorf("status %d: %s", r.StatusCode, text)
+}
+
+// tryPublish publishes a message.
+func (p publisher) tryPublish(body []byte) (taken bool, retryAfter string, err error) {
+	r, err := p.conn.RequestMsg(&nats.Msg{Subject: "dossier.intake.shop", Data: body}, 2*time.Minute)
+	if err != nil {
+		return false, "", err
+	}
+	var reply intakeReply
+	if err := json.Unmarshal(r.Data, &reply); err != nil {
+		return false, "", err
+	}
+	switch {
+	case reply.Error == nil:
+		return true, "", nil
+	case reply.Error.Code == 429, reply.Error.Code == 507:
+		if header := r.Header.Get("Retry-After"); header != strconv.Itoa(reply.RetryAfter) {
+			return false, "", fmt.Errorf("Retry-After %q in the header, %d in the body", header, reply.RetryAfter)
+		}
+		return false, r.Header.Get("Retry-After"), nil
+	}
+	return false, "", fmt.Errorf("%s", r.Data)
+}
+
+// mostMemory is the most that the process had in memory, in bytes; 0 where that
+// cannot be told.
+func (p *engineProcess) mostMemory() int64 {
+	p.t.Helper()
+	if runtime.GOOS != "linux" {
+		return 0
+	}
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "status"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	line, _, _ := strings.Cut(rest, "kB")
+	kib, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return kib << 10
+}
