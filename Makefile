@@ -76,7 +76,7 @@ sim: ## Run the property tests and simulations with many more seeds
 
 .PHONY: soak
 soak: ## Send several times what fits over HTTP and NATS, and fill a small disk (needs root)
-	go test -count=1 -timeout 0 -v ./cmd/dossier -run '^(TestOverload|TestNearlyFullDisk)$$' -overload.calls=$(SOAKCALLS)
+	go test -count=1 -timeout 0 -v ./cmd/dossier -run '^(TestOverload|TestNearlyFullDisk|TestFullLogDisk)$$' -overload.calls=$(SOAKCALLS)
 
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder for FUZZTIME each

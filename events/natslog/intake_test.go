@@ -47,14 +47,14 @@ func openIntake(t *testing.T, d natslog.Dial, o natslog.IntakeOptions) *natslog.
 // All ways in which nats.go publishes to a stream understand the answers.
 func TestIntakeAnswersPublishers(t *testing.T) {
 	eachClient(t, func(t *testing.T, l listener) {
-		openIntake(t, natslog.Dial{Server: l.server}, natslog.IntakeOptions{Handle: func(_ context.Context, r natslog.Request) natslog.Response {
+		openIntake(t, natslog.Dial{Server: l.server}, natslog.IntakeOptions{Handle: func(ctx context.Context, r natslog.Request) natslog.Response {
 			switch {
 			case r.Subject != "dossier.intake.shop" || r.Received.IsZero():
 				return natslog.Response{Data: []byte(`{}`)}
 			case string(r.Data) == "too much":
 				return busy()
 			}
-			return acknowledge(nil, r)
+			return acknowledge(ctx, r)
 		}})
 		legacy, err := l.client.Conn().JetStream()
 		if err != nil {
