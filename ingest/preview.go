@@ -57,6 +57,17 @@ type Telling struct {
 	EventID   string
 	ClaimedAt *int64
 	BodyHash  uint64 // events.BodyHash
+	Corrects  string // "" if nothing
+}
+
+// says reports whether a telling says what an event says. That it corrects the
+// record, as a revision may, is no difference.
+func (t *Telling) says(it *item) bool {
+	corrects := t.Corrects
+	if corrects == it.id {
+		corrects = ""
+	}
+	return t.BodyHash == events.BodyHash(it.body) && sameInstant(t.ClaimedAt, it.times.claimed) && corrects == it.corrects
 }
 
 // Preview says what would become of the events of a batch, one by one and as
@@ -66,7 +77,9 @@ type Telling struct {
 // those of Accept, and that of a receipt that cannot be read.
 //
 // An event is known by source, id and type, among those of its customer: an id
-// that was told of another customer is new. See [events.Revision] for those
+// that was told of another customer is new. The name of a custom event is its
+// type, unless the id was told at the very same time under another: two such
+// events have one key, and the second would be refused as a repeat. See [events.Revision] for those
 // told more than once.
 func (g *Gateway) Preview(ctx context.Context, b Batch, after string) (Preview, error) {
 	if err := g.admit(&b); err != nil {
@@ -89,10 +102,12 @@ func (g *Gateway) Preview(ctx context.Context, b Batch, after string) (Preview, 
 		return Preview{}, fmt.Errorf("%w: %w", ErrNotReady, err)
 	}
 	p.Verdicts = make([]Verdict, len(items))
-	inBatch := map[eventKey]bool{}
+	before := tellings{}
 	for i := range items {
-		p.Verdicts[i] = verdict(&items[i], foreseen[i], told[i], inBatch)
+		it, customer := &items[i], foreseen[i].Address.Customer
+		p.Verdicts[i] = verdict(it, foreseen[i], before.latest(told[i], it, customer))
 		p.Verdicts[i].Index = i
+		before.add(it, customer)
 	}
 	return p, nil
 }
@@ -160,7 +175,49 @@ func (g *Gateway) latest(items []item, foreseen []directory.Foreseen) ([]*Tellin
 	return told, nil
 }
 
-func verdict(it *item, f directory.Foreseen, told *Telling, inBatch map[eventKey]bool) Verdict {
+// tellings are the events of a batch that come before another, by what they
+// tell of.
+type tellings map[tellingKey][]*item
+
+type tellingKey struct {
+	customer   events.CustomerID
+	source, id string
+	typ        eventsv1.Type
+}
+
+// add adds an event: as a telling of its own id, and of the record that it is a
+// revision of.
+func (t tellings) add(it *item, customer events.CustomerID) {
+	if it.refused != nil || it.minted {
+		return
+	}
+	key := tellingKey{customer, it.source, it.id, it.typ}
+	t[key] = append(t[key], it)
+	if record, ok := events.RevisionOf(it.id); ok {
+		key.id = record
+		t[key] = append(t[key], it)
+	}
+}
+
+// latest is the latest telling of what an event tells of, in the history or
+// before it in the batch; nil if there is none.
+func (t tellings) latest(told *Telling, it *item, customer events.CustomerID) *Telling {
+	if it.refused != nil || it.minted {
+		return nil
+	}
+	for _, other := range t[tellingKey{customer, it.source, it.id, it.typ}] {
+		repeat := other.id == it.id && sameInstant(other.times.claimed, it.times.claimed)
+		if other.name != it.name && !repeat {
+			continue
+		}
+		if told == nil || cmp.Or(cmp.Compare(other.id, told.EventID), compareInstants(other.times.claimed, told.ClaimedAt)) > 0 {
+			told = &Telling{EventID: other.id, ClaimedAt: other.times.claimed, BodyHash: events.BodyHash(other.body), Corrects: other.corrects}
+		}
+	}
+	return told
+}
+
+func verdict(it *item, f directory.Foreseen, told *Telling) Verdict {
 	if it.refused != nil {
 		return Verdict{Verdict: VerdictRejected, MessageID: it.refused.MessageID, Rejection: it.refused}
 	}
@@ -168,24 +225,32 @@ func verdict(it *item, f directory.Foreseen, told *Telling, inBatch map[eventKey
 	if f.Known {
 		v.Customer = f.Address.Customer.String()
 	}
-	key := keyOf(f.Address.Customer, subjectRole, it.typ, it.source, it.id, it.times.claimed)
 	if !it.minted {
 		v.MessageID = it.id
 	}
 	switch {
-	case told != nil && told.BodyHash == events.BodyHash(it.body) && sameInstant(told.ClaimedAt, it.times.claimed):
+	case told != nil && told.says(it):
 		v.Verdict, v.KnownID = VerdictDuplicate, told.EventID
 	case told != nil:
 		v.Verdict, v.KnownID = VerdictChanged, told.EventID
-	case !it.minted && inBatch[key]:
-		v.Verdict = VerdictDuplicate
 	case f.Conflict != "":
 		v.Verdict = VerdictConflicting
 	}
-	inBatch[key] = true
 	return v
 }
 
-func sameInstant(a, b *int64) bool {
-	return a == nil && b == nil || a != nil && b != nil && *a == *b
+func sameInstant(a, b *int64) bool { return compareInstants(a, b) == 0 }
+
+// compareInstants orders claimed times; what claims none happens when it comes,
+// after all that do.
+func compareInstants(a, b *int64) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	}
+	return cmp.Compare(*a, *b)
 }

@@ -81,9 +81,13 @@ func (v *View) scanRecords(c events.CustomerID, before *statev1.Stamp, records [
 }
 
 // later is the later of a telling found before, nil if none, and e, if that is
-// one of the record.
+// one of the record. Of another custom name e is one only if it has the event key
+// of the record, which does not tell names apart.
 func later(found, e *statev1.Entry, r Record) *statev1.Entry {
-	if e.Role != logv1.Role_ROLE_SUBJECT || e.Source != r.Source || e.Type != r.Type || e.Name != r.Name {
+	if e.Role != logv1.Role_ROLE_SUBJECT || e.Source != r.Source || e.Type != r.Type {
+		return found
+	}
+	if e.Name != r.Name && (e.EventId != r.ID || !sameTime(e.ClaimedAt, r.ClaimedAt)) {
 		return found
 	}
 	if found != nil && strings.Compare(found.EventId, e.EventId) >= 0 {

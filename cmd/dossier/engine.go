@@ -253,7 +253,7 @@ func (e *engine) partitionOptions(s settings, id int, rules *projections.Rules) 
 	dir := filepath.Join(s.data, "projections", fmt.Sprintf("%02d", id))
 	return projections.Options{
 		Log: e.measured, Genesis: e.genesis, ID: id, Rules: rules, Tick: s.tick, Logger: e.quiet(),
-		Evaluate: playbook.BuiltinStages,
+		Evaluate: playbook.BuiltinStages, Room: func() error { return roomToFold(dir) },
 		OpenStore: func() (store.Store, error) {
 			return store.OpenBadger(dir, store.Options{Sync: s.sync == "always", Logger: e.logger})
 		},
@@ -320,7 +320,7 @@ func (e *engine) latest(customer events.CustomerID, records []ingest.Record) ([]
 	told := make([]*ingest.Telling, len(found))
 	for i, entry := range found {
 		if entry != nil {
-			told[i] = &ingest.Telling{EventID: entry.EventId, ClaimedAt: entry.ClaimedAt, BodyHash: entry.BodyHash}
+			told[i] = &ingest.Telling{EventID: entry.EventId, ClaimedAt: entry.ClaimedAt, BodyHash: entry.BodyHash, Corrects: entry.Corrects}
 		}
 	}
 	return told, nil
