@@ -45,7 +45,7 @@ type group struct {
 	rule    *rule
 	key     string
 	name    string // of the event
-	ordinal int    // of the rules that tell an event of its type of one of its rows
+	ordinal int    // of the events of its name and id that one of its rows tells
 	rows    []*record
 	bytes   int
 	bad     *failure // a row that belongs to it cannot be used
@@ -120,7 +120,7 @@ func (mp *Mapper) Add(row table.Row) (made []Made, rejects []Reject, o Outcome) 
 	r := mp.m.newRecord(mp.columns, "", row)
 	mp.v.begin(r)
 	hash := mp.identical(row)
-	taken := map[eventsv1.Type]int{}
+	taken := ordinals{}
 	matched := false
 	for i, rule := range mp.m.rules {
 		holds, wrong := mp.v.holds(rule.when)
@@ -180,7 +180,7 @@ func (mp *Mapper) reject(f *failure) Reject {
 }
 
 // single makes the event of one row.
-func (mp *Mapper) single(r *rule, row *record, hash string, taken map[eventsv1.Type]int) ([]Made, *failure) {
+func (mp *Mapper) single(r *rule, row *record, hash string, taken ordinals) ([]Made, *failure) {
 	name, wrong := mp.v.eventName(r)
 	if wrong != nil {
 		return nil, wrong
@@ -194,16 +194,25 @@ func (mp *Mapper) single(r *rule, row *record, hash string, taken map[eventsv1.T
 			return nil, wrong
 		}
 	}
+	ordinal := taken.next(name, id)
 	made, wrong := mp.v.event(r, name, []*record{row})
 	if wrong != nil {
 		return nil, wrong
 	}
-	taken[events.TypeByName(name)]++
-	return []Made{finish(made, id, taken[events.TypeByName(name)])}, nil
+	return []Made{finish(made, id, ordinal)}, nil
+}
+
+// ordinals count the events of one name and id that rules tell of a row. One that
+// is rejected counts: the ids of the others stay when the row is put right.
+type ordinals map[[2]string]int
+
+func (o ordinals) next(name, id string) int {
+	o[[2]string{name, id}]++
+	return o[[2]string{name, id}]
 }
 
 // finish gives an event the id of its record. Of several that rules tell of one
-// row, and that are of one type, all but the first have a number.
+// row by one name and id, all but the first have a number.
 func finish(made Made, id string, ordinal int) Made {
 	if ordinal > 1 {
 		id += "/" + strconv.Itoa(ordinal)
@@ -253,7 +262,7 @@ func (mp *Mapper) identical(row table.Row) string {
 
 // hold puts a row to its group. What it gives are the events of the group that
 // the row ended.
-func (mp *Mapper) hold(i int, row *record, taken map[eventsv1.Type]int) (made []Made, rejects []Reject, wrong *failure) {
+func (mp *Mapper) hold(i int, row *record, taken ordinals) (made []Made, rejects []Reject, wrong *failure) {
 	r := mp.m.rules[i]
 	name, wrong := mp.v.eventName(r)
 	key, unkeyed := idOf(row, r.group)
@@ -278,8 +287,11 @@ func (mp *Mapper) hold(i int, row *record, taken map[eventsv1.Type]int) (made []
 		g.bad = wrong
 		return made, rejects, nil // told when the group is whole
 	}
-	taken[events.TypeByName(name)]++
-	g.ordinal = max(g.ordinal, taken[events.TypeByName(name)])
+	id := key
+	if r.id != nil {
+		id, _ = idOf(row, r.id.columns) // that of the first row counts, and is checked when the group is whole
+	}
+	g.ordinal = max(g.ordinal, taken.next(name, id))
 	kept, bytes := row.keep(mp.keeps[i], r.keeps)
 	g.rows = append(g.rows, kept)
 	g.bytes += bytes

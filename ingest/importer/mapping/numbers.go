@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/width"
 
@@ -17,7 +18,7 @@ type numbers struct{ decimal byte } // '.' or ','
 
 // read finds the decimal number that a text is, as JSON writes it. It takes
 // thousands separators where they group by three, a currency before or behind,
-// and three ways of writing a negative: -12, (12) and 12-.
+// 万 and 亿, and three ways of writing a negative: -12, (12) and 12-.
 func (n numbers) read(text string) (string, bool) {
 	s := strings.TrimSpace(text)
 	if !isASCII(s) {
@@ -30,11 +31,13 @@ func (n numbers) read(text string) (string, bool) {
 		return "", false
 	}
 	negative = negative || inner
-	s, ok := n.plain(strings.TrimSpace(s))
-	if !ok {
+	s, power := cutMagnitude(strings.TrimSpace(s))
+	s, ok := n.plain(s)
+	if !ok || power != "" && strings.Contains(s, "e") {
 		return "", false
 	}
-	if negative && strings.Trim(s, "0.") != "" {
+	s += power
+	if negative && strings.Trim(strings.TrimSuffix(s, power), "0.") != "" {
 		s = "-" + s
 	}
 	return s, true
@@ -79,6 +82,18 @@ func cutSign(s string) (negative bool, rest string) {
 	return false, s
 }
 
+// magnitudes are the words by which an amount is shortened in Chinese.
+var magnitudes = map[rune]string{'万': "e4", '萬': "e4", '亿': "e8", '億': "e8"}
+
+// cutMagnitude takes off 万 or 亿, and gives it as an exponent.
+func cutMagnitude(s string) (rest, power string) {
+	last, size := utf8.DecodeLastRuneInString(s)
+	if power = magnitudes[last]; power != "" {
+		s = strings.TrimSpace(s[:len(s)-size])
+	}
+	return s, power
+}
+
 // cutCurrency takes off a currency: a sign (¥), a code (CNY) or both (CN¥), or
 // 元 and 圆, on one side.
 func cutCurrency(s string) string {
@@ -95,12 +110,17 @@ func cutCurrency(s string) string {
 		}
 		return len(letters) != 1 // 5E is no currency
 	}
-	isNumber := func(c rune) bool { return c >= '0' && c <= '9' || strings.ContainsRune("+-.,' ()", c) }
+	isNumber := func(c rune) bool {
+		return c >= '0' && c <= '9' || strings.ContainsRune("+-.,' ()", c) || magnitudes[c] != ""
+	}
 	if i := strings.IndexFunc(s, isNumber); i > 0 && word(s[:i]) {
 		return strings.TrimSpace(s[i:])
 	}
-	if i := strings.LastIndexFunc(s, isNumber); i >= 0 && i+1 < len(s) && word(s[i+1:]) {
-		return strings.TrimSpace(s[:i+1])
+	if i := strings.LastIndexFunc(s, isNumber); i >= 0 {
+		_, size := utf8.DecodeRuneInString(s[i:])
+		if end := i + size; end < len(s) && word(s[end:]) {
+			return strings.TrimSpace(s[:end])
+		}
 	}
 	return s
 }

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	tableKeys   = []string{"format", "encoding", "delimiter", "header", "columns", "skip", "sheet", "inside"}
+	tableKeys   = []string{"format", "encoding", "delimiter", "header", "columns", "skip", "ignore", "short", "sheet", "inside"}
 	mappingKeys = append(slices.Clone(tableKeys), "zone", "dates", "decimal", "null", "source", "id", "lookups", "rows")
 	lookupKeys  = append([]string{"file", "key"}, tableKeys...)
 	ruleKeys    = []string{
@@ -99,6 +99,12 @@ func (p *parser) table(n *node, o table.Options, at *node) table.Options {
 			p.fail(v.place, "is %s; a number of lines is wanted", v.shown())
 		}
 		o.Skip = count
+	}
+	for _, pattern := range p.list(n.get("ignore"), "a regular expression as \"^#\"") {
+		o.Ignore = append(o.Ignore, pattern.text)
+	}
+	if v := n.get("short"); v != nil {
+		o.Short = p.yes(v)
 	}
 	if v := n.get("columns"); v != nil {
 		o.Columns, o.Header = p.columns(v), false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -29,7 +30,18 @@ func newDelimited(delimiter rune, lenient bool) *delimited {
 	return &delimited{delimiter: string(delimiter), separator: []byte(string(delimiter)), lenient: lenient}
 }
 
+// cut passes over rows of nothing but delimiters: so spreadsheets write lines
+// that are empty.
 func (d *delimited) cut(t *text) (Row, error) {
+	for {
+		row, err := d.row(t)
+		if err != nil || slices.ContainsFunc(row.Values, func(v any) bool { return v != "" }) {
+			return row, err
+		}
+	}
+}
+
+func (d *delimited) row(t *text) (Row, error) {
 	line, next, err := t.line()
 	if err != nil {
 		return Row{}, err
@@ -43,7 +55,7 @@ func (d *delimited) cut(t *text) (Row, error) {
 	if err != nil && !isQuote {
 		return Row{}, err
 	}
-	if d.lenient && (isQuote || n > 1 && t.counted(start, n, len(d.ends)) != nil) {
+	if d.lenient && (isQuote || n > 1 && len(t.columns) > 0 && len(d.ends) != len(t.columns)) {
 		// The lookahead may have moved the buffer.
 		if line, next, err = t.in.at(0); err != nil {
 			return Row{}, err
@@ -63,6 +75,9 @@ func (d *delimited) plain(t *text, line []byte, next int) (Row, error) {
 	s, start := string(line), t.in.line
 	t.in.take(next, 1)
 	n := strings.Count(s, d.delimiter) + 1
+	if extra := n - len(t.columns); t.columns != nil && extra > 0 && strings.HasSuffix(s, strings.Repeat(d.delimiter, extra)) {
+		n = len(t.columns) // nothing stands behind the last column
+	}
 	if err := t.counted(start, 1, n); err != nil {
 		return Row{}, err
 	}
@@ -80,6 +95,9 @@ func (d *delimited) plain(t *text, line []byte, next int) (Row, error) {
 
 // unquoted makes a row of the cells that quoted has found.
 func (d *delimited) unquoted(t *text, start, n int) (Row, error) {
+	if last := len(t.columns); last > 0 && len(d.ends) > last && d.ends[last-1] == len(d.text) {
+		d.ends = d.ends[:last]
+	}
 	if err := t.counted(start, n, len(d.ends)); err != nil {
 		return Row{}, err
 	}
@@ -106,6 +124,7 @@ func (d *delimited) value(i int, cell string) any {
 }
 
 func (d *delimited) finish(t *text, start int, s string, values []any) (Row, error) {
+	values = t.filled(values)
 	d.last = append(d.last[:0], values...)
 	if len(s) > maxCellBytes || !t.clean(s) {
 		if err := t.check(start, values); err != nil {

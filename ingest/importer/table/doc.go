@@ -41,7 +41,8 @@
 // line where the row begins is refused and reading resumes on the next one.
 // A quote inside a cell that does not begin with one is a character like any
 // other. Most writers of tsv never quote, so there a cell whose quoting makes
-// no sense is read as it stands. Empty lines are passed over.
+// no sense is read as it stands. Empty lines are passed over, and so are those of
+// nothing but delimiters; empty cells behind the last column are none.
 //
 // # Which encoding
 //

@@ -54,7 +54,7 @@ func (f *fixed) words(t *text, start int, s string) (Row, error) {
 	for i, word := range words {
 		values[i] = word
 	}
-	return f.finish(t, start, s, values)
+	return f.finish(t, start, s, t.filled(values))
 }
 
 // slices cuts by widths. Writers leave blanks at the end of a line away, so a

@@ -1,8 +1,12 @@
 package table
 
 import (
+	"errors"
 	"fmt"
+	"regexp"
+	"regexp/syntax"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -36,6 +40,13 @@ type Options struct {
 	Columns []Column
 	// Skip is the number of lines (xlsx: rows) before the header or the first row.
 	Skip int
+	// Ignore are regular expressions: a row that one of them fits where it begins
+	// (its first line as it stands; of xlsx its cells, tabs between them) is passed
+	// over as an empty line is, also before the header.
+	Ignore []string
+	// Short says that a row of csv, tsv or words may end early: the cells that
+	// it does not have are empty.
+	Short bool
 	// Sheet of a workbook; empty is the first.
 	Sheet string
 	// Inside picks files of a zip archive by name or by pattern of
@@ -76,6 +87,12 @@ func (o Options) Check() error {
 	}
 	if o.Sheet != "" && o.Format != formatXLSX {
 		return wrongOption("sheet", "is %q: only format xlsx has sheets, and this is %s", o.Sheet, o.Format)
+	}
+	if _, err := o.ignored(); err != nil {
+		return err
+	}
+	if o.Short && (o.Format == formatNDJSON || o.Format == formatXLSX) {
+		return wrongOption("short", "is true: in %s every row may end early; leave it out", o.Format)
 	}
 	if err := checkInside(o.Inside); err != nil {
 		return err
@@ -161,6 +178,33 @@ func (o Options) checkWidth(key string, c Column) error {
 		return wrongOption(key, "%s: either every column has a width or none (then runs of blanks part them)", c.Name)
 	}
 	return nil
+}
+
+// ignored is one pattern of all that are to be passed over; nil: none is.
+func (o Options) ignored() (*regexp.Regexp, error) {
+	if len(o.Ignore) == 0 {
+		return nil, nil
+	}
+	all := make([]string, len(o.Ignore))
+	for i, pattern := range o.Ignore {
+		key := fmt.Sprintf("ignore[%d]", i)
+		one, err := regexp.Compile(pattern)
+		if err != nil {
+			return nil, wrongOption(key, "%q is no regular expression: %s", shown(pattern), patternFlaw(err))
+		}
+		if one.MatchString("") {
+			return nil, wrongOption(key, "%q fits every row: say how the rows begin that are passed over, as \"^#\"", shown(pattern))
+		}
+		all[i] = "(?:" + pattern + ")"
+	}
+	return regexp.Compile(strings.Join(all, "|"))
+}
+
+func patternFlaw(err error) string {
+	if flaw, ok := errors.AsType[*syntax.Error](err); ok {
+		return flaw.Code.String() + " " + strconv.Quote(flaw.Expr)
+	}
+	return err.Error()
 }
 
 // nearest returns the name that is at most two changes away from got, or "".

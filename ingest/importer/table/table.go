@@ -170,8 +170,15 @@ func (r *Reader) nameColumns() error {
 	return nil
 }
 
-// headerNames makes names of the cells of a header row.
+// headerNames makes names of the cells of a header row. Delimiters at its end
+// begin no columns, and a column without a name is called by its place.
 func headerNames(file string, line int, cells []string) ([]string, error) {
+	for len(cells) > 0 && trimName(cells[len(cells)-1]) == "" {
+		cells = cells[:len(cells)-1]
+	}
+	if len(cells) == 0 {
+		return nil, fmt.Errorf("%s:%d: the header names no column", file, line)
+	}
 	if len(cells) > maxColumns {
 		return nil, fmt.Errorf("%s:%d: the header has %d columns: at most %d can be read", file, line, len(cells), maxColumns)
 	}
@@ -180,10 +187,11 @@ func headerNames(file string, line int, cells []string) ([]string, error) {
 	for i, cell := range cells {
 		name := trimName(cell)
 		if name == "" {
-			return nil, fmt.Errorf("%s:%d: column %d of the header has no name", file, line, i+1)
+			name = fmt.Sprintf("column %d", i+1) // as the index that some programs write first
 		}
 		if j, ok := seen[name]; ok {
-			return nil, fmt.Errorf("%s:%d: column %d of the header is %q, and so is column %d: names must differ", file, line, i+1, shown(name), j)
+			return nil, fmt.Errorf("%s:%d: column %d of the header is %q, and so is column %d: names must differ; in place of header: true give others by columns: [...], and pass over the header by skip: %d",
+				file, line, i+1, shown(name), j, line)
 		}
 		seen[name] = i + 1
 		names[i] = strings.Clone(name)

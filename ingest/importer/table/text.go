@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -16,6 +17,8 @@ type text struct {
 	encoding string // as it is named in messages
 	decoded  bool   // the bytes were not utf-8 and are now
 	skipped  int    // lines passed over
+	ignored  *regexp.Regexp
+	short    bool
 	columns  []string
 	cutter   cutter
 }
@@ -32,7 +35,11 @@ func openText(p part, o Options) (*text, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", p.name, err)
 	}
-	t := &text{file: p.name, in: newLines(r), encoding: name, decoded: decoded, skipped: o.Skip}
+	ignored, err := o.ignored()
+	if err != nil {
+		return nil, err
+	}
+	t := &text{file: p.name, in: newLines(r), encoding: name, decoded: decoded, skipped: o.Skip, ignored: ignored, short: o.Short}
 	switch o.Format {
 	case formatCSV:
 		t.cutter = newDelimited(o.Delimiter, false)
@@ -123,7 +130,7 @@ func (t *text) bad(line int, format string, args ...any) error {
 	return &RowError{File: t.file, Line: line, Reason: fmt.Sprintf(format, args...)}
 }
 
-// line returns the next line that is not empty, without taking it. A line
+// line returns the next line that is neither empty nor ignored, without taking it. A line
 // that is too long is taken and refused.
 func (t *text) line() (line []byte, next int, err error) {
 	for {
@@ -135,7 +142,7 @@ func (t *text) line() (line []byte, next int, err error) {
 			}
 			return nil, 0, t.bad(at, "the row is longer than %d KiB", maxRowBytes>>10)
 		}
-		if err != nil || len(line) > 0 {
+		if err != nil || len(line) > 0 && (t.ignored == nil || !t.ignored.Match(line)) {
 			return line, next, err
 		}
 		t.in.take(next, 1)
@@ -198,14 +205,26 @@ func (t *text) notText(s string) string {
 // counted refuses a row that has not as many cells as there are columns. The
 // row takes n lines.
 func (t *text) counted(line, n, cells int) error {
-	if len(t.columns) == 0 || cells == len(t.columns) {
+	if len(t.columns) == 0 || cells == len(t.columns) || t.short && cells < len(t.columns) {
 		return nil
 	}
 	span := ""
 	if n > 1 {
 		span = fmt.Sprintf(" and runs to line %d by a quoted cell", line+n-1)
 	}
-	return t.bad(line, "the row has %s%s: %s wanted", plural(cells, "cell"), span, areColumns(len(t.columns)))
+	advice := ""
+	if cells < len(t.columns) {
+		advice = "; short: true takes such rows, ignore passes over lines that are no rows"
+	}
+	return t.bad(line, "the row has %s%s: %s wanted%s", plural(cells, "cell"), span, areColumns(len(t.columns)), advice)
+}
+
+// filled makes a row that ends early as long as the others.
+func (t *text) filled(values []any) []any {
+	for len(values) < len(t.columns) {
+		values = append(values, "")
+	}
+	return values
 }
 
 func areColumns(n int) string {

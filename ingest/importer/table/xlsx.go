@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ type sheet struct {
 	xml      *tokens
 	closer   io.Closer
 	skip     int
+	ignored  *regexp.Regexp
 	columns  []string
 	row      int // number of the row read last
 	last     int // number of the last row, as the sheet says; 0 unknown
@@ -65,8 +67,12 @@ func openWorkbook(p part, o Options, progress func(float64)) (rows, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read workbook %s: %w", p.name, err)
 	}
+	ignored, err := o.ignored()
+	if err != nil {
+		return nil, errors.Join(err, in.Close())
+	}
 	progress(0)
-	return &sheet{file: p.name, book: book, xml: newTokens(in), closer: in, skip: o.Skip, progress: progress}, nil
+	return &sheet{file: p.name, book: book, xml: newTokens(in), closer: in, skip: o.Skip, ignored: ignored, progress: progress}, nil
 }
 
 func (s *sheet) setColumns(names []string) { s.columns = names }
@@ -146,7 +152,7 @@ func (s *sheet) cells() ([]xlsxCell, error) {
 				if err != nil {
 					return nil, s.damaged(err)
 				}
-				if len(cells) > 0 && s.row > s.skip {
+				if len(cells) > 0 && s.row > s.skip && !s.ignores(cells) {
 					return cells, nil
 				}
 			}
@@ -156,6 +162,22 @@ func (s *sheet) cells() ([]xlsxCell, error) {
 			}
 		}
 	}
+}
+
+// ignores reports whether a row is to be passed over.
+func (s *sheet) ignores(cells []xlsxCell) bool {
+	if s.ignored == nil {
+		return false
+	}
+	var b strings.Builder
+	at := 0
+	for _, c := range cells {
+		for ; at < min(c.column, maxColumns); at++ {
+			b.WriteByte('\t')
+		}
+		b.WriteString(c.text)
+	}
+	return s.ignored.MatchString(b.String())
 }
 
 // damaged names the row behind which a sheet cannot be read. The end of the

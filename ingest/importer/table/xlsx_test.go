@@ -79,6 +79,9 @@ func TestReader_xlsx(t *testing.T) {
 		{"skip counts rows of the sheet", func(f *excelize.File) error {
 			return set(f, "Sheet1", "A1", "Report", "A4", "a", "A5", "x")
 		}, table.Options{Format: "xlsx", Header: true, Skip: 2}, "columns: a\n5: \"x\"\n"},
+		{"rows that are ignored", func(f *excelize.File) error {
+			return set(f, "Sheet1", "A1", "Report of May", "A2", "a", "B2", "b", "A3", "x", "B4", "Total", "A5", "y")
+		}, table.Options{Format: "xlsx", Header: true, Ignore: []string{"^Report", `^\tTotal$`}}, "columns: a | b\n3: \"x\" \"\"\n5: \"y\" \"\"\n"},
 		{"merged cells tell in the first", func(f *excelize.File) error {
 			if err := set(f, "Sheet1", "A1", "a", "B1", "b", "A2", "both"); err != nil {
 				return err
