@@ -34,6 +34,10 @@ type Options struct {
 	Rules    *Rules
 	// Tick bounds how long a due timer waits for a tick; 0 means 15 s.
 	Tick time.Duration
+	// Room is asked before every commit; while it returns an error the partition
+	// stands still and says so. A store writes through memory that is mapped to
+	// files: on a full disk that ends the process. Nil: there is always room.
+	Room func() error
 	// CacheBytes bounds the customers kept decoded; 0 means 64 MiB.
 	CacheBytes int
 	Now        func() time.Time
@@ -498,13 +502,13 @@ func (w *worker) run(ctx context.Context, messages <-chan read) error {
 	for {
 		r, ok := w.next(ctx, messages)
 		if !ok { // nothing came for a while, or the end
-			if err := w.commit(); err != nil || ctx.Err() != nil {
+			if err := w.commit(ctx); err != nil || ctx.Err() != nil {
 				return err
 			}
 			continue
 		}
 		if r.err != nil {
-			if err := w.commit(); err != nil {
+			if err := w.commit(ctx); err != nil {
 				return err
 			}
 			return r.err
@@ -513,7 +517,7 @@ func (w *worker) run(ctx context.Context, messages <-chan read) error {
 			return err
 		}
 		if time.Since(w.since) >= commitInterval {
-			if err := w.commit(); err != nil {
+			if err := w.commit(ctx); err != nil {
 				return err
 			}
 		}
@@ -568,7 +572,7 @@ func (w *worker) fold(ctx context.Context, m *message) error {
 			return err
 		}
 		if first || w.f.full(w.p.limit) {
-			if err := w.commit(); err != nil {
+			if err := w.commit(ctx); err != nil {
 				return err
 			}
 			w.uncommitted, w.since = true, time.Now()
@@ -590,9 +594,12 @@ func (p *Partition) caughtUp(seq uint64) {
 	}
 }
 
-func (w *worker) commit() error {
+func (w *worker) commit(ctx context.Context) error {
 	if !w.uncommitted {
 		return nil
+	}
+	if err := w.awaitRoom(ctx); err != nil {
+		return err
 	}
 	if err := w.f.flush(w.p.store); err != nil {
 		return err
@@ -600,6 +607,32 @@ func (w *worker) commit() error {
 	w.uncommitted = false
 	w.p.publish(w.f)
 	return nil
+}
+
+// roomEvery is how often a partition that stands still looks for room.
+const roomEvery = time.Second
+
+// awaitRoom waits until there is room for a commit, or the context ends. What is
+// uncommitted then is folded again at the next start.
+func (w *worker) awaitRoom(ctx context.Context) error {
+	if w.p.o.Room == nil {
+		return nil
+	}
+	for full := false; ; full = true {
+		err := w.p.o.Room()
+		if err == nil {
+			return nil
+		}
+		w.p.setErr(err)
+		if !full {
+			w.p.o.Logger.Warn("fold waits for room on the disk", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(roomEvery):
+		}
+	}
 }
 
 // ID is the number of the partition.

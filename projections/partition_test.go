@@ -43,6 +43,8 @@ type lab struct {
 	openStore func() error
 	// wrap, if set, stands before each store that is opened.
 	wrap func(store.Store) store.Store
+	// room, if set, says whether there is room for a commit.
+	room func() error
 
 	partition *projections.Partition
 	end       context.CancelFunc
@@ -85,7 +87,7 @@ func (l *lab) open() error {
 	rules := projections.NewRules()
 	l.store.Reopen()
 	l.partition, err = projections.Open(l.t.Context(), projections.Options{
-		Log: l.log, Genesis: genesis, ID: 0, Rules: rules, Evaluate: playbook.BuiltinStages,
+		Log: l.log, Genesis: genesis, ID: 0, Rules: rules, Evaluate: playbook.BuiltinStages, Room: l.room,
 		OpenStore: func() (store.Store, error) {
 			if l.openStore != nil {
 				if err := l.openStore(); err != nil {
@@ -484,4 +486,38 @@ func TestReopeningSaysWhy(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A partition without room for a commit waits, says so, and goes on by itself.
+func TestFoldWaitsForRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		full := errors.New("the disk is full")
+		var room atomic.Pointer[error]
+		l := newLab(t, events.ClockWall)
+		l.room = func() error {
+			if err := room.Load(); err != nil {
+				return *err
+			}
+			return nil
+		}
+		l.start()
+		synctest.Wait()
+		room.Store(&full)
+		seq := l.append(events.SubjectEvents(0), &logv1.Record{RecordedAt: events.Micros(time.Now()), Events: []*logv1.LoggedEvent{{
+			Header: &logv1.Header{Customer: customerID(1).Bytes(), EventId: "e", Source: "test", OccurredAt: events.Micros(time.Now())},
+		}}})
+		time.Sleep(10 * time.Second)
+		if s := l.partition.Known(); s.Applied >= seq || !errors.Is(s.Err, full) {
+			t.Errorf("without room: applied %d of %d, %v; want it to wait and say why", s.Applied, seq, s.Err)
+		}
+		room.Store(nil)
+		if err := l.partition.WaitApplied(t.Context(), seq); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s := l.partition.Known(); s.Err != nil {
+			t.Errorf("with room again: %v", s.Err)
+		}
+	})
 }

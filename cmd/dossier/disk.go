@@ -78,6 +78,20 @@ func reserveReached(free, total uint64) error {
 	return fmt.Errorf("%d MiB free, reserve %d MiB", free>>20, reserve>>20)
 }
 
+// diskFoldBytes is what must be free for a fold to commit: what one commit and
+// what its store does with it may write at once. Far below the reserve at which
+// intake stops, so that what was taken in is folded.
+const diskFoldBytes = 16 << 20
+
+// roomToFold returns an error where a store has no room for a commit.
+func roomToFold(dir string) error {
+	free, _, err := diskSpace(dir)
+	if err != nil || free >= diskFoldBytes {
+		return nil // not known: the store's own error will tell
+	}
+	return fmt.Errorf("%s: the disk has %d MiB free, %d MiB wanted to fold", dir, free>>20, diskFoldBytes>>20)
+}
+
 // mendEvery is how often the embedded server is asked whether it is broken.
 const mendEvery = time.Second
 
