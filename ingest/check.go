@@ -88,7 +88,7 @@ func (g *Gateway) checkDraft(b *Batch, d *Draft, it *item) *Rejection {
 		return refused
 	}
 	var refused *Rejection
-	if it.times, refused = g.clock.stamp(e.Time, e.IssuedAt, d.Sent, b.FirstReceived); refused != nil {
+	if it.times, refused = g.clock.stamp(d, b.FirstReceived); refused != nil {
 		return refused
 	}
 	if refused := checkProperties(e); refused != nil {

@@ -16,6 +16,10 @@ type Draft struct {
 	Event *eventsv1.Event
 	// Sent is the client's clock when it sent the event; zero if not told.
 	Sent time.Time
+	// Age is how long before it was sent an event without a time of its own
+	// happened, as far as the client told. It is no claim of a time: added to
+	// the clock of a call it differs with every attempt.
+	Age time.Duration
 	// Source that the event itself names: [a-z0-9_-]{1,40}, or "". It counts
 	// where the batch is Unnamed.
 	Source string
@@ -40,6 +44,9 @@ type Batch struct {
 	// Wire, Path and ContentType say how it came, for the rejects.
 	Wire, Path, ContentType string
 	Drafts                  []Draft
+	// Beside is how many of the drafts, at the end, tell more of an event that
+	// has a draft already: they are not counted. See [Decoded.Beside].
+	Beside int
 	// Whole says that the one draft holds a whole call that could not be read.
 	Whole bool
 	// Retry says that the events are kept among the rejects already: what is
@@ -71,7 +78,7 @@ type Rejection struct {
 
 // Result is the answer to a batch, given after everything in it is durable.
 type Result struct {
-	Accepted   int
+	Accepted   int // events as sent, without the drafts that tell more of one
 	Duplicates int // known at once; a repeat not known here is refused by the fold
 	Rejected   []Rejection
 	// Receipt is an opaque token; a query that carries it waits until what was

@@ -228,6 +228,9 @@ func (g *Gateway) entries(b *Batch, items []item, result *Result, seqs map[int]u
 			fresh[p] = append(fresh[p], e)
 			bytes[p] += e.bytes
 		}
+		if i >= len(items)-b.Beside {
+			continue // its event is counted
+		}
 		if known {
 			result.Duplicates++
 		} else {

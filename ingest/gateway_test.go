@@ -100,6 +100,28 @@ func TestAcceptAliasNamesBothSides(t *testing.T) {
 	})
 }
 
+// A draft that tells more of an event is stored beside it and not counted: not
+// when both are new, nor when they are told again.
+func TestBesideIsNotCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, found(t, memlog.Options{}, events.Settings{}), nil)
+		defer r.stop()
+		for telling := range 2 {
+			facts := track("u", "e")
+			facts.Type, facts.Payload = "traits.set", &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Unset: []string{"a"}}}
+			b := batch(track("u", "e"), facts)
+			b.Beside = 1
+			result := r.accept(t, b)
+			if result.Accepted != 1-telling || result.Duplicates != telling || result.Receipt == "" {
+				t.Errorf("telling %d: got %+v", telling, result)
+			}
+		}
+		if _, all := read(t, r.log); len(all) != 2 {
+			t.Errorf("%d events in the log, want 2", len(all))
+		}
+	})
+}
+
 // TestStamp holds every rule of time, each at its bound and one microsecond
 // beyond it.
 func TestStamp(t *testing.T) {
@@ -114,6 +136,7 @@ func TestStamp(t *testing.T) {
 		name   string
 		told   *timestamppb.Timestamp
 		issued *timestamppb.Timestamp
+		age    time.Duration
 		sent   time.Time
 		end    time.Time // of the clock
 		want   want
@@ -127,6 +150,8 @@ func TestStamp(t *testing.T) {
 		{name: "clock ahead beyond it", told: at(-hour), sent: received.Add(5*time.Minute + µs), want: want{occurred: received.Add(-hour - 5*time.Minute - µs), corrected: true}},
 		{name: "ahead by the limit", told: at(24 * hour), want: want{occurred: received.Add(24 * hour)}},
 		{name: "ahead beyond it", told: at(24*hour + µs), want: want{occurred: received, clamped: true}},
+		{name: "no time, an age", age: hour, sent: received.Add(hour), want: want{occurred: received.Add(-hour), assigned: true}},
+		{name: "a time and an age", told: at(-hour), age: 2 * hour, want: want{occurred: received.Add(-hour)}},
 		{name: "ahead by a wrong clock", told: at(240 * hour), sent: received.Add(241 * hour), want: want{occurred: received.Add(-hour), corrected: true}},
 		{name: "ahead though corrected", told: at(48 * hour), sent: received.Add(hour), want: want{occurred: received, corrected: true, clamped: true}},
 		{name: "earliest", told: timestamppb.New(ingest.EarliestTime), want: want{occurred: ingest.EarliestTime}},
@@ -149,7 +174,7 @@ func TestStamp(t *testing.T) {
 				e := track("u", "e")
 				e.Time, e.IssuedAt = c.told, c.issued
 				b := batch(e)
-				b.Drafts[0].Sent = c.sent
+				b.Drafts[0].Sent, b.Drafts[0].Age = c.sent, c.age
 				result := r.accept(t, b)
 				if c.want.refused != "" {
 					if len(result.Rejected) != 1 || result.Rejected[0].Code != c.want.refused {

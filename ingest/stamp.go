@@ -26,24 +26,24 @@ type clock struct {
 
 // stamp decides when an event occurred. The claimed time is kept as sent,
 // equal in every retry; a client whose clock is more than MaxClockError off
-// is corrected by its error; no time is the time of receipt, and so is one more
-// than MaxAhead beyond it.
-func (c clock) stamp(told, issued *timestamppb.Timestamp, sent, received time.Time) (times, *Rejection) {
+// is corrected by its error; no time is the time of receipt, less the event's
+// age, and one more than MaxAhead beyond it is the time of receipt.
+func (c clock) stamp(d *Draft, received time.Time) (times, *Rejection) {
 	var t times
 	recorded := events.Micros(received)
-	claimed, refused := c.read("time", told)
+	claimed, refused := c.read("time", d.Event.Time)
 	if refused != nil {
 		return t, refused
 	}
-	if t.issued, refused = c.read("issued_at", issued); refused != nil {
+	if t.issued, refused = c.read("issued_at", d.Event.IssuedAt); refused != nil {
 		return t, refused
 	}
 	t.claimed = claimed
 	switch {
 	case claimed == nil:
-		t.occurred, t.assigned = recorded, true
-	case !sent.IsZero() && received.Sub(sent).Abs() > MaxClockError:
-		t.occurred, t.corrected = *claimed+recorded-events.Micros(sent), true
+		t.occurred, t.assigned = recorded-d.Age.Microseconds(), true
+	case !d.Sent.IsZero() && received.Sub(d.Sent).Abs() > MaxClockError:
+		t.occurred, t.corrected = *claimed+recorded-events.Micros(d.Sent), true
 	default:
 		t.occurred = *claimed
 	}

@@ -61,7 +61,7 @@ func resultAnswer(decoded ingest.Decoded, result ingest.Result) (int, eventsAnsw
 		Rejected: bySent(&decoded, result.Rejected), Receipt: result.Receipt,
 	}
 	whole := decoded.Refused
-	if whole == nil && decoded.Single && len(result.Rejected) > 0 {
+	if whole == nil && decoded.Single && len(result.Rejected) > 0 && result.Accepted+result.Duplicates == 0 {
 		whole = &result.Rejected[0]
 	}
 	if a.Rejected == nil {

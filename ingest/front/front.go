@@ -194,6 +194,12 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, path string, wire w
 		f.replyError(w, notReady{err})
 		return
 	}
+	asks, err := f.dryRun(r)
+	if err != nil {
+		drain(w, r, 0)
+		reply(w, http.StatusBadRequest, plainAnswer{Code: "bad_request", Message: err.Error()})
+		return
+	}
 	retryable := func(status int) int { return retryStatus(r, path, status) }
 	held := f.memory.hold()
 	defer held.release()
@@ -215,6 +221,11 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, path string, wire w
 		// Before the key, which may stand in the body that was not read.
 		f.replyErrorTo(w, ingest.ErrOverload, retryable)
 		return
+	case !known && key == "" && refused != nil && refused.Code == ingest.CodeTooLarge && wire.Name == postHog:
+		// PostHog's clients tell their key in the body alone. The halves of this
+		// one will tell it; nothing is kept for somebody without.
+		replyPostHog(w, path, decoded, nil, ingest.Result{})
+		return
 	case !known:
 		refuseKey(w)
 		return
@@ -225,7 +236,7 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, path string, wire w
 	}
 	batch := ingest.Batch{
 		Source: source, Unnamed: unnamed, Received: f.Now(), Wire: wire.Name, Path: r.URL.Path,
-		ContentType: r.Header.Get("Content-Type"), Drafts: decoded.Drafts,
+		ContentType: r.Header.Get("Content-Type"), Drafts: decoded.Drafts, Beside: len(decoded.Beside),
 	}
 	if decoded.Refused != nil {
 		if body == nil {
@@ -234,7 +245,7 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, path string, wire w
 		batch.Whole = true
 		batch.Drafts = []ingest.Draft{{Refused: decoded.Refused, Original: body[:min(len(body), ingest.MaxRejectBytes)]}}
 	}
-	if f.Preview != nil && dryRun(r) {
+	if asks {
 		f.preview(w, r, decoded, batch)
 		return
 	}

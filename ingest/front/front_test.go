@@ -47,12 +47,14 @@ func (r *recorder) Accept(_ context.Context, b ingest.Batch) (ingest.Result, err
 		return ingest.Result{}, r.err
 	}
 	var result ingest.Result
-	for _, d := range b.Drafts {
+	for i, d := range b.Drafts {
 		if d.Refused != nil {
 			result.Rejected = append(result.Rejected, *d.Refused)
 			continue
 		}
-		result.Accepted++
+		if i < len(b.Drafts)-b.Beside {
+			result.Accepted++
+		}
 		result.Receipt = "r1"
 	}
 	return result, nil

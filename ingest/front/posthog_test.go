@@ -1,6 +1,7 @@
 package front_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -138,7 +139,7 @@ func TestResults(t *testing.T) {
 	if diff := cmp.Diff(got.Results, want); diff != "" || !strings.Contains(details, "revenue") {
 		t.Errorf("details %q (-got +want):\n%s", details, diff)
 	}
-	if a.status != 200 || a.Accepted != 3 || len(a.Rejected) != 1 || a.Rejected[0].Index != 1 {
+	if a.status != 200 || a.Accepted != 2 || len(a.Rejected) != 1 || a.Rejected[0].Index != 1 {
 		t.Errorf("got %d %s", a.status, a.raw)
 	}
 }
@@ -338,10 +339,91 @@ func TestCapturedPostHog(t *testing.T) {
 		}
 	})
 	want := []seen{
-		{"/batch/", 5, 0, "order.placed traits.set identity.aliased group.joined traits.set", "u1@user_id u1@user_id u1@user_id+x1@user_id  u1@user_id+a@b.c@email"},
+		{"/batch/", 4, 0, "order.placed traits.set identity.aliased group.joined traits.set", "u1@user_id u1@user_id u1@user_id+x1@user_id  u1@user_id+a@b.c@email"},
 		{"/i/v1/analytics/events", 1, 0, "order.placed", "u1@user_id"},
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("(-got +want):\n%s", diff)
+	}
+}
+
+// A body that is too large for its key to be read is divided by the client, if
+// it is told so; and nothing of it is kept.
+func TestTooLargeToReadTheKey(t *testing.T) {
+	t.Parallel()
+	long := `{"api_key":"phc_k","batch":[` + captured + strings.Repeat(" ", ingest.MaxInflatedBytes) + `]}`
+	keyed := func(o *front.Options) { o.WriteKeys = map[string]string{"phc_k": "shop"} }
+	for _, c := range []struct {
+		what, path, body, key string
+		status                int
+	}{
+		{"told", "/batch/", long[:ingest.MaxBodyBytes+1], "", 413},
+		{"inflated", "/batch/", string(zipped(t, long)), "", 413},
+		{"with the key", "/batch/", long[:ingest.MaxBodyBytes+1], "phc_k", 413},
+		{"a wrong key in the wrapping", "/e/", "token=wrong&data=" + url.QueryEscape(base64.StdEncoding.EncodeToString(zipped(t, long))), "", 401},
+		{"of another wire", "/v1/batch", long[:ingest.MaxBodyBytes+1], "", 401},
+	} {
+		r := &recorder{}
+		a := call(t, serve(r, keyed), "POST", c.path+"?writeKey="+c.key, strings.NewReader(c.body))
+		if a.status != c.status || len(r.batches) > 0 != (c.key != "") {
+			t.Errorf("%s: got %d %s with %d batches kept, want %d", c.what, a.status, a.raw, len(r.batches), c.status)
+		}
+	}
+}
+
+// Who asks in a way that is not understood has told nothing.
+func TestDryRunIsUnderstood(t *testing.T) {
+	t.Parallel()
+	r := &recorder{}
+	asked := 0
+	h := serve(r, func(o *front.Options) {
+		o.Preview = func(_ context.Context, b ingest.Batch, _ string) (ingest.Preview, error) {
+			asked++
+			var p ingest.Preview
+			for i := range b.Drafts {
+				p.Verdicts = append(p.Verdicts, ingest.Verdict{Index: i, Verdict: ingest.VerdictNew, Rejection: b.Drafts[i].Refused})
+			}
+			return p, nil
+		}
+	})
+	for value, status := range map[string]int{"true": 200, "1": 200, "TRUE": 200, "": 400, "yes": 400, "tru": 400} {
+		if a := call(t, h, "POST", "/v1/t?dryRun="+value, strings.NewReader(track)); a.status != status || len(r.batches) > 0 {
+			t.Errorf("%q: got %d %s and %d batches told, want %d and none", value, a.status, a.raw, len(r.batches), status)
+		}
+	}
+	if call(t, h, "POST", "/v1/t?dryRun=false", strings.NewReader(track)); asked != 3 || len(r.batches) != 1 {
+		t.Errorf("asked %d times, told %d; want 3 and 1", asked, len(r.batches))
+	}
+	if a := call(t, serve(r, nil), "POST", "/v1/t?dryRun=true", strings.NewReader(track)); a.status != 400 || len(r.batches) != 1 {
+		t.Errorf("where nobody can ask: got %d %s", a.status, a.raw)
+	}
+	// The verdicts count the events as they were sent.
+	facts := `{"event":"E","uuid":"m","distinct_id":"u","$set":{"a":1}}`
+	a := call(t, h, "POST", "/batch/?dryRun=true", strings.NewReader(`{"batch":[`+facts+`,{"event":"E"},`+facts+`]}`))
+	var told struct{ Events []ingest.Verdict }
+	if err := json.Unmarshal([]byte(a.raw), &told); err != nil {
+		t.Fatal(err)
+	}
+	var indexes []int
+	for _, v := range told.Events {
+		indexes = append(indexes, v.Index)
+	}
+	if want := []int{0, 0, 1, 2, 2}; !cmp.Equal(indexes, want) || told.Events[2].Rejection.Index != 1 {
+		t.Errorf("got %s, want the indexes %v", a.raw, want)
+	}
+}
+
+// An event that was taken is no bad call, though what it sets besides was not.
+func TestSingleOfWhichTheFactsAreRefused(t *testing.T) {
+	t.Parallel()
+	h := front.New(front.Options{Accept: func(_ context.Context, b ingest.Batch) (ingest.Result, error) {
+		if len(b.Drafts) != 2 || b.Beside != 1 {
+			t.Errorf("got %d drafts, %d beside others; want 2 and 1", len(b.Drafts), b.Beside)
+		}
+		return ingest.Result{Accepted: 1, Receipt: "r1", Rejected: []ingest.Rejection{{Index: 1, Code: ingest.CodeTooLarge}}}, nil
+	}})
+	a := call(t, h, "POST", "/e/", strings.NewReader(`{"event":"E","distinct_id":"u","$set":{"a":1}}`))
+	if a.status != 200 || !a.Success || a.Receipt != "r1" || len(a.Rejected) != 1 || a.Rejected[0].Index != 0 {
+		t.Errorf("got %d %s", a.status, a.raw)
 	}
 }

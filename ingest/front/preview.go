@@ -1,14 +1,32 @@
 package front
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 
 	"github.com/dossier360/dossier/ingest"
 )
 
-// dryRun reports whether a call only asks what would become of its events.
-func dryRun(r *http.Request) bool { return r.URL.Query().Get("dryRun") == "true" }
+// dryRun reports whether a call only asks what would become of its events. Who
+// asks in a way that is not understood must not have told them.
+func (f *front) dryRun(r *http.Request) (bool, error) {
+	query := r.URL.Query()
+	if !query.Has("dryRun") {
+		return false, nil
+	}
+	asks, err := strconv.ParseBool(query.Get("dryRun"))
+	switch {
+	case err == nil && asks && f.Preview == nil:
+		return false, errors.New("dryRun is true: not offered here")
+	case err != nil:
+		return false, fmt.Errorf("dryRun is %s: true or false wanted", ingest.Shown(query.Get("dryRun")))
+	}
+	return asks, nil
+}
 
 // previewAnswer is the answer to such a call.
 type previewAnswer struct {
@@ -35,5 +53,13 @@ func (f *front) preview(w http.ResponseWriter, r *http.Request, decoded ingest.D
 		f.replyError(w, err)
 		return
 	}
+	for i := range p.Verdicts {
+		v := &p.Verdicts[i]
+		v.Index = decoded.Item(v.Index)
+		if v.Rejection != nil {
+			v.Rejection.Index = v.Index
+		}
+	}
+	slices.SortStableFunc(p.Verdicts, func(a, b ingest.Verdict) int { return cmp.Compare(a.Index, b.Index) })
 	reply(w, http.StatusOK, previewAnswer{Success: true, DryRun: true, Events: p.Verdicts, Receipt: p.Receipt})
 }

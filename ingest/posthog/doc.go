@@ -22,8 +22,9 @@
 //   - utm_source and its kin stay with a visitor for ever. They are the campaign
 //     of an event only where its own address has them, or its session began
 //     with them, or it has no address.
-//   - timestamp is the claimed time, else $time of the properties, else sent_at
-//     less offset.
+//   - timestamp is the claimed time, else $time of the properties. Browsers send
+//     neither, but an offset: how long ago it was. From a call that they send
+//     again it tells another time, so that it is no claim of one.
 //
 // Everything without a field of its own is kept: properties in properties_json,
 // members of the event around them in context.other_json. Left out are only the

@@ -31,6 +31,7 @@ type event struct {
 	*decoder
 	event *eventsv1.Event
 	sent  time.Time
+	age   time.Duration // of one without a time
 	flags properties.Flags
 
 	name  string
@@ -269,8 +270,8 @@ func (e *event) decodeID() *ingest.Rejection {
 	return properties.CheckID("uuid", id)
 }
 
-// decodeTimes reads when it happened. The offset, in milliseconds before it was
-// sent, changes with every attempt, so that it counts only without a time.
+// decodeTimes reads when it happened. Browsers tell no time, but an offset: how
+// many milliseconds it was before they sent it first.
 func (e *event) decodeTimes() *ingest.Rejection {
 	if text, ok := properties.Text(e.told.sentAt); ok {
 		sent, _, ok := properties.ParseTime(text)
@@ -311,11 +312,11 @@ func (e *event) decodeTimes() *ingest.Rejection {
 func (e *event) decodeOffset() {
 	text, ok := properties.Text(e.told.offset)
 	millis, err := strconv.ParseInt(text, 10, 64)
-	if !ok || err != nil || millis < 0 || millis > int64(maxOffset/time.Millisecond) || e.sent.IsZero() {
+	if !ok || err != nil || millis < 0 || millis > int64(maxOffset/time.Millisecond) {
 		e.keep("offset", e.told.offset)
 		return
 	}
-	e.event.Time = timestamppb.New(e.sent.Add(-time.Duration(millis) * time.Millisecond))
+	e.age = time.Duration(millis) * time.Millisecond
 }
 
 // maxOffset is how long an event may have waited in a client that tells only

@@ -208,12 +208,12 @@ func (d *decoder) draft(to *ingest.Draft, span jsontree.Span) (beside *ingest.Dr
 		to.Refused = refused
 		return nil
 	}
-	to.Event, to.Sent, to.Flags = e.event, e.sent, e.flags.List()
+	to.Event, to.Sent, to.Age, to.Flags = e.event, e.sent, e.age, e.flags.List()
 	facts := e.besides()
 	if facts == nil {
 		return nil
 	}
-	return &ingest.Draft{Event: facts, Sent: e.sent, Flags: to.Flags, Original: to.Original}
+	return &ingest.Draft{Event: facts, Sent: e.sent, Age: e.age, Flags: to.Flags, Original: to.Original}
 }
 
 func (d *decoder) event(span jsontree.Span) (*event, *ingest.Rejection) {
