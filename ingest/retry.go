@@ -9,6 +9,10 @@ import (
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 )
 
+// retriesSubject is the last word of the subject of all notes: the server holds
+// every subject in memory, and events may name any number of sources.
+const retriesSubject = "retries"
+
 // NoteRetry notes among the rejects that the one at a sequence was tried again
 // and is in the log now. Noting it twice does no harm.
 func (g *Gateway) NoteRetry(ctx context.Context, source string, seq uint64, at time.Time) error {
@@ -16,7 +20,7 @@ func (g *Gateway) NoteRetry(ctx context.Context, source string, seq uint64, at t
 	if err != nil {
 		return err
 	}
-	if _, err := appendAgain(ctx, g.o.Log, events.RejectedStream, events.SubjectRejected(source), frame); err != nil {
+	if _, err := appendAgain(ctx, g.o.Log, events.RejectedStream, events.SubjectRejected(retriesSubject), frame); err != nil {
 		return fmt.Errorf("note the retry of reject %d: %w", seq, err)
 	}
 	return nil

@@ -23,6 +23,20 @@ func TestNoteRetry(t *testing.T) {
 	if want := (&logv1.Reject{Source: "web", RetryOf: 17, ReceivedAt: events.Micros(received)}); len(kept) != 1 || !proto.Equal(kept[0], want) {
 		t.Errorf("kept %v, want %v", kept, want)
 	}
+	if err := r.NoteRetry(t.Context(), "named-by-an-event", 18, received); err != nil {
+		t.Fatal(err)
+	}
+	subjects := map[string]bool{}
+	for seq := range uint64(2) {
+		m, err := log.Get(t.Context(), events.RejectedStream, seq+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		subjects[m.Subject] = true
+	}
+	if len(subjects) != 1 {
+		t.Errorf("notes under %v, want one subject for all", subjects)
+	}
 }
 
 func TestRepeat(t *testing.T) {
