@@ -90,7 +90,8 @@ type Ledger struct {
 	grown    chan struct{}  // closed and replaced when followed grows
 	waiting  []entry        // ascending by seq; some are gone
 	kinds    []kind         // by number
-	numbers  map[kind]int32 // of kinds
+	numbers  map[kind]int32 // of the kinds of which some wait
+	free     []int32        // numbers of the others
 	counts   []int          // by number of kind: of waiting, without those gone
 	retrying map[uint64]chan struct{}
 }
@@ -189,8 +190,8 @@ func (l *Ledger) end() uint64 {
 func (l *Ledger) restart() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.followed, l.waiting = 0, nil
-	clear(l.counts)
+	l.followed, l.waiting, l.kinds, l.free, l.counts = 0, nil, nil, nil, nil
+	clear(l.numbers)
 }
 
 // take notes a message; nil: one that cannot be read.
@@ -222,15 +223,29 @@ func (l *Ledger) followedLocked(seq uint64) {
 	l.grown = make(chan struct{})
 }
 
-// numberLocked is the number of a kind. Codes are few and sources are as many
-// as publishers have.
+// numberLocked is the number of a kind. Codes are few; sources may be named by
+// the events themselves, so that a kind is held only while some of it wait.
 func (l *Ledger) numberLocked(k kind) int32 {
-	n, known := l.numbers[k]
-	if !known {
-		n = int32(len(l.kinds))
-		l.numbers[k], l.kinds, l.counts = n, append(l.kinds, k), append(l.counts, 0)
+	if n, known := l.numbers[k]; known {
+		return n
 	}
+	n := int32(len(l.kinds))
+	if last := len(l.free) - 1; last >= 0 {
+		n, l.free = l.free[last], l.free[:last]
+		l.kinds[n] = k
+	} else {
+		l.kinds, l.counts = append(l.kinds, k), append(l.counts, 0)
+	}
+	l.numbers[k] = n
 	return n
+}
+
+// lessLocked counts one of a kind less.
+func (l *Ledger) lessLocked(n int32) {
+	if l.counts[n]--; l.counts[n] == 0 {
+		delete(l.numbers, l.kinds[n])
+		l.kinds[n], l.free = kind{}, append(l.free, n)
+	}
 }
 
 // boundLocked forgets the oldest where there are too many.
@@ -242,7 +257,7 @@ func (l *Ledger) boundLocked() {
 func (l *Ledger) dropLocked(n int) {
 	for _, e := range l.waiting[:n] {
 		if e.kind != isGone {
-			l.counts[e.kind]--
+			l.lessLocked(e.kind)
 		}
 	}
 	l.waiting = l.waiting[n:] // the array is left behind when it is full
@@ -268,7 +283,7 @@ func (l *Ledger) removeLocked(seq uint64) {
 	if !found || l.waiting[i].kind == isGone {
 		return
 	}
-	l.counts[l.waiting[i].kind]--
+	l.lessLocked(l.waiting[i].kind)
 	l.waiting[i].kind = isGone
 }
 

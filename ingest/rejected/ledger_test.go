@@ -243,6 +243,14 @@ func TestHeldAreBounded(t *testing.T) {
 		if _, err := s.Get(t.Context(), "1"); err != nil {
 			t.Errorf("get one that is forgotten: %v", err)
 		}
+		// A kind is forgotten with the last that is of it, and its number is another's.
+		for n := range 9 {
+			s.reject(fmt.Sprint("source", n%7), "bad_time")
+		}
+		s.want("of many sources", "13", "12", "11")
+		if diff := cmp.Diff([]rejected.Count{{"source0", "bad_time", 1}, {"source1", "bad_time", 1}, {"source6", "bad_time", 1}}, s.Counts()); diff != "" {
+			t.Errorf("counts of many sources (-want +got):\n%s", diff)
+		}
 	})
 }
 
