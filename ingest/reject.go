@@ -47,7 +47,7 @@ func (g *Gateway) keepOne(ctx context.Context, b *Batch, index int, r *Rejection
 		Source: source, ReceivedAt: events.Micros(b.Received),
 		Wire: b.Wire, Path: b.Path, ContentType: b.ContentType, Index: uint32(index),
 		MessageId: printable(r.MessageID), Code: string(r.Code), Field: printable(r.Field), Limit: r.Limit, Message: printable(r.Message),
-		Original: kept, Cut: len(kept) < len(original), OriginalBytes: uint64(len(original)), Whole: b.Whole,
+		Original: kept, Cut: len(kept) < len(original), OriginalBytes: uint64(len(original)), Whole: b.Whole, Unnamed: b.Unnamed,
 	})
 	if err != nil {
 		return err

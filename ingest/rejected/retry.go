@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/ingest"
@@ -144,7 +145,7 @@ func (l *Ledger) retryOne(ctx context.Context, id string, r Retry) (Outcome, err
 	case err != nil:
 		return Outcome{}, err
 	}
-	outcome, err := l.again(ctx, seq, reject, r.Body)
+	outcome, err := l.again(ctx, seq, reject, r)
 	if err != nil || outcome.Outcome == Rejected {
 		return outcome, err
 	}
@@ -183,8 +184,10 @@ func (l *Ledger) claim(ctx context.Context, seq uint64) (release func(), err err
 }
 
 // again reads a reject once more, or what was put in its place, and takes in
-// what comes of it.
-func (l *Ledger) again(ctx context.Context, seq uint64, r *logv1.Reject, body []byte) (Outcome, error) {
+// what comes of it. Who may touch one source only tells of no other, whatever
+// the body names.
+func (l *Ledger) again(ctx context.Context, seq uint64, r *logv1.Reject, asked Retry) (Outcome, error) {
+	body := asked.Body
 	refused := func(why *ingest.Rejection) (Outcome, error) {
 		return Outcome{ID: formatID(seq), Outcome: Rejected, Rejection: why}, nil
 	}
@@ -204,27 +207,44 @@ func (l *Ledger) again(ctx context.Context, seq uint64, r *logv1.Reject, body []
 		return refused(decoded.Refused)
 	}
 	name(decoded.Drafts, seq, r.Whole)
-	result, err := l.o.Accept(ctx, ingest.Batch{
-		Source: r.Source, Received: l.o.Now(), FirstReceived: events.FromMicros(r.ReceivedAt),
-		Wire: r.Wire, Path: r.Path, ContentType: r.ContentType, Drafts: decoded.Drafts, Retry: true,
-	})
+	b := ingest.Batch{
+		Source: r.Source, Unnamed: r.Unnamed && asked.Source == "", Received: l.o.Now(), FirstReceived: events.FromMicros(r.ReceivedAt),
+		Wire: r.Wire, Path: r.Path, ContentType: r.ContentType, Drafts: decoded.Drafts, Beside: len(decoded.Beside), Retry: true,
+	}
+	if b.Unnamed && decoded.Source != "" {
+		b.Source, b.Unnamed = decoded.Source, false
+	}
+	result, err := l.o.Accept(ctx, b)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("retry reject %d: %w", seq, err)
+	}
+	for i := range result.Rejected {
+		result.Rejected[i].Index = decoded.Item(result.Rejected[i].Index)
 	}
 	return outcomeOf(seq, r.Whole, result), nil
 }
 
 // name gives events without an id of their own one that every retry gives them:
-// so a retry that was cut off can be made again.
+// so a retry that was cut off can be made again. Those of a whole call are named
+// by what they say, for the body of the next retry may hold only those that this
+// one refused.
 func name(drafts []ingest.Draft, seq uint64, whole bool) {
-	for i, d := range drafts {
+	equal := map[uint64]int{}
+	for _, d := range drafts {
 		if d.Event == nil || d.Event.Id != "" {
 			continue
 		}
-		d.Event.Id = "rejected-" + formatID(seq)
+		id := "rejected-" + formatID(seq)
 		if whole {
-			d.Event.Id += "-" + strconv.Itoa(i)
+			told, err := proto.MarshalOptions{Deterministic: true}.Marshal(d.Event)
+			if err != nil {
+				continue // it is no UTF-8, and refused for that
+			}
+			content := events.BodyHash(told)
+			id += fmt.Sprintf("-%016x-%d", content, equal[content])
+			equal[content]++
 		}
+		d.Event.Id = id
 	}
 }
 

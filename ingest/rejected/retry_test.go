@@ -281,6 +281,74 @@ func TestRetryOfAWholeCall(t *testing.T) {
 	}
 }
 
+// Of a whole call of which a part is in the log the rest may be sent alone: events
+// without an id are known by what they say, not by their place.
+func TestRetryOfTheRestOfACall(t *testing.T) {
+	t.Parallel()
+	d := openDoor(t)
+	d.send("/v1/batch", "application/json", `{"batch":[`, time.Now())
+	good, other := `{"type":"track","event":"x","userId":"1"}`, `{"type":"track","event":"x","userId":"1","properties":{"n":2}}`
+	for _, step := range []struct {
+		body    string
+		outcome string
+		events  int // in the log then
+	}{
+		{good + `,` + good + `,{"type":"track","event":"x","properties":{"n":2}}`, rejected.Rejected, 2},
+		{good + `,` + good + `,{"type":"dance","userId":"1"}`, rejected.Rejected, 2},
+		{other, rejected.Accepted, 3},
+	} {
+		o := d.retry(rejected.Retry{IDs: []string{"1"}, Body: []byte(`{"batch":[` + step.body + `]}`)}).Outcomes[0]
+		if o.Outcome != step.outcome {
+			t.Errorf("%s: %+v, want %s", step.body, o, step.outcome)
+		}
+		if n := len(d.headers()); n != step.events {
+			t.Errorf("%s: %d events in the log, want %d", step.body, n, step.events)
+		}
+	}
+}
+
+// A source that the body itself names counts in a retry where it would have
+// counted at first: not where a key or the call named one, nor for who may touch
+// one source only.
+func TestSourceOfARetry(t *testing.T) {
+	t.Parallel()
+	const json = "application/json"
+	native := `{"source":"crm","events":[{"id":"n","type":"x","identifiers":[{"type":"user_id","value":"1"}]}]}`
+	cloud := `{"specversion":"1.0","id":"n","type":"x","source":"crm","data":{"userId":"1"}}`
+	for _, tc := range []struct {
+		name, path, contentType, body string
+		unnamed                       bool
+		only, want                    string
+	}{
+		{"call", "/v1/events", json, native, true, "", "crm"},
+		{"named call", "/v1/events", json, native, false, "", "web"},
+		{"call of one source", "/v1/events", json, native, true, "web", "web"},
+		{"events", "/v1/cloudevents", "application/cloudevents-batch+json", "[" + cloud + "]", true, "", "crm"},
+		{"named events", "/v1/cloudevents", "application/cloudevents-batch+json", "[" + cloud + "]", false, "", "web"},
+		{"events of one source", "/v1/cloudevents", "application/cloudevents-batch+json", "[" + cloud + "]", true, "web", "web"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			d := openDoor(t)
+			wire, _ := wires.ForPath(tc.path)
+			sent := ingest.Batch{
+				Source: "web", Unnamed: tc.unnamed, Received: time.Now(), Wire: wire.Name, Path: tc.path, ContentType: tc.contentType, Whole: true,
+				Drafts: []ingest.Draft{{Refused: ingest.Refuse(ingest.CodeNotJSON, "", "", "cut off"), Original: []byte("{")}},
+			}
+			if _, err := d.accept(t.Context(), sent); err != nil {
+				t.Fatal(err)
+			}
+			done := d.retry(rejected.Retry{IDs: []string{"1"}, Body: []byte(tc.body), Source: tc.only})
+			if o := done.Outcomes[0]; o.Outcome != rejected.Accepted {
+				t.Fatalf("%+v, want it accepted", o)
+			}
+			if got := d.headers()[0].Source; got != tc.want {
+				t.Errorf("source %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestRetryAll(t *testing.T) {
 	t.Parallel()
 	d := openDoor(t)

@@ -1920,7 +1920,10 @@ type Reject struct {
 	Whole bool `protobuf:"varint,15,opt,name=whole,proto3" json:"whole,omitempty"`
 	// Not 0: nothing was refused here. It notes that the reject at this sequence
 	// was tried again and is in the log now; only source and received_at are set.
-	RetryOf       uint64 `protobuf:"varint,16,opt,name=retry_of,json=retryOf,proto3" json:"retry_of,omitempty"`
+	RetryOf uint64 `protobuf:"varint,16,opt,name=retry_of,json=retryOf,proto3" json:"retry_of,omitempty"`
+	// source is only for want of one: one that the event, or the call, names
+	// itself comes before it.
+	Unnamed       bool `protobuf:"varint,17,opt,name=unnamed,proto3" json:"unnamed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2065,6 +2068,13 @@ func (x *Reject) GetRetryOf() uint64 {
 		return x.RetryOf
 	}
 	return 0
+}
+
+func (x *Reject) GetUnnamed() bool {
+	if x != nil {
+		return x.Unnamed
+	}
+	return false
 }
 
 var File_dossier_log_v1_log_proto protoreflect.FileDescriptor
@@ -2212,7 +2222,7 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x04prev\x18\x02 \x01(\x04R\x04prev\x12(\n" +
 	"\x04rule\x18\x03 \x01(\v2\x14.dossier.log.v1.RuleR\x04rule\"\x16\n" +
 	"\x04Tick\x12\x0e\n" +
-	"\x02to\x18\x01 \x01(\x03R\x02to\"\xa1\x03\n" +
+	"\x02to\x18\x01 \x01(\x03R\x02to\"\xbb\x03\n" +
 	"\x06Reject\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1f\n" +
 	"\vreceived_at\x18\x02 \x01(\x03R\n" +
@@ -2232,7 +2242,8 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x03cut\x18\r \x01(\bR\x03cut\x12%\n" +
 	"\x0eoriginal_bytes\x18\x0e \x01(\x04R\roriginalBytes\x12\x14\n" +
 	"\x05whole\x18\x0f \x01(\bR\x05whole\x12\x19\n" +
-	"\bretry_of\x18\x10 \x01(\x04R\aretryOf*O\n" +
+	"\bretry_of\x18\x10 \x01(\x04R\aretryOf\x12\x18\n" +
+	"\aunnamed\x18\x11 \x01(\bR\aunnamed*O\n" +
 	"\x04Role\x12\x10\n" +
 	"\fROLE_SUBJECT\x10\x00\x12\x10\n" +
 	"\fROLE_COMPANY\x10\x01\x12\x11\n" +
