@@ -164,6 +164,44 @@ func TestImportKilled(t *testing.T) {
 	}
 }
 
+// An export of orders has one date and says what became of each. An order that is
+// cancelled when it is first told, or later, is cancelled, though both happened
+// at the one instant that is known.
+func TestImportStatus(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	rules := writeFile(t, dir, "orders.yaml", `
+format: csv
+header: true
+source: shop
+id: [No]
+rows:
+  - event: order.placed
+    also: true
+    at: col.Day
+    customer: {user_id: col.Customer}
+    fields: {order_id: col.No, total: num(col.Total), currency: '"EUR"'}
+  - when: col.Status == "cancelled"
+    event: Order Cancelled
+    at: col.Day
+    customer: {user_id: col.Customer}
+    fields: {order_id: col.No}
+`)
+	p := startProcess(t, t.TempDir())
+	defer p.stop()
+	const file = "No,Customer,Day,Total,Status\n1,u1,2026-01-01,10,paid\n2,u1,2026-01-01,20,%s\n3,u1,2026-01-02,40,cancelled\n"
+	for _, tt := range []struct {
+		status  string
+		revenue int64
+	}{{"paid", 30_000_000}, {"cancelled", 10_000_000}} {
+		importAll(t, p.url, writeFile(t, dir, "orders.csv", fmt.Sprintf(file, tt.status)), rules)
+		p.awaitFolded()
+		if got := p.profile("user_id:u1", "").GetOrders().GetNetRevenue().GetMicros(); got != tt.revenue {
+			t.Errorf("order 2 %s: net revenue %d, want %d", tt.status, got, tt.revenue)
+		}
+	}
+}
+
 // example is a mapping of docs/examples.
 func example(name string) string { return filepath.Join(repository, "docs", "examples", name) }
 

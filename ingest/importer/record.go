@@ -118,13 +118,18 @@ var revisionCharacters = len(events.Revision("", 0))
 
 // eventID is the id that an event is told by: its type, a slash, and the id of
 // the record. The log names what a correction takes the place of by source and
-// id alone, and row 17 of the customers has nothing to do with order 17. An id
+// id alone, and row 17 of the customers has nothing to do with order 17. Of one
+// instant, as of exports that know one day of an order and what became of it, the
+// order of ids decides, and a cancellation comes after what it cancels. An id
 // too long for a revision of it to have one, or that looks like a revision
 // itself, is replaced by its hash.
 func eventID(typ, record string) string {
 	name := typ
 	if t := events.TypeByName(typ); t != eventsv1.Type_TYPE_CUSTOM {
 		name = events.TypeName(t)
+		if t == eventsv1.Type_TYPE_ORDER_CANCELLED {
+			name = "order.then.cancelled" // else before order.placed
+		}
 	}
 	id := name + "/" + record
 	_, revision := events.RevisionOf(id)
