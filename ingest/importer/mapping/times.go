@@ -36,7 +36,7 @@ var isoLayouts = func() []string {
 		all = append(all, day)
 		for _, between := range []string{" ", "T"} {
 			for _, clock := range []string{"15:04:05", "15:04"} {
-				for _, offset := range []string{"", "Z07:00", "Z0700", " Z07:00", " -0700"} {
+				for _, offset := range []string{"", "Z07:00", "Z0700", "Z07", " Z07:00", " -0700"} {
 					all = append(all, day+between+clock+offset)
 				}
 			}
@@ -60,6 +60,11 @@ func (t times) read(text string) (time.Time, bool) {
 	if len(text) < len("2006-1-2") || len(text) > 64 || strings.Trim(text[:4], "0123456789") != "" {
 		return time.Time{}, false
 	}
+	for _, utc := range [...]string{" UTC", " GMT"} {
+		if clock, ok := strings.CutSuffix(text, utc); ok && strings.Contains(clock, ":") {
+			text = clock + "Z"
+		}
+	}
 	for _, layout := range isoLayouts {
 		if at, ok := t.by(layout, text); ok {
 			return at, true
@@ -76,6 +81,9 @@ func (t times) by(layout, text string) (time.Time, bool) {
 	if c, ok := counting[layout]; ok {
 		return count(text, c.unit, c.since)
 	}
+	if strings.Contains(layout, zoneName) {
+		return t.abbreviated(layout, text)
+	}
 	wall, err := time.ParseInLocation(layout, text, unzoned)
 	if err != nil {
 		return time.Time{}, false
@@ -84,6 +92,21 @@ func (t times) by(layout, text string) (time.Time, bool) {
 		return wall.UTC(), true
 	}
 	return t.local(wall), true
+}
+
+// zoneName is the part of a layout that stands for the abbreviation of a zone.
+const zoneName = "MST"
+
+// abbreviated reads a text by a layout with the abbreviation of a zone. Those of
+// the mapping's zone are known, UTC and GMT; what others mean nobody can say.
+func (t times) abbreviated(layout, text string) (time.Time, bool) {
+	at, err := time.ParseInLocation(layout, text, t.zone)
+	if err != nil {
+		return time.Time{}, false
+	}
+	name, offset := at.Zone()
+	known := at.Location() == t.zone || at.Location() == time.UTC || offset != 0 || name == "GMT"
+	return at.UTC(), known
 }
 
 // unzoned is the location by which a text without a zone is told from one with:
@@ -157,7 +180,11 @@ func (t times) want() string {
 	if len(t.layouts) == 0 {
 		return "is no time such as 2006-01-02 15:04; name its form in dates, as dates: [\"02/01/2006\"]"
 	}
-	return "fits none of dates (" + strings.Join(t.layouts, ", ") + ")"
+	want := "fits none of dates (" + strings.Join(t.layouts, ", ") + ")"
+	if slices.ContainsFunc(t.layouts, func(l string) bool { return strings.Contains(l, zoneName) }) {
+		want += "; of abbreviations those of zone " + t.zone.String() + " are known, UTC and GMT"
+	}
+	return want
 }
 
 // checkLayout says what is wrong with a layout, "" if nothing is.

@@ -114,6 +114,15 @@ func TestTimes(t *testing.T) {
 		{"2021-10-31 02:30", "Europe/Berlin", "", "2021-10-31T00:30:00Z"}, // twice: the first
 		{"2018-11-04", "America/Sao_Paulo", "", "2018-11-04T03:00:00Z"},   // begins at 01:00
 		{"２０１１-01-04", "UTC", "", "2011-01-04T00:00:00Z"},
+		{"2011-07-04 10:00:00+02", "UTC", "", "2011-07-04T08:00:00Z"},
+		{"2011-07-04 10:00:00.5 UTC", "Europe/Berlin", "", "2011-07-04T10:00:00.5Z"},
+		{"2011/7/4 10:00 GMT", "Europe/Berlin", "", "2011-07-04T10:00:00Z"},
+		{"2011-07-04 UTC", "Europe/Berlin", "", ""},
+		{"Jul 4, 2011 10:00 PDT", "America/Los_Angeles", "Jan 2, 2006 15:04 MST", "2011-07-04T17:00:00Z"},
+		{"Nov 6, 2011 01:30 PST", "America/Los_Angeles", "Jan 2, 2006 15:04 MST", "2011-11-06T09:30:00Z"},
+		{"Jul 4, 2011 10:00 UTC", "America/Los_Angeles", "Jan 2, 2006 15:04 MST", "2011-07-04T10:00:00Z"},
+		{"Jul 4, 2011 10:00 GMT", "America/Los_Angeles", "Jan 2, 2006 15:04 MST", "2011-07-04T10:00:00Z"},
+		{"Jul 4, 2011 10:00 PDT", "Europe/Berlin", "Jan 2, 2006 15:04 MST", ""}, // whose PDT?
 		{"tomorrow", "UTC", "", ""},
 	} {
 		var layouts []string
