@@ -248,7 +248,8 @@ func (p *Partition) RetryParked(ctx context.Context, at []events.Position, appen
 	return outcomes, last, p.retried(outcomes)
 }
 
-// again is a parked event as it stands in the log.
+// again is a parked event as it stands in the log, stamped as the earliest of
+// its equal copies: the one that the others are held against.
 type again struct {
 	event        *logv1.LoggedEvent
 	at           uint64
@@ -293,7 +294,7 @@ func (p *Partition) parkedAgain(ctx context.Context, at []events.Position, outco
 			continue
 		}
 		list = append(list, again{
-			event: e, at: record.At + e.Header.AtDelta, recordedAt: record.RecordedAt + int64(e.Header.RecordedDelta),
+			event: e, at: record.At + e.Header.AtDelta, recordedAt: parked.RecordedAt,
 			seq: pos.Seq, index: pos.Index, bytes: uint32(proto.Size(e)),
 		})
 	}
