@@ -75,7 +75,7 @@ func told(c events.CustomerID, id string, kind eventsv1.Type, occurred time.Time
 	if body == nil {
 		body = &eventsv1.Event{}
 	}
-	data, err := proto.Marshal(body)
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(body) // as ingest does
 	if err != nil {
 		panic(err)
 	}

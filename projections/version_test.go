@@ -17,11 +17,10 @@ import (
 )
 
 // foldedByVersion is what the fold of a version makes of the fixed history below:
-// SHA-256 over digest, facts and rows. A store keeps what an older program made;
+// SHA-256 over rows, parked events, digest, facts and entries. A store keeps what an older program made;
 // so whoever changes this raises FoldVersion, or the two would be mixed.
 var foldedByVersion = map[int]string{
-	3: "669a03961df9c22215d72569c4cc3e6f7266818c379f4ee2372218dd285bc844",
-	4: "669a03961df9c22215d72569c4cc3e6f7266818c379f4ee2372218dd285bc844", // entries hold a hash of their body, and one event is parked a key
+	4: "b7399e3c7829ea8e876cba83b440d547838f0905ecea2ac79a6c746de4868324", // entries hold a hash of their body, one event is parked a key, and traits have a third slot
 }
 
 func TestFoldVersion(t *testing.T) {
@@ -35,12 +34,19 @@ func TestFoldVersion(t *testing.T) {
 	sum := sha256.New()
 	v := m.View()
 	defer v.Close()
-	err := v.Scan([]byte{keyRow}, []byte{keyRow + 1}, false, func(key, value []byte) bool {
-		fmt.Fprintf(sum, "%x %x\n", key, value)
-		return true
-	})
-	if err != nil {
-		t.Fatal(err)
+	for _, prefix := range []byte{keyRow, keyParked, keyParkedID} {
+		rows := 0
+		err := v.Scan([]byte{prefix}, []byte{prefix + 1}, false, func(key, value []byte) bool {
+			rows++
+			fmt.Fprintf(sum, "%x %x\n", key, value)
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rows == 0 {
+			t.Errorf("the fixed history makes no row under %q", prefix)
+		}
 	}
 	for _, n := range []int{1, 2} {
 		head := heads(t, m)[customerNo(n).String()]
@@ -48,7 +54,14 @@ func TestFoldVersion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(sum, "%x %x %s\n", profile.Digest(head.Facts), facts, head.Journal.Stage)
+		fmt.Fprintf(sum, "%x %x %s %d\n", profile.Digest(head.Facts), facts, head.Journal.Stage, head.Parked)
+		for _, e := range head.Entries {
+			entry, err := proto.MarshalOptions{Deterministic: true}.Marshal(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(sum, "%x\n", entry)
+		}
 	}
 	if got, want := hex.EncodeToString(sum.Sum(nil)), foldedByVersion[FoldVersion]; got != want {
 		t.Errorf("version %d makes %s of the same log, it made %s: raise FoldVersion and note what the new one makes", FoldVersion, got, want)
@@ -70,6 +83,7 @@ func fixedHistory() []*logv1.LoggedEvent {
 		}}}
 	}
 	traits := &structpb.Struct{Fields: map[string]*structpb.Value{"city": structpb.NewStringValue("上海")}}
+	once := &structpb.Struct{Fields: map[string]*structpb.Value{"city": structpb.NewStringValue("苏州"), "seen": structpb.NewNumberValue(1)}}
 	list := []*logv1.LoggedEvent{
 		tell(eventsv1.Type_TYPE_AD_CLICKED, &eventsv1.Event{Payload: &eventsv1.Event_Ad{Ad: &eventsv1.AdTouch{Channel: "wechat"}}}),
 		tell(eventsv1.Type_TYPE_PAGE_VIEWED, &eventsv1.Event{Payload: &eventsv1.Event_View{View: &eventsv1.View{Url: "https://x/"}}}),
@@ -83,7 +97,7 @@ func fixedHistory() []*logv1.LoggedEvent {
 		tell(eventsv1.Type_TYPE_RATING_GIVEN, &eventsv1.Event{Payload: &eventsv1.Event_Rating{Rating: &eventsv1.Rating{Aspect: "service", ScoreMicros: new(int64(4_000_000))}}}),
 		tell(eventsv1.Type_TYPE_REFERRAL_MADE, &eventsv1.Event{Payload: &eventsv1.Event_Referral{Referral: &eventsv1.Referral{Referee: &eventsv1.Identifier{Type: "email", Value: "bob@example.com"}}}}),
 		tell(eventsv1.Type_TYPE_INTERACTION_LOGGED, &eventsv1.Event{Payload: &eventsv1.Event_Interaction{Interaction: &eventsv1.Interaction{Channel: "call", Direction: "inbound"}}}),
-		tell(eventsv1.Type_TYPE_TRAITS_SET, &eventsv1.Event{Payload: &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Set: traits, Manual: true}}}),
+		tell(eventsv1.Type_TYPE_TRAITS_SET, &eventsv1.Event{Payload: &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Set: traits, SetOnce: once, Manual: true}}}),
 		tell(eventsv1.Type_TYPE_GROUP_JOINED, &eventsv1.Event{Payload: &eventsv1.Event_Group{Group: &eventsv1.Group{GroupId: "acme", Traits: traits}}}),
 		tell(eventsv1.Type_TYPE_CUSTOM, &eventsv1.Event{Type: "Quiz Done"}),
 		tell(eventsv1.Type_TYPE_EVENT_VOIDED, &eventsv1.Event{Payload: &eventsv1.Event_Void{Void: &eventsv1.Void{EventId: "e2"}}}),
@@ -91,6 +105,9 @@ func fixedHistory() []*logv1.LoggedEvent {
 	corrected := tell(eventsv1.Type_TYPE_ORDER_PLACED, order("o1", new(int64(80_000_000))))
 	corrected.Header.Corrects = "e4"
 	list = append(list, corrected)
+	poison := tell(eventsv1.Type_TYPE_PAGE_VIEWED, &eventsv1.Event{})
+	poison.Body = []byte{0xff}
+	list = append(list, poison)
 	for _, e := range list[:len(list):len(list)] { // the company's copies
 		copied := proto.CloneOf(e)
 		company := customerNo(2)
