@@ -83,7 +83,7 @@ type notReady struct{ reason error }
 func (e notReady) Error() string { return e.reason.Error() }
 func (notReady) Unwrap() error   { return ingest.ErrNotReady }
 
-// failures is how errors of Accept are answered: all are sent again, the later
+// failures is how errors are answered that are no fault of the call: all are sent again, the later
 // the longer the cause is likely to last.
 var failures = [...]struct {
 	err        error
@@ -94,6 +94,7 @@ var failures = [...]struct {
 	{ingest.ErrOverload, http.StatusTooManyRequests, "overload", 1},
 	{ingest.ErrDiskFull, http.StatusInsufficientStorage, "disk_full", 60},
 	{ingest.ErrNotReady, http.StatusServiceUnavailable, "not_ready", 5},
+	{errIncomplete, http.StatusRequestTimeout, "incomplete", 1},
 	{context.Canceled, http.StatusServiceUnavailable, "unavailable", 1},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "unavailable", 5},
 }

@@ -15,9 +15,29 @@ import (
 	"github.com/dossier360/dossier/ingest"
 )
 
-// codeOverload marks, inside this package, a body for which there was no
-// memory: no fault of the body.
-const codeOverload ingest.Code = "overload"
+// These mark, inside this package, a body that is not at fault: there was no
+// memory for it, or it came in part only.
+const (
+	codeOverload   ingest.Code = "overload"
+	codeIncomplete ingest.Code = "incomplete"
+)
+
+// errIncomplete says that the line broke or was too slow.
+var errIncomplete = errors.New("the body broke off")
+
+// again is why a call whose body was not read is to be sent again; nil if that
+// would not help.
+func again(refused *ingest.Rejection) error {
+	switch {
+	case refused == nil:
+		return nil
+	case refused.Code == codeOverload:
+		return ingest.ErrOverload
+	case refused.Code == codeIncomplete:
+		return fmt.Errorf("%w: %s", errIncomplete, refused.Message)
+	}
+	return nil
+}
 
 // memory bounds what all calls hold together.
 type memory struct {
@@ -72,7 +92,8 @@ func readBody(w http.ResponseWriter, r *http.Request, held *holding) (raw, body 
 		drain(w, r, read)
 		return nil, nil, unreadableBody(err, "")
 	case err != nil:
-		return raw, nil, unreadableBody(err, "the body broke off: ")
+		w.Header().Set("Connection", "close")
+		return nil, nil, ingest.Refuse(codeIncomplete, "", "", err.Error())
 	case read > ingest.MaxBodyBytes:
 		raw = bytes.Clone(raw[:ingest.MaxRejectBytes])
 		held.shrink(ingest.MaxRejectBytes)

@@ -217,9 +217,9 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, path string, wire w
 		source, known = f.source(cmp.Or(decoded.WriteKey, key))
 	}
 	switch {
-	case refused != nil && refused.Code == codeOverload:
+	case again(refused) != nil:
 		// Before the key, which may stand in the body that was not read.
-		f.replyErrorTo(w, ingest.ErrOverload, retryable)
+		f.replyErrorTo(w, again(refused), retryable)
 		return
 	case !known && key == "" && refused != nil && refused.Code == ingest.CodeTooLarge && wire.Name == postHog:
 		// PostHog's clients tell their key in the body alone. The halves of this

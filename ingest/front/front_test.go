@@ -575,3 +575,40 @@ func TestProtobuf(t *testing.T) {
 		}
 	}
 }
+
+// brokenOff is a body of which the rest does not come.
+type brokenOff struct {
+	io.Reader
+	err error
+}
+
+func (b brokenOff) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		err = b.err
+	}
+	return n, err
+}
+
+// A body that came in part is sent again and not kept: of a 400 the client
+// would drop it, for the fault of a line.
+func TestIncompleteBody(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		path, origin string
+		err          error
+		status       int
+	}{
+		{"/v1/batch", "", os.ErrDeadlineExceeded, 408},
+		{"/v1/batch", "", io.ErrUnexpectedEOF, 408},
+		{"/batch/", "", os.ErrDeadlineExceeded, 408},
+		{"/e/", "http://shop", os.ErrDeadlineExceeded, 503},
+	} {
+		r := &recorder{}
+		keyed := serve(r, func(o *front.Options) { o.WriteKeys = map[string]string{"k": "shop"} })
+		a := call(t, keyed, "POST", c.path, brokenOff{strings.NewReader(`{"batch":[`), c.err}, "Origin", c.origin)
+		if a.status != c.status || a.Code != "incomplete" || a.header.Get("Retry-After") == "" || len(r.batches) != 0 {
+			t.Errorf("%s, %v: got %d %s with %d batches kept, want %d", c.path, c.err, a.status, a.raw, len(r.batches), c.status)
+		}
+	}
+}

@@ -86,7 +86,7 @@ func bySent(d *ingest.Decoded, rejected []ingest.Rejection) []ingest.Rejection {
 // clients of analyticsPath what is answered with a 507.
 func retryStatus(r *http.Request, path string, status int) int {
 	switch {
-	case status == http.StatusTooManyRequests && (path == "/e" || path == "/i/v0/e") && r.Header.Get("Origin") != "":
+	case (status == http.StatusTooManyRequests || status == http.StatusRequestTimeout) && (path == "/e" || path == "/i/v0/e") && r.Header.Get("Origin") != "":
 		return http.StatusServiceUnavailable
 	case status == http.StatusInsufficientStorage && path == analyticsPath:
 		return http.StatusServiceUnavailable

@@ -115,8 +115,8 @@ func readRetry(w http.ResponseWriter, r *http.Request, held *holding) (*retryReq
 	}
 	_, body, refused := readBody(w, r, held)
 	switch {
-	case refused != nil && refused.Code == codeOverload:
-		return nil, ingest.ErrOverload
+	case again(refused) != nil:
+		return nil, again(refused)
 	case refused != nil:
 		return nil, fmt.Errorf("%w: %s", ErrBadRetry, refused.Message)
 	}
