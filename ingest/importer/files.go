@@ -28,6 +28,10 @@ type Files struct {
 	reading string        // name of the file being read; guarded by mu
 	reader  *table.Reader // of it; nil between files; guarded by mu
 	before  int64         // bytes of the files read before; guarded by mu
+	// handed are the bytes of the file being read whose groups were handed on too;
+	// guarded by mu. While held, they are half of what is done.
+	handed int64
+	held   bool // the rows of a file wait for its end; guarded by mu
 }
 
 // InputError says that an import was asked for what is not there, or not as it
@@ -87,6 +91,9 @@ func (f *Files) Progress() Progress {
 	p := Progress{File: f.reading, Rows: f.rows.Load(), Done: f.before, Total: f.total}
 	if f.reader != nil {
 		done, _ := f.reader.Progress()
+		if f.held {
+			done = (done + f.handed) / 2
+		}
 		p.Done += done
 	}
 	return p
@@ -100,8 +107,31 @@ func (f *Files) Read(ctx context.Context, emit func(Item) error) error {
 			return err
 		}
 	}
+	if err := f.checkColumns(); err != nil {
+		return err
+	}
 	for _, path := range f.paths {
 		if err := f.readFile(ctx, path, emit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkColumns opens the files behind the first, so that one that the mapping
+// does not fit is told of before the others are sent. What can be read once
+// only, as a pipe, is left alone.
+func (f *Files) checkColumns() error {
+	for _, path := range f.paths[min(1, len(f.paths)):] {
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		r, err := table.Open(path, f.mapping.Table)
+		if err != nil {
+			return &InputError{err}
+		}
+		_, err = f.mapping.Bind(r.File(), r.Columns(), f.lookups)
+		if err = errors.Join(err, r.Close()); err != nil {
 			return err
 		}
 	}
@@ -153,6 +183,9 @@ func (f *Files) readFile(ctx context.Context, path string, emit func(Item) error
 	defer r.Close()
 	f.begin(r)
 	defer f.end()
+	f.mu.Lock()
+	f.held = f.mapping.Holds()
+	f.mu.Unlock()
 	t, err := f.bind(r, emit)
 	if err != nil {
 		return err
@@ -230,7 +263,7 @@ func (f *Files) end() {
 	if f.reader != nil {
 		_, total := f.reader.Progress()
 		f.before += total
-		f.reader = nil
+		f.reader, f.handed, f.held = nil, 0, false
 	}
 }
 
@@ -276,12 +309,32 @@ func (t *rows) take(row table.Row, err error) error {
 
 // close hands on the groups, whose rows were all seen.
 func (t *rows) close() error {
+	groups, told := t.mapper.Groups(), 0
+	from, to := t.files.handedAndRead()
 	for made, rejects := range t.mapper.Close() {
 		if err := t.emit(t.item(made, rejects)); err != nil {
 			return err
 		}
+		told++
+		t.files.hand(from + int64(float64(to-from)*float64(told)/float64(max(groups, told))))
 	}
+	t.files.hand(to)
 	return t.mapper.Err()
+}
+
+// handedAndRead says how many bytes of the file being read are read, and of how many the
+// groups were handed on.
+func (f *Files) handedAndRead() (handed, read int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	read, _ = f.reader.Progress()
+	return f.handed, read
+}
+
+func (f *Files) hand(bytes int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.handed = bytes
 }
 
 func (t *rows) item(made []mapping.Made, rejects []mapping.Reject) Item {

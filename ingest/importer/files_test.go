@@ -195,6 +195,56 @@ func TestInputErrors(t *testing.T) {
 	}
 }
 
+// A file that the mapping does not fit is told of before those that stand before
+// it are sent.
+func TestLaterFileOfOtherColumns(t *testing.T) {
+	t.Parallel()
+	dir := folder(t, map[string]string{"a.csv": "order,who,what\n1,u,x\n", "b.csv": "Order,who,what\n1,u,x\n"})
+	files, err := openFiles(t, dir, grouped, "a.csv", "b.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = files.Read(t.Context(), func(i importer.Item) error {
+		t.Errorf("an item: %+v", i)
+		return nil
+	})
+	if _, ok := errors.AsType[mapping.Errors](err); !ok || !strings.Contains(err.Error(), `b.csv has no column "order"; Order is near`) {
+		t.Errorf("got %v, want that b.csv has no column order", err)
+	}
+}
+
+// Where rows wait for the end of their file, progress is of what was handed on,
+// too: reading is half of it.
+func TestProgressOfGroups(t *testing.T) {
+	t.Parallel()
+	const rows = 1000
+	var text strings.Builder
+	text.WriteString("order,who,what\n")
+	for i := range rows {
+		fmt.Fprintf(&text, "%d,u,x\n", i)
+	}
+	dir := folder(t, map[string]string{"a.csv": text.String(), "b.csv": text.String()})
+	files, err := openFiles(t, dir, grouped, "a.csv", "b.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last, largest int64
+	err = files.Read(t.Context(), func(importer.Item) error {
+		p := files.Progress()
+		if p.Done < last || p.Done > p.Total {
+			t.Errorf("%d bytes of %d done after %d", p.Done, p.Total, last)
+		}
+		last, largest = p.Done, max(largest, p.Done-last)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := files.Progress(); p.Done != p.Total || largest > p.Total/4+p.Total/rows {
+		t.Errorf("%d bytes of %d done in the end, %d of them in one step", p.Done, p.Total, largest)
+	}
+}
+
 func TestReadingEnds(t *testing.T) {
 	t.Parallel()
 	dir := folder(t, map[string]string{"a.csv": "order,who,what\n1,u,x\n2,u,x\n"})

@@ -372,6 +372,9 @@ func (mp *Mapper) poison(i int, row *record, wrong *failure) {
 	}
 }
 
+// Groups is how many groups wait for [Mapper.Close].
+func (mp *Mapper) Groups() int { return len(mp.groups) }
+
 // Close gives what the groups make, in order of their first rows. It may be
 // called once; nothing is added after it.
 func (mp *Mapper) Close() iter.Seq2[[]Made, []Reject] {

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"slices"
 	"time"
 
 	"github.com/dossier360/dossier/ingest/importer/table"
@@ -112,6 +113,12 @@ type tree struct {
 type member struct {
 	name  string
 	value *tree
+}
+
+// Holds reports whether rows wait for the end of their file, for others of
+// their group.
+func (m *Mapping) Holds() bool {
+	return slices.ContainsFunc(m.rules, func(r *rule) bool { return r.group != nil && !r.adjacent })
 }
 
 // columnSet are columns that are used: those named, or all.
