@@ -142,6 +142,14 @@ func (d *Decoded) Item(draft int) int {
 	return draft
 }
 
+// TellKey takes the write key that a member of the body tells. A token may be the
+// publisher's own: it counts only if no other member tells a key.
+func (d *Decoded) TellKey(member, key string) {
+	if key != "" && (member != "token" || d.WriteKey == "") {
+		d.WriteKey = key
+	}
+}
+
 // Refuse makes a rejection. The message says which value was met.
 func Refuse(code Code, field, limit, message string) *Rejection {
 	return &Rejection{Code: code, Field: field, Limit: limit, Message: message}

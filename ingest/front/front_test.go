@@ -612,3 +612,49 @@ func TestIncompleteBody(t *testing.T) {
 		}
 	}
 }
+
+// A body may have a token of its own beside its write key, and a key that is
+// null or empty is none; also where the event is refused.
+func TestKeyOfSeveral(t *testing.T) {
+	t.Parallel()
+	h := serve(&recorder{}, func(o *front.Options) { o.WriteKeys = map[string]string{"k": "shop"} })
+	item := `{"type":"track","userId":"u","event":"E"}`
+	for _, c := range []struct {
+		path, body string
+		status     int
+	}{
+		{"/v1/t", `{"writeKey":"k","token":"x","userId":"u","event":"E"}`, 200},
+		{"/v1/t", `{"token":"x","writeKey":"k","userId":"u","event":"E"}`, 200},
+		{"/v1/t", `{"token":"k","userId":"u","event":"E"}`, 200},
+		{"/v1/t", `{"token":"x","writeKey":"k"}`, 400},
+		{"/v1/t", `{"writeKey":null,"api_key":"k"}`, 400},
+		{"/v1/t", `{"token":"k","writeKey":"","userId":"u","event":"E"}`, 200},
+		{"/v1/t", `{"token":"k","writeKey":"x","userId":"u","event":"E"}`, 401},
+		{"/v1/b", `{"writeKey":"k","token":"x","batch":[` + item + `]}`, 200},
+		{"/batch/", `{"api_key":"k","token":"x","batch":[{"event":"E","distinct_id":"u"}]}`, 200},
+		{"/e/", `{"token":"x","api_key":"k","event":"E","distinct_id":"u"}`, 200},
+		{"/e/", `{"api_key":"","token":"k","event":"E","distinct_id":"u"}`, 200},
+		{"/e/", `{"event":"E","distinct_id":"u","properties":{"api_key":null,"token":"k"}}`, 200},
+		{"/v1/events", `{"writeKey":"k","token":"x","events":[{"type":"x","identifiers":[{"type":"user_id","value":"u"}]}]}`, 200},
+	} {
+		if a := call(t, h, "POST", c.path, strings.NewReader(c.body)); a.status != c.status {
+			t.Errorf("%s %s: got %d %s, want %d", c.path, c.body, a.status, a.raw, c.status)
+		}
+	}
+}
+
+// What is wrong with the parameters of a Content-Type is no matter.
+func TestParametersOfMediaType(t *testing.T) {
+	t.Parallel()
+	r := &recorder{}
+	body, err := proto.Marshal(&eventsv1.EventBatch{Events: []*eventsv1.Event{{Type: "x", Identifiers: []*eventsv1.Identifier{{Type: "user_id", Value: "u"}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, contentType := range []string{"application/x-protobuf", "Application/Protobuf ;charset", "application/x-protobuf; a=1; a=2"} {
+		a := call(t, serve(r, nil), "POST", "/v1/events", bytes.NewReader(body), "Content-Type", contentType)
+		if a.status != 200 || a.Accepted != 1 {
+			t.Errorf("%s: got %d %s", contentType, a.status, a.raw)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package front
 
 import (
 	"encoding/base64"
-	"mime"
 	"net/http"
 	"strings"
 )
@@ -60,8 +59,9 @@ func cutScheme(authorization, scheme string) (string, bool) {
 	return strings.TrimSpace(authorization[len(scheme):]), true
 }
 
-// mediaType is the Content-Type without its parameters, in lower case.
+// mediaType is the Content-Type without its parameters, in lower case. They need
+// not be well formed.
 func mediaType(r *http.Request) string {
-	t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	return t
+	t, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(t))
 }

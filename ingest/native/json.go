@@ -76,7 +76,7 @@ func (b *batch) member(key, src string) *ingest.Rejection {
 		}
 		return nil
 	case ingest.IsWriteKey(key):
-		b.decoded.WriteKey = text
+		b.decoded.TellKey(key, text)
 		return nil
 	case key == "source" || key == "sentAt" || key == "sent_at":
 		return refuseKind(key, t.Root(), "a text")

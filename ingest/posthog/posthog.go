@@ -1,6 +1,7 @@
 package posthog
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -106,7 +107,7 @@ func (d *decoder) single() ingest.Decoded {
 // batch reads what stands beside the items. All of it must be JSON, used or
 // not.
 func (d *decoder) batch(members []jsontree.Member) ingest.Decoded {
-	var key string
+	var told ingest.Decoded // the key
 	var list jsontree.Span
 	historical := false
 	seen := map[string]bool{}
@@ -131,13 +132,13 @@ func (d *decoder) batch(members []jsontree.Member) ingest.Decoded {
 		case m.Key == "historical_migration":
 			historical = d.item.Root().True()
 		case ingest.IsWriteKey(m.Key) && ok:
-			key = text
+			told.TellKey(m.Key, text)
 		}
 	}
 	if historical {
 		d.envelope.sent = time.Time{} // a copy of old times, which no clock is to shift
 	}
-	return d.list(list, key)
+	return d.list(list, told.WriteKey)
 }
 
 func (d *decoder) list(list jsontree.Span, key string) ingest.Decoded {
@@ -241,15 +242,17 @@ func (d *decoder) event(span jsontree.Span) (*event, *ingest.Rejection) {
 // writeKey finds the key that an event itself carries, also in one that was
 // refused.
 func (d *decoder) writeKey(span jsontree.Span) string {
-	isKey := func(key string) bool { return ingest.IsWriteKey(key) || key == "$token" }
+	find := func(text string) string {
+		return cmp.Or(properties.FindKey(text), properties.FindID(text, func(key string) bool { return key == "$token" }))
+	}
 	text := span.Of(d.src)
-	if key := properties.FindID(text, isKey); key != "" {
+	if key := find(text); key != "" {
 		return key
 	}
 	members, _ := jsontree.CutObject(text)
 	for _, m := range members {
 		if m.Key == "properties" {
-			return properties.FindID(m.Value.Of(text), isKey)
+			return find(m.Value.Of(text))
 		}
 	}
 	return ""

@@ -1,6 +1,7 @@
 package properties
 
 import (
+	"cmp"
 	"math"
 	"strconv"
 	"strings"
@@ -190,10 +191,17 @@ func FindID(src string, isKey func(string) bool) string {
 	for _, m := range members {
 		if isKey(m.Key) && t.Parse(m.Value.Of(src), 1) == nil {
 			id, _ := Text(t.Root())
-			if CheckID(m.Key, id) == nil {
+			if id != "" && CheckID(m.Key, id) == nil {
 				return id
 			}
 		}
 	}
 	return ""
+}
+
+// FindKey finds the write key in an object that may not be JSON as a whole; see
+// [ingest.Decoded.TellKey] for which of several.
+func FindKey(src string) string {
+	isToken := func(key string) bool { return key == "token" }
+	return cmp.Or(FindID(src, func(key string) bool { return ingest.IsWriteKey(key) && !isToken(key) }), FindID(src, isToken))
 }

@@ -68,12 +68,12 @@ func (d *decoder) single(call Call) ingest.Decoded {
 	decoded := ingest.Decoded{Single: true}
 	decoded.Drafts = []ingest.Draft{d.draft(call, jsontree.Span{End: len(d.src)})}
 	if draft := &decoded.Drafts[0]; draft.Refused != nil {
-		decoded.WriteKey = properties.FindID(d.src, ingest.IsWriteKey)
+		decoded.WriteKey = properties.FindKey(d.src)
 		return decoded
 	}
 	for key, v := range d.item.Root().Members() {
 		if ingest.IsWriteKey(key) && v.Kind() == jsontree.String {
-			decoded.WriteKey = v.Text()
+			decoded.TellKey(key, v.Text())
 		}
 	}
 	return decoded
@@ -96,7 +96,7 @@ func (d *decoder) batch() ingest.Decoded {
 			list = m.Value
 			continue
 		}
-		if decoded.Refused = d.member(m, &decoded.WriteKey); decoded.Refused != nil {
+		if decoded.Refused = d.member(m, &decoded); decoded.Refused != nil {
 			return decoded
 		}
 	}
@@ -106,7 +106,7 @@ func (d *decoder) batch() ingest.Decoded {
 
 // member reads what stands beside the items. All of it must be JSON, used or
 // not.
-func (d *decoder) member(m jsontree.Member, key *string) *ingest.Rejection {
+func (d *decoder) member(m jsontree.Member, decoded *ingest.Decoded) *ingest.Rejection {
 	tree, bounded := &d.item, false
 	switch m.Key {
 	case "context":
@@ -134,7 +134,7 @@ func (d *decoder) member(m jsontree.Member, key *string) *ingest.Rejection {
 	case m.Key == "sentAt" && ok:
 		d.envelope.sent, _, _ = properties.ParseTime(text)
 	case ingest.IsWriteKey(m.Key) && ok:
-		*key = text
+		decoded.TellKey(m.Key, text)
 	}
 	return nil
 }
