@@ -1,6 +1,9 @@
 package properties
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Spellings are the property names that fill a field of a payload, or of "line",
 // folded as they are compared: in lower case, without '_'. The most trusted is
@@ -42,10 +45,8 @@ func Spellings(payload, field string) []string {
 	folded := strings.ReplaceAll(strings.TrimSuffix(field, "_micros"), "_", "")
 	for _, column := range columns {
 		names := strings.Fields(column)
-		for _, name := range names {
-			if name == folded {
-				return names
-			}
+		if slices.Contains(names, folded) {
+			return names
 		}
 	}
 	return nil
