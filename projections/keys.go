@@ -24,7 +24,7 @@ import (
 //	t due8 C                 timer: the customer is evaluated at due
 //	o epoch4 seq8 k4 rule2   Change, the outbox
 //	q seq8 index4            Parked
-//	p hash16                 parked by event key: seq8 index4 of its Parked
+//	p customer16 hash16      parked by event key: seq8 index4 of its Parked
 const (
 	keyCheckpoint = 'c'
 	keyHead       = 'h'

@@ -22,9 +22,14 @@ type Record struct {
 	ClaimedAt *int64
 }
 
+// maxParkedKnown bounds the parked events of a customer that are looked at.
+const maxParkedKnown = 10_000
+
 // Latest finds the latest telling of records by a customer's history as it is
-// folded: of those told in his newest 1,000 events, and at the very time claimed
-// in any history. Nil stands for a record that was not found.
+// folded: of those told in his newest 1,000 events, at the very time claimed in
+// any history, and of those that are parked: told once more they would only be
+// parked again. Nil stands for a record that was not found. Of a parked event
+// the entry holds what names it and tells its content apart.
 func (p *Partition) Latest(c events.CustomerID, records []Record) ([]*statev1.Entry, error) {
 	v := p.View()
 	defer v.Close()
@@ -36,12 +41,9 @@ func (p *Partition) Latest(c events.CustomerID, records []Record) ([]*statev1.En
 	if err != nil {
 		return nil, fmt.Errorf("find what is known of customer %s: %w", c, err)
 	}
-	if !cut {
-		return latest, nil
-	}
 	for i := range records {
 		at := records[i].ClaimedAt
-		if latest[i] != nil || at == nil {
+		if !cut || latest[i] != nil || at == nil {
 			continue
 		}
 		_, err := v.scanRecords(c, &statev1.Stamp{OccurredAt: *at + 1}, records[i:i+1], latest[i:i+1],
@@ -50,16 +52,47 @@ func (p *Partition) Latest(c events.CustomerID, records []Record) ([]*statev1.En
 			return nil, fmt.Errorf("find record %q of customer %s: %w", records[i].ID, c, err)
 		}
 	}
+	parked, err := v.parkedOf(c, maxParkedKnown)
+	if err != nil {
+		return nil, fmt.Errorf("find what is parked of customer %s: %w", c, err)
+	}
+	wanted := byID(records)
+	for _, p := range parked {
+		wanted.tell(latest, records, &statev1.Entry{
+			EventId: p.EventId, Source: p.Source, Role: p.Role, Type: p.Type, Name: p.Name,
+			OccurredAt: p.OccurredAt, ClaimedAt: p.ClaimedAt, Corrects: p.Corrects, BodyHash: p.BodyHash,
+		})
+	}
 	return latest, nil
+}
+
+// wantedRecords are indexes of records by id.
+type wantedRecords map[string][]int
+
+func byID(records []Record) wantedRecords {
+	wanted := make(wantedRecords, len(records))
+	for i, r := range records {
+		wanted[r.ID] = append(wanted[r.ID], i)
+	}
+	return wanted
+}
+
+// tell notes an entry as the latest of the records that it tells of.
+func (wanted wantedRecords) tell(latest []*statev1.Entry, records []Record, e *statev1.Entry) {
+	for _, i := range wanted[e.EventId] {
+		latest[i] = later(latest[i], e, records[i])
+	}
+	if id, ok := events.RevisionOf(e.EventId); ok {
+		for _, i := range wanted[id] {
+			latest[i] = later(latest[i], e, records[i])
+		}
+	}
 }
 
 // scanRecords looks for records in a history, from before an instant backward,
 // as long as more says so of the n-th entry. It is cut where that said no.
 func (v *View) scanRecords(c events.CustomerID, before *statev1.Stamp, records []Record, latest []*statev1.Entry, more func(n int, e *statev1.Entry) bool) (cut bool, err error) {
-	wanted := make(map[string][]int, len(records)) // by id
-	for i, r := range records {
-		wanted[r.ID] = append(wanted[r.ID], i)
-	}
+	wanted := byID(records)
 	n := 0
 	for e, err := range v.Entries(c, before) {
 		if err != nil {
@@ -68,14 +101,7 @@ func (v *View) scanRecords(c events.CustomerID, before *statev1.Stamp, records [
 		if n++; !more(n, e) {
 			return true, nil
 		}
-		for _, i := range wanted[e.EventId] {
-			latest[i] = later(latest[i], e, records[i])
-		}
-		if id, ok := events.RevisionOf(e.EventId); ok {
-			for _, i := range wanted[id] {
-				latest[i] = later(latest[i], e, records[i])
-			}
-		}
+		wanted.tell(latest, records, e)
 	}
 	return false, nil
 }

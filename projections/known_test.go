@@ -55,6 +55,9 @@ func TestLatest(t *testing.T) {
 				flush()
 			}
 		}
+		// Now its history is too long for a correction, which is parked.
+		tell(&logv1.Header{EventId: events.Revision("r", 25), Type: eventsv1.Type_TYPE_ORDER_CANCELLED, Corrects: "r"}, day, "parked")
+		tell(&logv1.Header{EventId: events.Revision("custom", 1), Corrects: "custom"}, day, "clicked")
 		flush()
 		info, err := l.log.Info(t.Context(), events.PartitionStream(0))
 		if err != nil {
@@ -70,7 +73,7 @@ func TestLatest(t *testing.T) {
 			{Source: "shop", ID: "r", Type: eventsv1.Type_TYPE_ORDER_PAID},
 			{Source: "other", ID: "r", Type: order},
 			{Source: "shop", ID: "company's", Type: order},
-			{Source: "shop", ID: "custom", Name: "clicked"},
+			{Source: "shop", ID: "custom", Name: "clicked"}, // its revision is parked
 			{Source: "shop", ID: "custom", Name: "other"},
 			{Source: "shop", ID: "custom", Name: "other", ClaimedAt: new(events.Micros(day))},
 			{Source: "shop", ID: "old", Type: order},
@@ -80,7 +83,7 @@ func TestLatest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []string{events.Revision("r", 20), events.Revision("r", 30), "", "", "", "custom", "", "custom", "", events.Revision("old", 7)}
+		want := []string{events.Revision("r", 20), events.Revision("r", 30), "", "", "", events.Revision("custom", 1), "", "custom", "", events.Revision("old", 7)}
 		var ids []string
 		for i, e := range got {
 			ids = append(ids, e.GetEventId())

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/projections/store"
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
@@ -36,13 +37,17 @@ var (
 	errBadBody    = errors.New("the body cannot be read")
 )
 
-// parkedID is the event key of a parked event, the customer included.
-type parkedID [16]byte
+// parkedID is the event key of a parked event, the customer first; a hash stands
+// in for what is no customer's id.
+type parkedID [32]byte
 
 func parkedIDOf(h *logv1.Header) parkedID {
-	key := refusalHash(h)
-	sum := sha256.Sum256(append(key[:], h.GetCustomer()...))
-	return parkedID(sum[:16])
+	customer, key := h.GetCustomer(), refusalHash(h)
+	if _, err := events.CustomerIDFromBytes(customer); err != nil {
+		sum := sha256.Sum256(customer)
+		customer = sum[:16]
+	}
+	return parkedID(append(bytes.Clone(customer), key[:]...))
 }
 
 func parkedIDKey(id parkedID) []byte { return append([]byte{keyParkedID}, id[:]...) }
@@ -140,6 +145,12 @@ func (f *fold) park(c *customer, i int, e *logv1.LoggedEvent, reason error) erro
 		Seq: f.m.seq, Index: uint32(i), Customer: h.Customer, Reason: reason.Error(),
 		EventId: h.EventId, Source: h.Source, RecordedAt: f.recordedAt(h), Content: contentHash(e),
 		Role: h.Role, Type: h.Type, OccurredAt: h.OccurredAt, ClaimedAt: h.ClaimedAt,
+		Corrects: h.Corrects, BodyHash: events.BodyHash(e.GetBody()),
+	}
+	if e.GetHeader() != nil && h.Type == eventsv1.Type_TYPE_CUSTOM {
+		if body, err := readBody(e); err == nil {
+			now.Name = body.GetType()
+		}
 	}
 	switch old := row.event; {
 	case old == nil:

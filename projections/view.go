@@ -260,6 +260,34 @@ func (v *View) Parked(fromSeq uint64, fromIndex uint32) iter.Seq2[*statev1.Parke
 	}
 }
 
+// parkedOf are a customer's parked events by event key, at most limit.
+func (v *View) parkedOf(c events.CustomerID, limit int) ([]*statev1.Parked, error) {
+	if v.view == nil {
+		return nil, ErrCatchingUp
+	}
+	var places [][]byte
+	prefix := append([]byte{keyParkedID}, c[:]...)
+	err := v.view.Scan(prefix, store.PrefixEnd(prefix), false, func(_, place []byte) bool {
+		places = append(places, append([]byte{keyParked}, place...))
+		return len(places) < limit
+	})
+	if err != nil {
+		return nil, err
+	}
+	list := make([]*statev1.Parked, len(places))
+	for i, key := range places {
+		value, err := v.view.Get(key)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = &statev1.Parked{}
+		if err := proto.Unmarshal(value, list[i]); err != nil {
+			return nil, fmt.Errorf("parked event at %x: %w", key[1:], err)
+		}
+	}
+	return list, nil
+}
+
 // ParkedAt is the event parked at a place, or ErrNotParked.
 func (v *View) ParkedAt(seq uint64, index uint32) (*statev1.Parked, error) {
 	if v.view == nil {

@@ -1133,6 +1133,9 @@ type Parked struct {
 	Type          v11.Type               `protobuf:"varint,10,opt,name=type,proto3,enum=dossier.events.v1.Type" json:"type,omitempty"`
 	OccurredAt    int64                  `protobuf:"varint,11,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
 	ClaimedAt     *int64                 `protobuf:"varint,12,opt,name=claimed_at,json=claimedAt,proto3,oneof" json:"claimed_at,omitempty"`
+	Name          string                 `protobuf:"bytes,13,opt,name=name,proto3" json:"name,omitempty"` // of a custom event
+	Corrects      string                 `protobuf:"bytes,14,opt,name=corrects,proto3" json:"corrects,omitempty"`
+	BodyHash      uint64                 `protobuf:"fixed64,15,opt,name=body_hash,json=bodyHash,proto3" json:"body_hash,omitempty"` // events.BodyHash
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1251,6 +1254,27 @@ func (x *Parked) GetClaimedAt() int64 {
 	return 0
 }
 
+func (x *Parked) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Parked) GetCorrects() string {
+	if x != nil {
+		return x.Corrects
+	}
+	return ""
+}
+
+func (x *Parked) GetBodyHash() uint64 {
+	if x != nil {
+		return x.BodyHash
+	}
+	return 0
+}
+
 var File_dossier_state_v1_store_proto protoreflect.FileDescriptor
 
 const file_dossier_state_v1_store_proto_rawDesc = "" +
@@ -1363,7 +1387,7 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\x06values\x18\t \x03(\tR\x06values\x12,\n" +
 	"\x12previous_change_id\x18\n" +
 	" \x01(\tR\x10previousChangeId\x12\x1a\n" +
-	"\bbackfill\x18\v \x01(\bR\bbackfill\"\xfd\x02\n" +
+	"\bbackfill\x18\v \x01(\bR\bbackfill\"\xca\x03\n" +
 	"\x06Parked\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\rR\x05index\x12\x1a\n" +
@@ -1380,7 +1404,10 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\voccurred_at\x18\v \x01(\x03R\n" +
 	"occurredAt\x12\"\n" +
 	"\n" +
-	"claimed_at\x18\f \x01(\x03H\x00R\tclaimedAt\x88\x01\x01B\r\n" +
+	"claimed_at\x18\f \x01(\x03H\x00R\tclaimedAt\x88\x01\x01\x12\x12\n" +
+	"\x04name\x18\r \x01(\tR\x04name\x12\x1a\n" +
+	"\bcorrects\x18\x0e \x01(\tR\bcorrects\x12\x1b\n" +
+	"\tbody_hash\x18\x0f \x01(\x06R\bbodyHashB\r\n" +
 	"\v_claimed_atB>Z<github.com/dossier360/dossier/proto/dossier/state/v1;statev1b\x06proto3"
 
 var (
