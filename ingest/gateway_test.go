@@ -100,6 +100,26 @@ func TestAcceptAliasNamesBothSides(t *testing.T) {
 	})
 }
 
+// A header is the client's: one that is no text, or long, must not keep a reject
+// from being kept, or the call would be sent again for ever.
+func TestContentTypeOfRejects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, found(t, memlog.Options{}, events.Settings{}), nil)
+		defer r.stop()
+		for _, contentType := range []string{"\xff;;;", "application/json; " + strings.Repeat("é", 1<<20)} {
+			b := batch(&eventsv1.Event{})
+			b.ContentType = contentType
+			if result := r.accept(t, b); len(result.Rejected) != 1 {
+				t.Errorf("%.20q: got %+v, want it refused", contentType, result)
+			}
+		}
+		kept := rejects(t, r.log)
+		if len(kept) != 2 || kept[0].ContentType != "\uFFFD;;;" || len(kept[1].ContentType) > 300 || !strings.HasPrefix(kept[1].ContentType, "application/json; é") {
+			t.Errorf("got %v", kept)
+		}
+	})
+}
+
 // A draft that tells more of an event is stored beside it and not counted: not
 // when both are new, nor when they are told again.
 func TestBesideIsNotCounted(t *testing.T) {

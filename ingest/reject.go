@@ -15,6 +15,10 @@ import (
 // is a message of its own, and they share fsyncs only if they overlap.
 const parallelRejects = 16
 
+// maxContentTypeBytes is how much of a Content-Type is kept: every reject of a
+// call has its copy, and a header may be as long as many events.
+const maxContentTypeBytes = 256
+
 // keep appends what was refused to REJECTED and returns the rejections, by
 // index. If one cannot be kept the call fails: nothing is refused in silence.
 // Those of one call come to stand there in any order, for in order they would
@@ -45,7 +49,7 @@ func (g *Gateway) keepOne(ctx context.Context, b *Batch, index int, r *Rejection
 	kept := original[:min(len(original), MaxRejectBytes)]
 	frame, err := events.Seal(&logv1.Reject{
 		Source: source, ReceivedAt: events.Micros(b.Received),
-		Wire: b.Wire, Path: b.Path, ContentType: b.ContentType, Index: uint32(index),
+		Wire: b.Wire, Path: b.Path, ContentType: printable(b.ContentType[:min(len(b.ContentType), maxContentTypeBytes)]), Index: uint32(index),
 		MessageId: printable(r.MessageID), Code: string(r.Code), Field: printable(r.Field), Limit: r.Limit, Message: printable(r.Message),
 		Original: kept, Cut: len(kept) < len(original), OriginalBytes: uint64(len(original)), Whole: b.Whole, Unnamed: b.Unnamed,
 	})
