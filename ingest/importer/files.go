@@ -289,6 +289,7 @@ type rows struct {
 func (t *rows) take(row table.Row, err error) error {
 	if bad, ok := errors.AsType[*table.RowError](err); ok {
 		t.files.rows.Add(1)
+		t.mapper.Lost()
 		return t.emit(Item{File: t.name, Line: bad.Line, Columns: t.columns, Refused: []Refusal{
 			{Line: bad.Line, Column: bad.Column, Value: bad.Value, Reason: bad.Reason},
 		}})

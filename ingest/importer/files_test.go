@@ -195,6 +195,27 @@ func TestInputErrors(t *testing.T) {
 	}
 }
 
+// Rows that go on with one that could not be read belong to nobody known.
+func TestRowsBelowALostOne(t *testing.T) {
+	t.Parallel()
+	dir := folder(t, map[string]string{"a.csv": "order,who,what\n1,u,x\n,,y\n2,v,x,,1\n,,y\n3,w,x\n"})
+	files, err := openFiles(t, dir, grouped+"fill: [order, who]\n", "a.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `a.csv:2
+a.csv:3
+a.csv:4 refused 4  ""
+a.csv:5 refused 5 order ""
+a.csv:6
+a.csv:0 order.placed 1 [2 3]
+a.csv:0 order.placed 3 [6]
+`
+	if diff := cmp.Diff(want, read(t, files)); diff != "" {
+		t.Errorf("items (-want +got):\n%s", diff)
+	}
+}
+
 // A file that the mapping does not fit is told of before those that stand before
 // it are sent.
 func TestLaterFileOfOtherColumns(t *testing.T) {

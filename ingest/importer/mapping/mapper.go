@@ -35,6 +35,8 @@ type Mapper struct {
 	open    []map[string]*group
 	closed  []map[[16]byte]int // of rules with adjacent: the line where a group ended
 	copies  map[[16]byte]int32 // rows of the same cells so far
+	above   []any              // cells of the row before, where mapping.fill wants them
+	lost    bool               // that row could not be read
 	held    int                // bytes
 	limit   int
 	heldFor int // groups that hold rows
@@ -90,7 +92,7 @@ func (m *Mapping) checkColumns(file string, columns *header) error {
 			wrong = m.missing(wrong, u.place, u.column, file, columns)
 		}
 	}
-	named := m.id.names()
+	named := append(m.id.names(), m.fill...)
 	for _, r := range m.rules {
 		named = append(append(named, r.group...), r.id.names()...)
 	}
@@ -116,6 +118,10 @@ func (mp *Mapper) Err() error { return mp.err }
 func (mp *Mapper) Add(row table.Row) (made []Made, rejects []Reject, o Outcome) {
 	if mp.err != nil {
 		return nil, nil, o
+	}
+	row, unread := mp.filled(row)
+	if unread != nil {
+		return nil, append(rejects, mp.reject(unread)), o
 	}
 	r := mp.m.newRecord(mp.columns, "", row)
 	mp.v.begin(r)
@@ -163,6 +169,38 @@ func (mp *Mapper) Add(row table.Row) (made []Made, rejects []Reject, o Outcome) 
 		mp.overfull(row.Line)
 	}
 	return made, rejects, o
+}
+
+// Lost tells of a row that could not be read: rows that go on with it are lost
+// too.
+func (mp *Mapper) Lost() { mp.lost = true }
+
+// filled gives a row that goes on with the one above what that one says: reports
+// print what is the same once, and merged cells tell in the first. It goes on where
+// the first column of fill says nothing, and takes the columns of fill that say
+// nothing.
+func (mp *Mapper) filled(row table.Row) (table.Row, *failure) {
+	fill := mp.m.fill
+	if len(fill) == 0 {
+		return row, nil
+	}
+	leads := mp.columns.index[fill[0].text]
+	goesOn := mp.m.cell(row.Values[leads]) == nil
+	if mp.lost && goesOn {
+		return row, &failure{line: row.Line, column: fill[0].text, reason: "says nothing, and the row above, which it goes on with, could not be read"}
+	}
+	mp.lost = false
+	values := slices.Clone(row.Values)
+	if goesOn && mp.above != nil {
+		for _, c := range fill {
+			if i := mp.columns.index[c.text]; mp.m.cell(values[i]) == nil {
+				values[i] = mp.above[i]
+			}
+		}
+	}
+	mp.above = values
+	row.Values = values
+	return row, nil
 }
 
 // overfull ends the work: what is held became too much.

@@ -23,6 +23,7 @@ type Mapping struct {
 	numbers     numbers
 	times       times
 	id          *idColumns
+	fill        []name // see [Mapper.filled]
 	rules       []*rule
 	uses        []use // all columns that expressions name
 	expressions []*expression

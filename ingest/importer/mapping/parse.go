@@ -19,7 +19,7 @@ import (
 
 var (
 	tableKeys   = []string{"format", "encoding", "delimiter", "header", "columns", "skip", "ignore", "short", "sheet", "inside"}
-	mappingKeys = append(slices.Clone(tableKeys), "zone", "dates", "decimal", "null", "source", "id", "lookups", "rows")
+	mappingKeys = append(slices.Clone(tableKeys), "zone", "dates", "decimal", "null", "source", "id", "fill", "lookups", "rows")
 	lookupKeys  = append([]string{"file", "key"}, tableKeys...)
 	ruleKeys    = []string{
 		"when", "skip", "event", "customer", "company", "custom", "also", "group", "adjacent", "at", "fields", "lines", "context", "id",
@@ -57,6 +57,10 @@ func (p *parser) mapping(root *node) {
 	p.values(root)
 	p.lookups(root.get("lookups"))
 	p.m.id = p.idColumns(root.get("id"))
+	p.m.fill = p.list(root.get("fill"), "the name of a column")
+	if p.m.fill != nil && p.m.Table.Format == "ndjson" && len(p.m.Table.Columns) == 0 {
+		p.fail(root.get("fill").place, "is of rows with columns; in ndjson name them by columns: [...]")
+	}
 	rows := root.get("rows")
 	switch {
 	case rows == nil:
