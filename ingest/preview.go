@@ -79,8 +79,8 @@ func (t *Telling) says(it *item) bool {
 // An event is known by source, id and type, among those of its customer: an id
 // that was told of another customer is new. The name of a custom event is its
 // type, unless the id was told at the very same time under another: two such
-// events have one key, and the second would be refused as a repeat. See [events.Revision] for those
-// told more than once.
+// events have one key, and the second would be refused as a repeat. See
+// [events.Revision] for those told more than once.
 func (g *Gateway) Preview(ctx context.Context, b Batch, after string) (Preview, error) {
 	if err := g.admit(&b); err != nil {
 		return Preview{}, err
