@@ -239,11 +239,14 @@ func TestIntakeBoundsBytes(t *testing.T) {
 func TestIntakeStops(t *testing.T) {
 	t.Parallel()
 	l := listen(t, nil)
-	const requests = 50
+	const requests, probe = 50, "probe"
 	var entered sync.WaitGroup
 	entered.Add(requests)
 	release := make(chan struct{})
 	intake := openIntake(t, natslog.Dial{Server: l.server}, natslog.IntakeOptions{Handle: func(ctx context.Context, r natslog.Request) natslog.Response {
+		if string(r.Data) == probe {
+			return acknowledge(ctx, r) // came before the stop
+		}
 		entered.Done()
 		<-release
 		return acknowledge(ctx, r)
@@ -253,7 +256,7 @@ func TestIntakeStops(t *testing.T) {
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); intake.Stop(context.Background()) }()
 	await(t, func() bool {
-		_, err := l.client.Conn().Request("dossier.intake.shop", nil, time.Minute)
+		_, err := l.client.Conn().Request("dossier.intake.shop", []byte(probe), time.Minute)
 		return errors.Is(err, nats.ErrNoResponders)
 	})
 	select {
