@@ -515,6 +515,13 @@ func (c *checker) callOf(e ast.Expr, s scope) kind {
 	for i, arg := range args {
 		kinds[i] = c.walk(arg, s)
 	}
+	if function == "date" && len(args) == 2 {
+		if layout, isText := literalText(args[1]); isText {
+			if wrong := checkLayout(layout); wrong != "" {
+				c.failAt(args[1], "%s", wrong)
+			}
+		}
+	}
 	if to := renamed[function]; to != "" {
 		e.SetKindCase(c.factory.NewCall(e.ID(), to, args...))
 	}

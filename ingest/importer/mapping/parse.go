@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/ingest/importer/table"
 	"github.com/dossier360/dossier/ingest/native"
@@ -385,9 +387,10 @@ func (p *parser) parts(r *rule, n *node) {
 		if r.fields.list {
 			p.fail(f.place, "is a list; a mapping of names to expressions is wanted")
 		}
+		p.fieldNames(r, n, f, properties.Payload(events.TypeByName(r.event.name)))
 	}
 	if l := n.get("lines"); l != nil {
-		p.lines(r, l, s)
+		p.lines(r, n, l, s)
 	}
 	if c := n.get("context"); c != nil {
 		p.context(r, c, s)
@@ -408,6 +411,52 @@ func (p *parser) parts(r *rule, n *node) {
 	} else if r.id == nil && p.m.id == nil {
 		p.m.hashed = true
 	}
+}
+
+// fieldNames refuses names that look like a field written wrongly: the value would be
+// kept as a property of that name, and the order have no total.
+func (p *parser) fieldNames(r *rule, rule, n *node, payload string) {
+	if events.TypeByName(r.event.name) == eventsv1.Type_TYPE_CUSTOM || p.yes(rule.get("custom")) {
+		return
+	}
+	known := fieldsOf(payload)
+	for _, m := range n.members {
+		const shortest = 4 // of fewer letters too many are near
+		if utf8.RuneCountInString(m.name) < shortest || slices.ContainsFunc(known, func(k string) bool { return foldName(k) == foldName(m.name) }) {
+			continue
+		}
+		if best := nearest(m.name, known, 1); best != "" {
+			p.fail(m.key, "is no field of %s; did you mean %s? If the property is called so, write custom: true beside event", r.event.name, best)
+		}
+	}
+}
+
+// fieldsOf are the names of a payload's fields as a mapping writes them; nil where
+// any name is one.
+func fieldsOf(payload string) []string {
+	var message protoreflect.MessageDescriptor
+	event := (&eventsv1.Event{}).ProtoReflect().Descriptor()
+	switch field := event.Fields().ByName(protoreflect.Name(payload)); {
+	case payload == "line":
+		message = (&eventsv1.Line{}).ProtoReflect().Descriptor()
+	case payload == "traits" || payload == "group" || field == nil:
+		return nil
+	default:
+		message = field.Message()
+	}
+	var names []string
+	for i := range message.Fields().Len() {
+		field := string(message.Fields().Get(i).Name())
+		names = append(names, strings.TrimSuffix(field, "_micros"))
+		names = append(names, properties.Spellings(payload, field)...)
+	}
+	switch payload {
+	case "product":
+		names = append(names, fieldsOf("line")...)
+	case "line":
+		names = append(names, "each", "when")
+	}
+	return names
 }
 
 var customerTypes = []string{"user_id", "email", "phone", "anonymous_id", "device_id", "guest"}
@@ -458,7 +507,7 @@ func (p *parser) tree(n *node, s scope) *tree {
 	return t
 }
 
-func (p *parser) lines(r *rule, n *node, s scope) {
+func (p *parser) lines(r *rule, rule, n *node, s scope) {
 	if n.kind != kindMapping || len(n.members) == 0 {
 		p.fail(n.place, "is %s; a mapping of names to expressions is wanted, as {product_id: col.sku, quantity: num(col.qty), price: num(col.price)}", n.shown())
 		return
@@ -481,6 +530,7 @@ func (p *parser) lines(r *rule, n *node, s scope) {
 		s.item = r.lines.each.result()
 		s.hasItem = true
 	}
+	p.fieldNames(r, rule, n, "line")
 	for _, m := range n.members {
 		switch m.name {
 		case "each":
