@@ -10,6 +10,8 @@
 //	{"error":{"code":400,"err_code":10003,"description":"…"},"rejected":[{"index":0,"code":"not_json",…}]}
 //	{"error":{"code":429,"err_code":10167,"description":"…"},"retry_after":1}
 //
+// Rejections for which a message has no room are counted: "rejected_more":1200.
+//
 // Code 400 is for ever: the bytes are kept among the rejects, and the same
 // message would be refused again. 429, 503 and 507 are to be sent again, after
 // as many seconds as retry_after and the header Retry-After say. No answer at

@@ -63,6 +63,7 @@ type answer struct {
 	Receipt              string
 	Accepted, Duplicates int
 	Rejected             []ingest.Rejection
+	RejectedMore         int `json:"rejected_more"`
 	RetryAfter           int `json:"retry_after"`
 }
 
@@ -119,6 +120,24 @@ func TestReplies(t *testing.T) {
 	r, a := g.handle(t, intake.Message{Header: map[string][]string{"Content-Type": {"application/cloudevents-batch+json"}}, Data: []byte("[]")})
 	if a.Error != nil || a.Stream == "" || r.Result != intake.ResultOK {
 		t.Errorf("a list of no events: %s; want an acknowledgement", r.Data)
+	}
+}
+
+// However much is refused of a message, its reply is a message too: of 1 MiB on
+// the servers that take least.
+func TestReplyIsBounded(t *testing.T) {
+	t.Parallel()
+	const events = 10_000
+	wide := `{"id":"` + strings.Repeat("<", ingest.MaxIDCharacters) + `","type":"x"}`
+	body := `{"events":[` + strings.Repeat(wide+",", events-1) + wide + `]}`
+	r, a := (&gateway{}).handle(t, jsonMessage(body))
+	switch {
+	case len(r.Data) > 1<<20:
+		t.Errorf("a reply of %d bytes, at most %d wanted", len(r.Data), 1<<20)
+	case a.Error == nil || !strings.Contains(a.Error.Description, "all 10000 events are refused"):
+		t.Errorf("error %+v, want that all are refused", a.Error)
+	case len(a.Rejected) == 0 || len(a.Rejected)+a.RejectedMore != events:
+		t.Errorf("%d rejections and %d more, want %d", len(a.Rejected), a.RejectedMore, events)
 	}
 }
 

@@ -46,6 +46,8 @@ type answer struct {
 	Accepted   int                `json:"accepted"`
 	Duplicates int                `json:"duplicates"`
 	Rejected   []ingest.Rejection `json:"rejected"`
+	// RejectedMore counts those behind Rejected that an answer has no room for.
+	RejectedMore int `json:"rejected_more,omitempty"`
 	// RetryAfter is in seconds.
 	RetryAfter int `json:"retry_after,omitempty"`
 }
@@ -55,6 +57,11 @@ type apiError struct {
 	ErrCode     int    `json:"err_code"`
 	Description string `json:"description"`
 }
+
+// maxRejectedBytes bounds the JSON of the rejections in an answer: one that is
+// greater than a message may be does not arrive, and its publisher sends all of
+// it again. Servers of another process take 1 MiB.
+const maxRejectedBytes = 768 << 10
 
 // badRequest is JetStream's error code for a request that makes no sense to it.
 const badRequest = 10003
@@ -98,8 +105,9 @@ func refuse(description string) Reply {
 // accepted replies to a message whose events are durable or refused.
 func accepted(decoded ingest.Decoded, result ingest.Result) Reply {
 	a := answer{
-		Accepted: result.Accepted, Duplicates: result.Duplicates, Rejected: result.Rejected, Receipt: result.Receipt,
+		Accepted: result.Accepted, Duplicates: result.Duplicates, Receipt: result.Receipt,
 	}
+	a.Rejected, a.RejectedMore = shown(result.Rejected)
 	if result.Accepted+result.Duplicates == 0 && len(result.Rejected) > 0 {
 		first := result.Rejected[0]
 		description := first.Message
@@ -113,6 +121,22 @@ func accepted(decoded ingest.Decoded, result ingest.Result) Reply {
 	a.Stream, a.Seq = string(events.PartitionStream(partition)), &seq
 	a.Duplicate = result.Accepted == 0 && result.Duplicates > 0
 	return reply(a, ResultOK)
+}
+
+// shown are the first rejections, as many as an answer has room for, and how
+// many there are behind.
+func shown(all []ingest.Rejection) (first []ingest.Rejection, more int) {
+	size := 0
+	for i, r := range all {
+		data, err := json.Marshal(r)
+		if err != nil {
+			panic("not reached: rejections are plain data: " + err.Error())
+		}
+		if size += len(data) + len(","); size > maxRejectedBytes {
+			return all[:i], len(all) - i
+		}
+	}
+	return all, 0
 }
 
 // place is one partition of a receipt and the sequence there: an acknowledgement
