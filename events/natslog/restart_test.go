@@ -1,8 +1,12 @@
 package natslog_test
 
 import (
+	"crypto/rand"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -71,5 +75,47 @@ func TestClosedServerDoesNotRestart(t *testing.T) {
 	s.Close()
 	if err := s.Restart(t.Context()); !errors.Is(err, events.ErrClosed) {
 		t.Errorf("error %v, want %v", err, events.ErrClosed)
+	}
+}
+
+// A restart that fails is one that is still needed, and helps once its cause is
+// gone.
+func TestServerRestartsAfterAFailedRestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if natslog.Begun(dir) {
+		t.Error("an empty directory holds streams")
+	}
+	server := serve(t, natslog.Options{Dir: dir})
+	log := open(t, natslog.Dial{Server: server})
+	if _, err := events.Found(t.Context(), log, events.Settings{Partitions: 1}, time.Now, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	before := appendAgain(t, log, []byte("before"))
+	if !natslog.Begun(dir) {
+		t.Error("the server's directory holds no streams")
+	}
+	streams, away := filepath.Join(dir, "jetstream"), filepath.Join(dir, "away")
+	for _, err := range []error{os.Rename(streams, away), os.WriteFile(streams, nil, 0o600)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := server.Restart(t.Context()); err == nil || server.Broken() == nil {
+		t.Fatalf("without its streams: restart %v, broken %v; want errors", err, server.Broken())
+	}
+	for _, err := range []error{os.Remove(streams), os.Rename(away, streams)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Broken(); err != nil {
+		t.Errorf("broken after the restart: %v", err)
+	}
+	if after := appendAgain(t, log, []byte("after")); after <= before {
+		t.Errorf("sequence %d after %d", after, before)
 	}
 }

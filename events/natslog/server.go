@@ -80,6 +80,7 @@ type Server struct {
 	closed  bool       // guarded by turning
 	mu      sync.Mutex
 	run     run               // the one at present; guarded by mu
+	failed  error             // why the latest restart failed; guarded by mu
 	logs    map[*Log]struct{} // open on this server; guarded by mu
 }
 
@@ -128,6 +129,13 @@ func serve(ctx context.Context, o Options, password string) (*Server, error) {
 		}
 	}
 	return s, nil
+}
+
+// Begun reports whether a server has kept its store in a directory. Until then
+// it need not be there, and may hold what an empty disk does.
+func Begun(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, server.JetStreamStoreDir))
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // run is a server from its start to its shutdown.
@@ -179,10 +187,15 @@ func (s *Server) current() run {
 func (s *Server) InProcessConn() (net.Conn, error) { return s.current().nats.InProcessConn() }
 
 // Broken returns why the server needs a restart: a write to a stream failed, as
-// on a full disk, and the stream takes nothing more though there be room again.
-// Nil: it needs none.
+// on a full disk, and the stream takes nothing more though there be room again;
+// or the latest restart failed. Nil: it needs none.
 func (s *Server) Broken() error {
-	r := s.current()
+	s.mu.Lock()
+	r, failed := s.run, s.failed
+	s.mu.Unlock()
+	if failed != nil {
+		return failed
+	}
 	select {
 	case <-r.started:
 	default:
@@ -198,25 +211,38 @@ func (s *Server) Broken() error {
 // Restart shuts the server down and starts it again, on the same address: a
 // stream that met an error of the disk takes nothing more until then. Logs and
 // clients reconnect by themselves. ctx bounds the wait for the recovery of the
-// streams; when it ends, the server goes on starting.
+// streams; when it ends, the server goes on starting. A restart that failed may
+// be tried again.
 func (s *Server) Restart(ctx context.Context) error {
 	s.turning.Lock()
 	defer s.turning.Unlock()
 	if s.closed {
 		return fmt.Errorf("restart nats server: %w", events.ErrClosed)
 	}
+	err := s.restart(ctx)
+	if err != nil {
+		err = fmt.Errorf("restart nats server: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = nil
+	if ctx.Err() == nil {
+		s.failed = err
+	}
+	return err
+}
+
+// restart is Restart, under turning.
+func (s *Server) restart(ctx context.Context) error {
 	if addr, ok := s.current().nats.Addr().(*net.TCPAddr); ok {
 		s.options.Listen = addr.String() // of port 0, the one that clients know
 	}
 	s.current().end()
 	fatal, err := s.start()
 	if err != nil {
-		return fmt.Errorf("restart nats server: %w", err)
+		return err
 	}
-	if err := s.awaitReady(ctx, fatal); err != nil {
-		return fmt.Errorf("restart nats server: %w", err)
-	}
-	return nil
+	return s.awaitReady(ctx, fatal)
 }
 
 // connectOptions is how this program connects to its own server.
