@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -93,7 +94,11 @@ func readBody(w http.ResponseWriter, r *http.Request, held *holding) (raw, body 
 		return nil, nil, unreadableBody(err, "")
 	case err != nil:
 		w.Header().Set("Connection", "close")
-		return nil, nil, ingest.Refuse(codeIncomplete, "", "", err.Error())
+		reason := "more was announced than came"
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			reason = "it took too long"
+		}
+		return nil, nil, ingest.Refuse(codeIncomplete, "", "", reason)
 	case read > ingest.MaxBodyBytes:
 		raw = bytes.Clone(raw[:ingest.MaxRejectBytes])
 		held.shrink(ingest.MaxRejectBytes)
