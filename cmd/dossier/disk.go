@@ -99,6 +99,7 @@ const mendEvery = time.Second
 // there is room: until then its streams take nothing more. It ends with the
 // context.
 func (e *engine) mendLog(ctx context.Context, reserve *diskReserve) {
+	logger := e.quiet()
 	for {
 		select {
 		case <-ctx.Done():
@@ -109,9 +110,9 @@ func (e *engine) mendLog(ctx context.Context, reserve *diskReserve) {
 		if broken == nil || reserve.check() != nil {
 			continue
 		}
-		e.logger.Warn("starting the embedded NATS server anew: a write had failed, and there is room again", "error", broken)
+		logger.Warn("starting the embedded NATS server anew: a write had failed, and there is room again", "error", broken)
 		if err := e.server.Restart(ctx); err != nil && ctx.Err() == nil {
-			e.logger.Error("the embedded NATS server did not start", "error", err)
+			logger.Error("the embedded NATS server did not start; it is tried again", "error", err)
 		}
 	}
 }

@@ -126,7 +126,7 @@ func (e *engine) start(ctx context.Context, s settings, progress func(string)) e
 // openEmbedded opens the log on a server in this process.
 func (e *engine) openEmbedded(ctx context.Context, s settings, progress func(string)) (directory.Key, error) {
 	progress("opening the identity key")
-	if _, err := os.Stat(s.logDir()); errors.Is(err, os.ErrNotExist) {
+	if !natslog.Begun(s.logDir()) {
 		// Before anything is made, so that a log can be put back.
 		if err := refuseNewLog(s, s.logDir()); err != nil {
 			return directory.Key{}, err
@@ -175,9 +175,8 @@ func (e *engine) acknowledged(s events.Stream, seq uint64) {
 // openIdentityKey makes a key for a new log only: beside an old one a new key
 // would look like the lost one.
 func openIdentityKey(s settings) (directory.Key, error) {
-	_, logErr := os.Stat(s.logDir())
-	_, keyErr := os.Stat(s.identityKey)
-	if logErr == nil && errors.Is(keyErr, os.ErrNotExist) {
+	_, err := os.Stat(s.identityKey)
+	if natslog.Begun(s.logDir()) && errors.Is(err, os.ErrNotExist) {
 		return directory.Key{}, fmt.Errorf("the identity key %s is missing, and the log in %s was made with one: restore it from the backup",
 			s.identityKey, s.logDir())
 	}

@@ -31,6 +31,17 @@ func serveOnce(t *testing.T, data string, flags ...string) (status int, stderr s
 	return cmd.ProcessState.ExitCode(), text.String()
 }
 
+// A first start takes an empty disk that stands where the log will be.
+func TestStartOnAnEmptyLogDisk(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(data, "log", "lost+found"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	startProcess(t, data).stop()
+	startProcess(t, data).stop()
+}
+
 // What `serve` refuses at its start: the exit status, and what it says. A wrong
 // command line leaves nothing behind.
 func TestStartIsRefused(t *testing.T) {
