@@ -102,7 +102,7 @@ func (s sender) try(ctx context.Context, call simulator.Call) (taken, time.Durat
 		// Read to its end, an answer leaves its connection to the next call.
 		_, err := io.Copy(io.Discard, resp.Body)
 		return answer, 0, err
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusInsufficientStorage:
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // absent: 0
 		return answer, max(senderWait, time.Duration(seconds)*time.Second), nil
 	default:

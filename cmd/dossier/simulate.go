@@ -200,6 +200,8 @@ func publishPatiently(ctx context.Context, p *natslog.Publisher, source string, 
 				}{r.Message})
 			}
 			return of.check(count)
+		case errors.Is(err, events.ErrUnknown):
+			continue // it waited long enough, and events that have ids count once
 		case !errors.Is(err, events.ErrOverload) || !errors.As(err, &refused):
 			return err
 		}
@@ -207,7 +209,7 @@ func publishPatiently(ctx context.Context, p *natslog.Publisher, source string, 
 			return err
 		}
 	}
-	return fmt.Errorf("publish to source %s: the server was too busy %d times", source, senderTries)
+	return fmt.Errorf("publish to source %s: the server was too busy, or did not answer, %d times", source, senderTries)
 }
 
 // write tells it into files.

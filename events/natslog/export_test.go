@@ -1,5 +1,7 @@
 package natslog
 
+import "time"
+
 // For tests of the package from outside.
 var (
 	ServerOptions = serverOptions
@@ -10,3 +12,6 @@ var (
 )
 
 const InnerUser = innerUser
+
+// Within sets how long the answers to a publisher may take.
+func (p *Publisher) Within(d time.Duration) { p.timeout = d }

@@ -16,9 +16,16 @@ import (
 // subjectIntake is where publishers send events; the source follows.
 const subjectIntake = "dossier.intake."
 
+// answerTimeout is how long an answer may take: an append whose outcome is
+// unknown is repeated for half a minute.
+const answerTimeout = 40 * time.Second
+
 // Publisher sends events to the intake of a running Dossier, as any program
 // with a NATS client may. Make it with [NewPublisher].
-type Publisher struct{ conn *nats.Conn }
+type Publisher struct {
+	conn    *nats.Conn
+	timeout time.Duration // of an answer
+}
 
 // NewPublisher connects to the NATS server that a Dossier listens on. The URL
 // may hold user and password; credentials is a file, "" for none.
@@ -34,7 +41,7 @@ func NewPublisher(ctx context.Context, url, credentials string) (*Publisher, err
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", Redact(url), err)
 	}
-	return &Publisher{conn: conn}, nil
+	return &Publisher{conn, answerTimeout}, nil
 }
 
 // Close ends the connection.
@@ -68,13 +75,20 @@ func (e *RefusedError) Unwrap() error {
 
 // Publish sends a batch and waits until it is durable. Nobody answering, which
 // is how a Dossier that starts looks like, is an error that wraps
-// [events.ErrOverload], as is a refusal for now.
+// [events.ErrOverload], as is a refusal for now. An answer that was lost, or
+// takes more than 40 s, is one that wraps [events.ErrUnknown]: to send the batch
+// again is right if its events have ids.
 func (p *Publisher) Publish(ctx context.Context, source, contentType string, body []byte) (Published, error) {
 	m := nats.NewMsg(subjectIntake + source)
 	m.Header.Set("Content-Type", contentType)
 	m.Data = body
-	reply, err := p.conn.RequestMsgWithContext(ctx, m)
+	// The library waits for an answer even where the connection was lost.
+	asked, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	reply, err := p.conn.RequestMsgWithContext(asked, m)
 	switch {
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return Published{}, fmt.Errorf("publish to %s: no answer within %v: %w", m.Subject, p.timeout, events.ErrUnknown)
 	case errors.Is(err, nats.ErrNoResponders):
 		return Published{}, &RefusedError{Code: 503, Description: "nobody takes " + m.Subject}
 	case err != nil:

@@ -1,6 +1,7 @@
 package natslog_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -65,5 +66,32 @@ func TestPublisher(t *testing.T) {
 		if err := sub.Unsubscribe(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// An answer that does not come is not waited for without end.
+func TestPublisherGivesUp(t *testing.T) {
+	t.Parallel()
+	server := serve(t, natslog.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	gateway := connect(t, innerURL(server.URL())).Conn()
+	if _, err := gateway.Subscribe("dossier.intake.*", func(*nats.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := gateway.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := natslog.NewPublisher(t.Context(), server.URL(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	p.Within(time.Millisecond)
+	if _, err := p.Publish(t.Context(), "shop", "application/protobuf", nil); !errors.Is(err, events.ErrUnknown) || errors.Is(err, events.ErrOverload) {
+		t.Errorf("without an answer: %v, want %v", err, events.ErrUnknown)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.Publish(ctx, "shop", "application/protobuf", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v, want %v", err, context.Canceled)
 	}
 }
