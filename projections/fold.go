@@ -40,8 +40,8 @@ const (
 type foldOptions struct {
 	Partition int
 	Evaluate  playbook.Evaluate
-	// Fetch reads a record of this partition's own stream again; a refold
-	// needs it.
+	// Fetch reads a record of this partition's own stream again. A refold needs
+	// it, and asks for one record once for each of its events.
 	Fetch func(ctx context.Context, seq uint64) (*logv1.Record, error)
 	// CacheBytes bounds the customers kept decoded between commits.
 	CacheBytes int
@@ -60,10 +60,9 @@ type foldOptions struct {
 type fold struct {
 	foldOptions
 	overlay
-	env     profile.Env
-	cp      *statev1.Checkpoint
-	m       *message // being folded; nil between messages
-	fetched fetchedRecords
+	env profile.Env
+	cp  *statev1.Checkpoint
+	m   *message // being folded; nil between messages
 }
 
 // newFold goes on from the checkpoint in the view; an empty store begins at

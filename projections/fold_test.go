@@ -670,10 +670,13 @@ func TestRefoldIsBounded(t *testing.T) {
 	s.record(day0, second...)
 	s.record(day0, second...)
 	fetches := 0
+	var kept keptRecords
 	o := s.options()
 	o.Fetch = func(ctx context.Context, seq uint64) (*logv1.Record, error) {
-		fetches++
-		return s.fetch(ctx, seq)
+		return kept.read(ctx, seq, func(ctx context.Context, seq uint64) (*logv1.Record, error) {
+			fetches++
+			return s.fetch(ctx, seq)
+		})
 	}
 	m := store.OpenMemory()
 	f, err := newFold(o, m.View())

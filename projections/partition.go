@@ -64,6 +64,8 @@ type Partition struct {
 	store store.Store
 	limit int // of a commit, in bytes as estimated
 
+	records keptRecords
+
 	wantRows chan struct{} // of 1: a store was opened whose rows are to be read
 	scanned  atomic.Int64  // customers that the scan under way has read
 	doubts   chan error    // of 1: a scan for rows met bytes that the fold is to act on
@@ -141,6 +143,7 @@ func newPartition(o Options) *Partition {
 
 // openStore opens and verifies the store, at most once setting it aside.
 func (p *Partition) openStore(ctx context.Context) error {
+	p.records.forget()
 	for again := false; ; again = true {
 		s, err := p.o.OpenStore()
 		if err == nil {
@@ -443,15 +446,6 @@ func (p *Partition) foldFromCheckpoint(ctx context.Context) error {
 	go p.read(ctx, from, messages)
 	w := worker{p: p, f: f}
 	return w.run(ctx, messages)
-}
-
-func (p *Partition) fetch(ctx context.Context, seq uint64) (*logv1.Record, error) {
-	m, err := p.o.Log.Get(ctx, p.stream, seq)
-	if err != nil {
-		return nil, err
-	}
-	record := &logv1.Record{}
-	return record, events.Open(m.Data, record)
 }
 
 // read is a message decoded ahead of the fold, or the end of reading.

@@ -226,7 +226,7 @@ func (f *fold) fetch(ctx context.Context, entry *statev1.Entry) (*logv1.Record, 
 	record := f.m.record
 	if entry.Seq != f.m.seq {
 		var err error
-		if record, err = f.fetched.get(ctx, entry.Seq, f.Fetch); err != nil {
+		if record, err = f.Fetch(ctx, entry.Seq); err != nil {
 			return nil, nil, fmt.Errorf("fetch message %d of partition %d: %w", entry.Seq, f.Partition, err)
 		}
 	}
@@ -234,37 +234,6 @@ func (f *fold) fetch(ctx context.Context, entry *statev1.Entry) (*logv1.Record, 
 		return nil, nil, fmt.Errorf("message %d of partition %d has %d events, wanted number %d", entry.Seq, f.Partition, len(record.Events), entry.Index)
 	}
 	return record, record.Events[entry.Index], nil
-}
-
-// maxFetched bounds the records kept decoded: a record appended twice, or a
-// refold, asks for one again and again.
-const maxFetched = 8
-
-// fetchedRecords are the records read again last, the newest first.
-type fetchedRecords []fetchedRecord
-
-type fetchedRecord struct {
-	seq    uint64
-	record *logv1.Record
-}
-
-func (r *fetchedRecords) get(ctx context.Context, seq uint64, fetch func(context.Context, uint64) (*logv1.Record, error)) (*logv1.Record, error) {
-	for i, known := range *r {
-		if known.seq == seq {
-			copy((*r)[1:i+1], (*r)[:i])
-			(*r)[0] = known
-			return known.record, nil
-		}
-	}
-	record, err := fetch(ctx, seq)
-	if err != nil {
-		return nil, err
-	}
-	*r = slices.Insert(*r, 0, fetchedRecord{seq, record})
-	if len(*r) > maxFetched {
-		*r = (*r)[:maxFetched]
-	}
-	return record, nil
 }
 
 // dropRows deletes every entity row of the customer.
