@@ -98,6 +98,9 @@ type invoice struct {
 // The invoices of Online Retail are those that ten lines of Go make of the file.
 func TestOnlineRetail(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("reads 105,335 lines")
+	}
 	path := fixture(t, "online_retail_slice/online_retail_2010-12_2011-02.csv.gz")
 	all := imported(t, example(t, "online-retail.yaml"), path)
 	decoded(t, all)
