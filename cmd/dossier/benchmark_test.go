@@ -3,9 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"net/http/httptest"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
+	"github.com/dossier360/dossier/proto/dossier/query/v1/queryv1connect"
 )
 
 // runBench runs the real binary: it starts itself as the server.
@@ -78,6 +83,38 @@ func TestBenchOfARunningServer(t *testing.T) {
 		if strings.Contains(out, "L, the log alone") {
 			t.Errorf("round %d: a ceiling of a log that is not ours:\n%s", round, out)
 		}
+	}
+}
+
+// laggard answers GetStatus with one of its answers after the other.
+type laggard struct {
+	queryv1connect.UnimplementedQueryServiceHandler
+	answers []*queryv1.GetStatusResponse
+	asked   atomic.Int64
+}
+
+func (l *laggard) GetStatus(context.Context, *queryv1.GetStatusRequest) (*queryv1.GetStatusResponse, error) {
+	return l.answers[min(int(l.asked.Add(1)), len(l.answers))-1], nil
+}
+
+// The clock does not stop at a lag that nobody has asked the log about.
+func TestBenchWaitsForAllPartitions(t *testing.T) {
+	t.Parallel()
+	folded := &queryv1.PartitionStatus{Id: 1}
+	l := &laggard{answers: []*queryv1.GetStatusResponse{
+		{Partitions: []*queryv1.PartitionStatus{{Id: 0, LagEvents: 3}, folded}},
+		{Partitions: []*queryv1.PartitionStatus{{Id: 0}, folded}, LogError: "not answered"},
+		{Partitions: []*queryv1.PartitionStatus{{Id: 0}, folded}},
+	}}
+	_, handler := queryv1connect.NewQueryServiceHandler(l)
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	b := benchRun{client: &client{server: server.URL}}
+	if err := b.awaitFolded(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if asked := l.asked.Load(); asked != 3 {
+		t.Errorf("all was folded after %d answers, want 3", asked)
 	}
 }
 
