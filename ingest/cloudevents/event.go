@@ -195,6 +195,10 @@ func (e *event) decodeData() (*eventsv1.Event, *ingest.Rejection) {
 		}
 		e.flag(&e.data)
 		return e.fromJSON(e.data.Root())
+	case media == "" && e.data.Parse(string(raw), 1) == nil:
+		// Without a datacontenttype JSON is implied; what is none stays bytes.
+		e.flag(&e.data)
+		return e.fromJSON(e.data.Root())
 	}
 	return e.fromOther("data_base64", e.told.dataBase64)
 }
