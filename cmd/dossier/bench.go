@@ -56,7 +56,6 @@ type benchRun struct {
 	play        play
 	batch       int
 	connections int
-	writeKey    string
 	partitions  int
 	sync        string
 	chosen      bool // --server was given: a running one is measured
@@ -81,7 +80,7 @@ func bench(ctx context.Context, std stdio, args []string) error {
 	b.flags.IntVar(&b.play.customers, "customers", 1_000, "`number` of customers, of a shop or firm")
 	b.flags.IntVar(&b.batch, "batch", 100, "`number` of events a call, at most 2,500")
 	b.flags.IntVar(&b.connections, "connections", 8, "`number` of connections that send at once")
-	b.flags.StringVar(&b.writeKey, "write-key", "", "`KEY` that the server's ingest side asks for (env DOSSIER_WRITE_KEY)")
+	b.writeKeyFlag()
 	b.flags.IntVar(&b.partitions, "partitions", 4, "`number` of partitions of a server of its own")
 	b.flags.StringVar(&b.sync, "sync", "always", "`always` or interval, of a server of its own")
 	if _, err := b.parse(args); err != nil {
@@ -89,7 +88,6 @@ func bench(ctx context.Context, std stdio, args []string) error {
 	}
 	b.chosen = std.getenv("DOSSIER_SERVER") != ""
 	b.flags.Visit(func(f *flag.Flag) { b.chosen = b.chosen || f.Name == "server" })
-	b.writeKey = cmp.Or(b.writeKey, std.getenv("DOSSIER_WRITE_KEY"))
 	calls, err := b.calls()
 	if err != nil {
 		return err

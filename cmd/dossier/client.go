@@ -32,8 +32,10 @@ type client struct {
 	server  string
 	shown   string // server, without its password
 	readKey string
-	lang    string
-	json    bool
+	// writeKey is told where the command posts.
+	writeKey string
+	lang     string
+	json     bool
 	// customer is the reference that the command asks about, if it does.
 	customer string
 }
@@ -118,6 +120,7 @@ func (c *client) parse(args []string, names ...string) ([]string, error) {
 	}
 	c.shown = u.Redacted()
 	c.readKey = cmp.Or(c.readKey, c.std.getenv("DOSSIER_READ_KEY"))
+	c.writeKey = cmp.Or(c.writeKey, firstKey(c.std.getenv("DOSSIER_WRITE_KEY")))
 	return positional, nil
 }
 
@@ -169,7 +172,7 @@ func (c *client) explain(err error) error {
 		}
 		return fmt.Errorf(w.readKeyRemedy, c.shown)
 	case connect.CodeUnimplemented:
-		return fmt.Errorf(w.notDossier, c.shown, refused.Message())
+		return c.notDossier(refused.Message())
 	default:
 		return errors.New(refused.Message())
 	}

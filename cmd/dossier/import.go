@@ -33,9 +33,9 @@ are listed, and --rejects keeps them all with the reason beside the row.`
 // importCommand is one `dossier import`.
 type importCommand struct {
 	*client
-	mapFile, source, writeKey, rejectsFile string
-	dry                                    bool
-	wait                                   time.Duration
+	mapFile, source, rejectsFile string
+	dry                          bool
+	wait                         time.Duration
 
 	mapping *mapping.Mapping
 	files   *importer.Files
@@ -55,7 +55,7 @@ func importFiles(ctx context.Context, std stdio, args []string) error {
 	c.flags.BoolVar(&c.dry, "dry-run", false, "tell what would become of every row, and send nothing")
 	c.flags.StringVar(&c.rejectsFile, "rejects", "", "`FILE.csv` for the rejected and conflicting rows, with the reason")
 	c.flags.DurationVar(&c.wait, "wait", importer.DefaultWait, "how `long` a server that is busy or away is waited for")
-	c.flags.StringVar(&c.writeKey, "write-key", "", "`KEY` that the server's ingest side asks for (env DOSSIER_WRITE_KEY, also as NAME=KEY)")
+	c.writeKeyFlag()
 	c.flags.StringVar(&c.server, "server", cmp.Or(std.getenv("DOSSIER_SERVER"), defaultServer), "`URL` of the server (env DOSSIER_SERVER)")
 	c.flags.form(std, &c.lang, &c.json)
 	paths, err := c.parse(args, "FILE…")
@@ -80,14 +80,6 @@ func (c *importCommand) settle() error {
 		return wrongUsage("--source %q: [a-z0-9_-]{1,40} wanted", c.source)
 	case c.wait <= 0:
 		return wrongUsage("--wait %s: more than nothing wanted, as 10m", c.wait)
-	}
-	if c.writeKey == "" {
-		// The variable is the server's too: the first of its keys, which may
-		// have a name.
-		c.writeKey, _, _ = strings.Cut(c.std.getenv("DOSSIER_WRITE_KEY"), ",")
-		if _, key, named := strings.Cut(c.writeKey, "="); named {
-			c.writeKey = key
-		}
 	}
 	return nil
 }
@@ -163,12 +155,10 @@ func (c *importCommand) explainImport(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return errors.New(w.importInterrupted)
-	case errors.Is(err, importer.ErrWriteKey) && c.writeKey != "":
-		return fmt.Errorf(w.writeKeyRefused, c.shown)
 	case errors.Is(err, importer.ErrWriteKey):
-		return fmt.Errorf(w.writeKeyRemedy, c.shown)
+		return c.wrongWriteKey()
 	case errors.Is(err, importer.ErrNotDossier):
-		return fmt.Errorf(w.notDossier, c.shown, plain(err.Error()))
+		return c.notDossier(plain(err.Error()))
 	case isUnreachable:
 		return fmt.Errorf(w.noServer, c.shown, unreachable.Err)
 	case isWrong:

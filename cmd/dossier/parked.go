@@ -144,7 +144,7 @@ func parkedShow(ctx context.Context, std stdio, args []string) error {
 func parkedRetry(ctx context.Context, std stdio, args []string) error {
 	c := newClient(std, "parked retry", "parked retry ID… | --all [flags]", `Tries parked events again: they are appended once more as they were, and what
 can be applied now is. Exit status is 1 if one is parked still.`)
-	key := writeKeyFlag(c)
+	c.writeKeyFlag()
 	all := c.flags.Bool("all", false, "all that are parked")
 	ids, err := c.parse(args, idsUnlessAll(args)...)
 	if err != nil {
@@ -154,7 +154,7 @@ can be applied now is. Exit status is 1 if one is parked still.`)
 	if *all {
 		asked = map[string]any{"all": true}
 	}
-	done := &retries[front.ParkedOutcome]{client: c, writeKey: writeKeyOf(std, *key), path: "/v1/parked/retry"}
+	done := &retries[front.ParkedOutcome]{client: c, path: "/v1/parked/retry"}
 	return done.run(ctx, asked, func(o front.ParkedOutcome) (id, outcome, why string) {
 		return o.ID, o.Outcome, o.Reason
 	}, projections.RetryParked)

@@ -291,26 +291,11 @@ no text. Rejects are kept for 30 days.`)
 	return err
 }
 
-// writeKeyFlag adds the flag of what ingest asks for.
-func writeKeyFlag(c *client) *string {
-	return c.flags.String("write-key", "", "`KEY` that the server's ingest side asks for (env DOSSIER_WRITE_KEY, also as NAME=KEY)")
-}
-
-// writeKeyOf is the key given, or else the first of the environment, which is
-// the server's variable too and may name a source.
-func writeKeyOf(std stdio, given string) string {
-	first, _, _ := strings.Cut(std.getenv("DOSSIER_WRITE_KEY"), ",")
-	if _, key, named := strings.Cut(first, "="); named {
-		first = key
-	}
-	return cmp.Or(given, first)
-}
-
 func rejectedRetry(ctx context.Context, std stdio, args []string) error {
 	c := newClient(std, "rejected retry", "rejected retry ID… | --all [flags]", `Tries again what was refused: as it came, or with a body in its place. What is
 taken in leaves the list; what is refused again waits on, and exit status is 1.
 An event without a time of its own happened when it came first.`)
-	key := writeKeyFlag(c)
+	c.writeKeyFlag()
 	var filter rejectFilter
 	filter.flags(c)
 	all := c.flags.Bool("all", false, "all that wait, the oldest first; of --source and --code, if given")
@@ -338,7 +323,7 @@ An event without a time of its own happened when it came first.`)
 		}
 		asked["bodyBase64"] = edited
 	}
-	done := &retries[rejected.Outcome]{client: c, writeKey: writeKeyOf(std, *key), path: "/v1/rejected/retry"}
+	done := &retries[rejected.Outcome]{client: c, path: "/v1/rejected/retry"}
 	return done.run(ctx, asked, func(o rejected.Outcome) (id, outcome, why string) {
 		if o.Rejection != nil {
 			why = o.Rejection.Message + " (" + string(o.Rejection.Code) + ")"
@@ -423,7 +408,7 @@ func (c *client) edit(ctx context.Context, id string) ([]byte, error) {
 // retries is a command that tries again.
 type retries[O any] struct {
 	*client
-	writeKey, path string
+	path string
 }
 
 // retryAnswer is what the server says to one call of it.
@@ -442,7 +427,7 @@ func (r *retries[O]) run(ctx context.Context, asked map[string]any, told func(O)
 	encoder.SetEscapeHTML(false)
 	receipt := ""
 	for {
-		a, err := r.post(ctx, asked)
+		a, err := r.try(ctx, asked)
 		if err == nil {
 			receipt, err = ingest.JoinReceipts(receipt, a.Receipt)
 		}
@@ -482,37 +467,13 @@ func (r *retries[O]) run(ctx context.Context, asked map[string]any, told func(O)
 	return nil
 }
 
-// post makes one call.
-func (r *retries[O]) post(ctx context.Context, asked map[string]any) (*retryAnswer[O], error) {
-	body, err := json.Marshal(asked)
-	if err != nil {
-		return nil, fmt.Errorf("encode the call: %w", err)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(r.server, "/")+r.path, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if r.writeKey != "" {
-		req.SetBasicAuth(r.writeKey, "")
-	}
-	resp, err := (&http.Client{Transport: r.transport()}).Do(req)
-	if err != nil {
-		return nil, r.explain(err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxRetryAnswer))
-	if err != nil {
-		return nil, fmt.Errorf("read the answer: %w", err)
-	}
-	w, a := words[r.lang], &retryAnswer[O]{}
-	switch err := json.Unmarshal(raw, a); {
-	case resp.StatusCode == http.StatusUnauthorized && r.writeKey != "":
-		return nil, fmt.Errorf(w.writeKeyRefused, r.shown)
-	case resp.StatusCode == http.StatusUnauthorized:
-		return nil, fmt.Errorf(w.writeKeyRemedy, r.shown)
+// try makes one call.
+func (r *retries[O]) try(ctx context.Context, asked map[string]any) (*retryAnswer[O], error) {
+	a := &retryAnswer[O]{}
+	resp, err := r.post(ctx, r.path, asked, a, maxRetryAnswer)
+	switch {
 	case err != nil:
-		return nil, fmt.Errorf(w.notDossier, r.shown, resp.Status)
+		return nil, err
 	case resp.StatusCode == http.StatusBadRequest:
 		return nil, usageError{plain(a.Message)}
 	case resp.StatusCode != http.StatusOK:

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -149,8 +147,8 @@ func (h *hand) printReleased(before, after *queryv1.Profile, names, released []s
 // hand is a command by which someone tells something by hand: who, and why.
 type hand struct {
 	*client
-	reason, actor, writeKey, at string
-	instant                     time.Time // of at
+	reason, actor, at string
+	instant           time.Time // of at
 
 	traits  handTraits
 	eventID string
@@ -162,7 +160,7 @@ func newHand(std stdio, name, synopsis, about string) *hand {
 	h := &hand{client: newClient(std, name, synopsis, about)}
 	h.flags.StringVar(&h.reason, "reason", "", "why, in a few words; `TEXT` that the timeline shows (required)")
 	h.flags.StringVar(&h.actor, "actor", "", "`NAME` of who says so (default $USER)")
-	h.flags.StringVar(&h.writeKey, "write-key", "", "`KEY` that the server's ingest side asks for (env DOSSIER_WRITE_KEY, also as NAME=KEY)")
+	h.writeKeyFlag()
 	h.flags.StringVar(&h.at, "at", "", "`instant` from which it holds, as 2024-12-31T23:59:59Z, or a day (default: when the server gets it)")
 	return h
 }
@@ -190,14 +188,6 @@ func (h *hand) parse(args []string, rest string) ([]string, error) {
 	if h.at != "" {
 		if h.instant, err = parseInstant("at", h.at); err != nil {
 			return nil, err
-		}
-	}
-	if h.writeKey == "" {
-		// The variable is the server's too: the first of its keys, which may
-		// have a name.
-		h.writeKey, _, _ = strings.Cut(h.std.getenv("DOSSIER_WRITE_KEY"), ",")
-		if _, key, named := strings.Cut(h.writeKey, "="); named {
-			h.writeKey = key
 		}
 	}
 	return positional[1:], nil
@@ -304,7 +294,7 @@ func (h *hand) tell(ctx context.Context, who *queryv1.Profile) (*queryv1.Profile
 	if h.at != "" {
 		event.Time = h.instant.Format(time.RFC3339Nano)
 	}
-	if h.receipt, err = h.post(ctx, handBatch{Source: consoleSource, Events: []handEvent{event}}); err != nil {
+	if h.receipt, err = h.record(ctx, handBatch{Source: consoleSource, Events: []handEvent{event}}); err != nil {
 		return nil, err
 	}
 	resp, err := h.service().GetProfile(ctx, &queryv1.GetProfileRequest{Customer: who.GetCustomerId(), Receipt: h.receipt, Sections: []string{"traits"}})
@@ -390,43 +380,15 @@ type ingestAnswer struct {
 	Receipt string `json:"receipt"`
 }
 
-// post sends a batch of one event and returns its receipt.
-func (h *hand) post(ctx context.Context, batch handBatch) (string, error) {
-	var body bytes.Buffer
-	if err := json.NewEncoder(&body).Encode(batch); err != nil {
-		return "", fmt.Errorf("encode the event: %w", err)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(h.server, "/")+"/v1/events", &body)
-	if err != nil {
-		return "", err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if h.writeKey != "" {
-		req.SetBasicAuth(h.writeKey, "")
-	}
-	resp, err := (&http.Client{Transport: h.transport()}).Do(req)
-	if err != nil {
-		return "", h.explain(err)
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
-	if err != nil {
-		return "", fmt.Errorf("read the answer to the event: %w", err)
-	}
-	return h.receiptOf(resp, raw)
-}
-
-// receiptOf reads ingest's answer: a refusal is told as ingest tells it.
-func (h *hand) receiptOf(resp *http.Response, raw []byte) (string, error) {
+// record sends a batch of one event and returns its receipt. A refusal is told
+// as ingest tells it.
+func (h *hand) record(ctx context.Context, batch handBatch) (string, error) {
 	w := words[h.lang]
 	var a ingestAnswer
-	switch err := json.Unmarshal(raw, &a); {
-	case resp.StatusCode == http.StatusUnauthorized && h.writeKey != "":
-		return "", fmt.Errorf(w.writeKeyRefused, h.shown)
-	case resp.StatusCode == http.StatusUnauthorized:
-		return "", fmt.Errorf(w.writeKeyRemedy, h.shown)
+	resp, err := h.post(ctx, "/v1/events", batch, &a, maxAnswerBytes)
+	switch {
 	case err != nil:
-		return "", fmt.Errorf(w.notDossier, h.shown, resp.Status)
+		return "", err
 	case len(a.Rejected) > 0:
 		r := a.Rejected[0]
 		// The message nearly always names field and limit itself.
@@ -441,7 +403,7 @@ func (h *hand) receiptOf(resp *http.Response, raw []byte) (string, error) {
 	case resp.StatusCode != http.StatusOK:
 		return "", fmt.Errorf("%s: %s", resp.Status, plain(a.Message))
 	case a.Receipt == "":
-		return "", fmt.Errorf(w.notDossier, h.shown, resp.Status)
+		return "", h.notDossier(resp.Status)
 	}
 	return a.Receipt, nil
 }

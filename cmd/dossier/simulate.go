@@ -45,15 +45,14 @@ const (
 // simulation is the command: which life, and where to.
 type simulation struct {
 	*client
-	life     string
-	seed     uint64
-	play     play
-	end      string
-	batch    int
-	writeKey string
-	nats     string
-	creds    string
-	out      string
+	life  string
+	seed  uint64
+	play  play
+	end   string
+	batch int
+	nats  string
+	creds string
+	out   string
 }
 
 // play is a life of either kind.
@@ -71,7 +70,7 @@ func simulateLife(ctx context.Context, std stdio, args []string) error {
 	s.flags.IntVar(&s.play.days, "days", 0, "`number` of days that it lasts, 120 or more (default two years)")
 	s.flags.StringVar(&s.end, "end", "", "`instant` at which it ends, as 2024-12-31T23:59:59Z, or a day (default now)")
 	s.flags.IntVar(&s.batch, "batch", 400, "`number` of events a call, at most 2,500")
-	s.flags.StringVar(&s.writeKey, "write-key", "", "`KEY` that the server's ingest side asks for (env DOSSIER_WRITE_KEY)")
+	s.writeKeyFlag()
 	s.flags.StringVar(&s.nats, "nats", "", "`URL` of a Dossier's NATS listener: publish there instead")
 	s.flags.StringVar(&s.creds, "nats-creds", "", "with --nats: `file` with credentials")
 	s.flags.StringVar(&s.out, "out", "", "`directory` to write files to instead")
@@ -115,7 +114,6 @@ func (s *simulation) tell() (story, error) {
 		}
 		s.play.end = at
 	}
-	s.writeKey = cmp.Or(s.writeKey, s.std.getenv("DOSSIER_WRITE_KEY"))
 	switch {
 	case s.batch < 1 || s.batch > simulator.MaxBatch:
 		return story{}, wrongUsage("--batch %d: 1 to %d wanted", s.batch, simulator.MaxBatch)
@@ -298,7 +296,7 @@ func (t story) writeCalls(open func(string) (io.Writer, error)) error {
 	return nil
 }
 
-// toldFormat is how a simulation ends: events, life, customers, target, seconds.
+// toldFormat is how a simulation ends: events, target, seconds.
 var toldFormat = map[string]string{
 	langEN: "%s events told to %s in %.1f s\n",
 	langZH: "已向 %[2]s 发送 %[1]s 个事件，用时 %.1[3]f 秒\n",
