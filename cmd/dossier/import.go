@@ -15,7 +15,6 @@ import (
 	"github.com/dossier360/dossier/ingest"
 	"github.com/dossier360/dossier/ingest/importer"
 	"github.com/dossier360/dossier/ingest/importer/mapping"
-	"github.com/dossier360/dossier/ingest/native"
 )
 
 // maxListedOutcomes is how many rejected and conflicting rows are listed.
@@ -76,7 +75,7 @@ func (c *importCommand) settle() error {
 	switch {
 	case c.mapFile == "":
 		return wrongUsage("--map missing; a mapping file says what the rows are: see docs/IMPORT.md")
-	case c.source != "" && !native.ValidSource(c.source):
+	case c.source != "" && !ingest.ValidSource(c.source):
 		return wrongUsage("--source %q: [a-z0-9_-]{1,40} wanted", c.source)
 	case c.wait <= 0:
 		return wrongUsage("--wait %s: more than nothing wanted, as 10m", c.wait)

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/text/currency"
 
 	"github.com/dossier360/dossier/events/natslog"
+	"github.com/dossier360/dossier/ingest"
 )
 
 // settings are what `dossier serve` runs with. Each is a flag, an environment
@@ -180,8 +180,6 @@ func fromFile(fs *flags, path string, given map[string]bool) error {
 	return nil
 }
 
-var sourceName = regexp.MustCompile(`^[a-z0-9_-]{1,40}$`)
-
 // logDir is where the log stands.
 func (s *settings) logDir() string { return filepath.Join(s.data, "log") }
 
@@ -311,7 +309,7 @@ func (s *settings) sources() (map[string]string, error) {
 			name, key = "", v
 		}
 		switch {
-		case named && !sourceName.MatchString(name):
+		case named && !ingest.ValidSource(name):
 			return nil, wrongUsage("--write-key: name %q: 1 to 40 of a-z 0-9 _ - wanted", name)
 		case key == "":
 			return nil, wrongUsage("--write-key: the key of %q is empty", name)

@@ -67,22 +67,12 @@ func tooMany(message string) *ingest.Rejection {
 
 // source checks the name that the publisher gives itself.
 func (b *batch) source(name string) *ingest.Rejection {
-	if name != "" && !ValidSource(name) {
+	if name != "" && !ingest.ValidSource(name) {
 		return ingest.Refuse(ingest.CodeBadType, "source", sourceLimit,
 			"source is "+ingest.Shown(name)+": "+sourceLimit+" wanted")
 	}
 	b.decoded.Source = name
 	return nil
-}
-
-// ValidSource reports whether a source is named as one: [a-z0-9_-]{1,40}.
-func ValidSource(name string) bool {
-	for _, c := range []byte(name) {
-		if c != '_' && c != '-' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
-			return false
-		}
-	}
-	return name != "" && len(name) <= 40
 }
 
 // complete checks an event, types its properties and makes the draft of it.

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/ingest"
 	"github.com/dossier360/dossier/ingest/importer/table"
-	"github.com/dossier360/dossier/ingest/native"
 	"github.com/dossier360/dossier/ingest/properties"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 )
@@ -200,7 +200,7 @@ func (p *parser) values(root *node) {
 		}
 	}
 	if n := root.get("source"); n != nil {
-		if text, ok := p.word(n, "a name"); ok && !native.ValidSource(text) {
+		if text, ok := p.word(n, "a name"); ok && !ingest.ValidSource(text) {
 			p.fail(n.place, "is %q; [a-z0-9_-]{1,40} is wanted", cut(text))
 		} else {
 			p.m.Source = text
