@@ -39,3 +39,10 @@ func NewCache(n int) Cache { return Cache{newCache[Hash, binding](n)} }
 func (c Cache) Put(h Hash)      { c.c.put(h, binding{}) }
 func (c Cache) Has(h Hash) bool { _, ok := c.c.get(h); return ok }
 func (c Cache) Len() int        { return len(c.c.young) + len(c.c.elder) }
+
+// Weak reports whether identifiers of a type name a device or a visit rather
+// than a customer: a customer with only such is not identified.
+func Weak(typ string) bool {
+	k, ok := kindOf(typ)
+	return ok && k.weak
+}

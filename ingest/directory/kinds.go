@@ -107,10 +107,3 @@ func companyKind(rest string) (kind, bool) {
 	}
 	return kindCompanyOther, true
 }
-
-// Weak reports whether identifiers of a type name a device or a visit rather
-// than a customer: a customer with only such is not identified.
-func Weak(typ string) bool {
-	k, ok := kindOf(typ)
-	return ok && k.weak
-}
