@@ -57,6 +57,13 @@ type Batch struct {
 	FirstReceived time.Time
 }
 
+// RefuseWhole makes a batch of a call that was refused as a whole: of its body, so
+// much as is kept.
+func (b *Batch) RefuseWhole(refused *Rejection, body []byte) {
+	b.Whole = true
+	b.Drafts = []Draft{{Refused: refused, Original: body[:min(len(body), MaxRejectBytes)]}}
+}
+
 // source is whose the event of a draft is.
 func (b *Batch) source(index int) string {
 	if own := b.Drafts[index].Source; b.Unnamed && ValidSource(own) {
@@ -113,6 +120,14 @@ var (
 	ErrNotReady = errors.New("ingest: not ready")
 	ErrDiskFull = errors.New("ingest: disk reserve reached")
 )
+
+// NotReady is an ErrNotReady whose text is the reason alone: it is for the client.
+func NotReady(reason error) error { return notReady{reason} }
+
+type notReady struct{ reason error }
+
+func (e notReady) Error() string { return e.reason.Error() }
+func (notReady) Unwrap() error   { return ErrNotReady }
 
 // Decoded is what a wire made of the body of one call. It holds either Drafts
 // or, if the call as a whole could not be read, Refused.

@@ -77,12 +77,6 @@ func resultAnswer(decoded ingest.Decoded, result ingest.Result) (int, eventsAnsw
 	return http.StatusBadRequest, a
 }
 
-// notReady is why events cannot be taken yet.
-type notReady struct{ reason error }
-
-func (e notReady) Error() string { return e.reason.Error() }
-func (notReady) Unwrap() error   { return ingest.ErrNotReady }
-
 // failures is how errors are answered that are no fault of the call: all are sent again, the later
 // the longer the cause is likely to last.
 var failures = [...]struct {

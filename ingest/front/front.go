@@ -1,11 +1,13 @@
 // Package front is the HTTP side of ingest: write keys, CORS, bodies, and the
-// answers that trackers act on. What the bodies say is for the wires
-// (ingest/segment, ingest/native) to decode, what becomes of the events for
-// the gateway behind Options.Accept.
+// answers that trackers act on. What the bodies say is for the wires to decode
+// (ingest/wires has them all), what becomes of the events for the gateway behind
+// Options.Accept. The paths by which an operator tries again what was refused or
+// parked are here too.
 //
-// What clients make of a status decided the answers. A 4xx other than 429
-// drops a whole batch for ever, so a batch with bad items is a 200 that lists
-// them; 429, 503 and 507 are sent again, after Retry-After. A browser sends
+// What clients make of a status decided the answers. A 4xx other than 408 and
+// 429 drops a whole batch for ever, so a batch with bad items is a 200 that lists
+// them; 408, 429, 503 and 507 are sent again, after Retry-After, and where a
+// client of PostHog would not, it gets another (see retryStatus). A browser sends
 // nothing at all without CORS, on errors too.
 //
 // Everything is bounded: the body on the wire and inflated, the events of a
@@ -61,8 +63,8 @@ type Options struct {
 	MemoryBytes int64
 }
 
-// New serves every ingest path and the settings path. Any other path, under
-// /v1 or not, is a 404.
+// New serves every ingest path, the paths that try again, and what browser clients
+// ask for besides. Any other path, under /v1 or not, is a 404.
 func New(o Options) http.Handler {
 	if o.Accept == nil {
 		panic("front.New: Options.Accept is required")
@@ -191,7 +193,7 @@ func (f *front) settings(w http.ResponseWriter, key string) {
 func (f *front) take(w http.ResponseWriter, r *http.Request, path string, wire wires.Wire) {
 	if err := f.Ready(); err != nil {
 		drain(w, r, 0)
-		f.replyError(w, notReady{err})
+		f.replyError(w, ingest.NotReady(err))
 		return
 	}
 	asks, err := f.dryRun(r)
@@ -200,61 +202,77 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, path string, wire w
 		reply(w, http.StatusBadRequest, plainAnswer{Code: "bad_request", Message: err.Error()})
 		return
 	}
-	retryable := func(status int) int { return retryStatus(r, path, status) }
 	held := f.memory.hold()
 	defer held.release()
+	c := read(w, r, path, wire, held)
 	source, known := f.headerSource(r)
-	unnamed, key := false, ""
-	raw, body, refused := readBody(w, r, held)
-	if refused == nil && wire.Name == postHog {
-		body, key, refused = unpack(body, r.URL.Query(), held)
-	}
-	decoded := ingest.Decoded{Refused: refused}
-	if refused == nil {
-		decoded = wire.Decode(wires.Request{Path: path, MediaType: mediaType(r), Header: r.Header, Query: r.URL.Query(), Body: body})
-	}
 	if !known {
-		source, known = f.source(cmp.Or(decoded.WriteKey, key))
+		source, known = f.source(cmp.Or(c.decoded.WriteKey, c.key))
 	}
 	switch {
-	case again(refused) != nil:
+	case again(c.unread) != nil:
 		// Before the key, which may stand in the body that was not read.
-		f.replyErrorTo(w, again(refused), retryable)
-		return
-	case !known && key == "" && refused != nil && refused.Code == ingest.CodeTooLarge && wire.Name == postHog:
+		f.replyErrorTo(w, again(c.unread), func(status int) int { return retryStatus(r, path, status) })
+	case !known && c.key == "" && c.unread != nil && c.unread.Code == ingest.CodeTooLarge && wire.Name == postHog:
 		// PostHog's clients tell their key in the body alone. The halves of this
 		// one will tell it; nothing is kept for somebody without.
-		replyPostHog(w, path, decoded, nil, ingest.Result{})
-		return
+		replyPostHog(w, path, c.decoded, nil, ingest.Result{})
 	case !known:
 		refuseKey(w)
-		return
-	case source == "" && decoded.Source != "":
-		source = decoded.Source
-	case source == "":
-		source, unnamed = defaultSource, true
+	case asks:
+		f.preview(w, r, c.decoded, f.batch(r, wire, source, c))
+	default:
+		f.accept(w, r, path, c.decoded, f.batch(r, wire, source, c))
 	}
-	batch := ingest.Batch{
-		Source: source, Unnamed: unnamed, Received: f.Now(), Wire: wire.Name, Path: r.URL.Path,
-		ContentType: r.Header.Get("Content-Type"), Drafts: decoded.Drafts, Beside: len(decoded.Beside),
+}
+
+// call is one call as far as it was read.
+type call struct {
+	raw, body []byte // as it came; inflated and unwrapped, nil if it could not be
+	key       string // the write key that a wrapping of the body carries
+	unread    *ingest.Rejection
+	decoded   ingest.Decoded // refused where the body is unread
+}
+
+func read(w http.ResponseWriter, r *http.Request, path string, wire wires.Wire, held *holding) *call {
+	c := &call{}
+	c.raw, c.body, c.unread = readBody(w, r, held)
+	if c.unread == nil && wire.Name == postHog {
+		c.body, c.key, c.unread = unpack(c.body, r.URL.Query(), held)
 	}
-	if decoded.Refused != nil {
+	if c.unread != nil {
+		c.decoded.Refused = c.unread
+	} else {
+		c.decoded = wire.Decode(wires.Request{Path: path, MediaType: mediaType(r), Header: r.Header, Query: r.URL.Query(), Body: c.body})
+	}
+	return c
+}
+
+// batch is what a call tells, of the source that its key names, if it does.
+func (f *front) batch(r *http.Request, wire wires.Wire, source string, c *call) ingest.Batch {
+	source = cmp.Or(source, c.decoded.Source)
+	b := ingest.Batch{
+		Source: cmp.Or(source, defaultSource), Unnamed: source == "", Received: f.Now(), Wire: wire.Name, Path: r.URL.Path,
+		ContentType: r.Header.Get("Content-Type"), Drafts: c.decoded.Drafts, Beside: len(c.decoded.Beside),
+	}
+	if c.decoded.Refused != nil {
+		body := c.body
 		if body == nil {
-			body = raw
+			body = c.raw
 		}
-		batch.Whole = true
-		batch.Drafts = []ingest.Draft{{Refused: decoded.Refused, Original: body[:min(len(body), ingest.MaxRejectBytes)]}}
+		b.RefuseWhole(c.decoded.Refused, body)
 	}
-	if asks {
-		f.preview(w, r, decoded, batch)
-		return
-	}
+	return b
+}
+
+// accept makes the events of a call durable and answers it.
+func (f *front) accept(w http.ResponseWriter, r *http.Request, path string, decoded ingest.Decoded, batch ingest.Batch) {
 	ids := itemIDs(&decoded)
 	result, err := f.Accept(r.Context(), batch)
 	switch {
 	case err != nil:
-		f.replyErrorTo(w, err, retryable)
-	case wire.Name == postHog:
+		f.replyErrorTo(w, err, func(status int) int { return retryStatus(r, path, status) })
+	case batch.Wire == postHog:
 		replyPostHog(w, path, decoded, ids, result)
 	default:
 		replyResult(w, decoded, result)

@@ -90,7 +90,7 @@ func (f *front) retry(w http.ResponseWriter, r *http.Request, path string) bool 
 	}
 	if err := f.Ready(); err != nil {
 		drain(w, r, 0)
-		f.replyError(w, notReady{err})
+		f.replyError(w, ingest.NotReady(err))
 		return true
 	}
 	held := f.memory.hold()

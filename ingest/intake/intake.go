@@ -72,7 +72,7 @@ func (i *Intake) Handle(ctx context.Context, m Message) Reply {
 		return refuse("subject " + ingest.Shown(m.Subject) + ": " + wires.IntakeSubject + "<source> wanted, source [a-z0-9_-]{1,40}")
 	}
 	if err := i.o.Ready(); err != nil {
-		return i.fail(source, notReady{err})
+		return i.fail(source, ingest.NotReady(err))
 	}
 	header := canonical(m.Header)
 	if name := expectation(header); name != "" {
@@ -111,8 +111,7 @@ func decode(m Message, source string, header http.Header) (ingest.Batch, ingest.
 		Source: source, Received: m.Received, Wire: wire.Name, Path: m.Subject, ContentType: contentType, Drafts: decoded.Drafts,
 	}
 	if decoded.Refused != nil {
-		b.Whole = true
-		b.Drafts = []ingest.Draft{{Refused: decoded.Refused, Original: m.Data[:min(len(m.Data), ingest.MaxRejectBytes)]}}
+		b.RefuseWhole(decoded.Refused, m.Data)
 	}
 	return b, decoded
 }
@@ -160,12 +159,6 @@ func expectation(h http.Header) string {
 	}
 	return ""
 }
-
-// notReady is why events cannot be taken yet.
-type notReady struct{ reason error }
-
-func (e notReady) Error() string { return e.reason.Error() }
-func (notReady) Unwrap() error   { return ingest.ErrNotReady }
 
 // fail replies to a message of which nothing is known to be durable.
 func (i *Intake) fail(source string, err error) Reply {
