@@ -1,6 +1,9 @@
 package jsontree
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Span is a part of a text, in bytes.
 type Span struct{ Start, End int }
@@ -72,7 +75,7 @@ func cut(src string, open, shut byte, part func(pos int) (int, *Error)) error {
 		return &Error{Detail: "nothing"}
 	}
 	if src[pos] != open {
-		return &Error{Offset: pos, Detail: "begins with " + strings.ToValidUTF8(src[pos:pos+1], "\ufffd") + " instead of " + string(open)}
+		return &Error{Offset: pos, Detail: "begins with " + shownByte(src[pos]) + " instead of " + string(open)}
 	}
 	i := skipSpace(src, pos+1)
 	for n := 0; i < len(src) && src[i] != shut; n++ {
@@ -156,4 +159,13 @@ func stringEnd(s string, pos int) (int, *Error) {
 		}
 	}
 	return len(s), &Error{Offset: pos, Detail: "string without an end"}
+}
+
+// shownByte is a byte as a message shows it: text that is packed, or of another
+// alphabet, by its number.
+func shownByte(b byte) string {
+	if b > ' ' && b <= '~' {
+		return string(b)
+	}
+	return fmt.Sprintf("byte %#02x", b)
 }

@@ -255,3 +255,17 @@ func TestBuilder(t *testing.T) {
 		}
 	}
 }
+
+// TestWrongBeginning holds that a message shows no byte that a terminal would
+// act on.
+func TestWrongBeginning(t *testing.T) {
+	t.Parallel()
+	for src, want := range map[string]string{
+		"null": "begins with n instead of {", "\x1f\x8b\b": "begins with byte 0x1f instead of {", " \xe4\xb8\xad": "begins with byte 0xe4 instead of {",
+	} {
+		var wrong *jsontree.Error
+		if _, err := jsontree.CutObject(src); !errors.As(err, &wrong) || wrong.Detail != want {
+			t.Errorf("%q: got %v, want %s", src, err, want)
+		}
+	}
+}
