@@ -46,6 +46,7 @@ var codes = []struct {
 	{projections.ErrNotFound, connect.CodeNotFound},
 	{projections.ErrCatchingUp, connect.CodeUnavailable},
 	{projections.ErrNotParked, connect.CodeNotFound},
+	{rejected.ErrID, connect.CodeInvalidArgument},
 	{rejected.ErrNotFound, connect.CodeNotFound},
 	{rejected.ErrCatchingUp, connect.CodeUnavailable},
 	{events.ErrNotFound, connect.CodeNotFound},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -103,9 +104,11 @@ func TestListRejected(t *testing.T) {
 	if diff := cmp.Diff(want, got.GetRejected(), protocmp.Transform()); diff != "" {
 		t.Errorf("reject 7 (-want +got):\n%s", diff)
 	}
-	for _, id := range []string{"99", "x", "", "07"} {
+	_, err = client.GetRejected(t.Context(), &queryv1.GetRejectedRequest{Id: "99"})
+	wantCode(t, err, connect.CodeNotFound, "reject 99")
+	for _, id := range []string{"x", "", "07"} {
 		_, err = client.GetRejected(t.Context(), &queryv1.GetRejectedRequest{Id: id})
-		wantCode(t, err, connect.CodeNotFound)
+		wantCode(t, err, connect.CodeInvalidArgument, strconv.Quote(id))
 	}
 }
 

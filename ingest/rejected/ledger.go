@@ -57,7 +57,9 @@ const (
 
 var (
 	// ErrNotFound: no reject has that id, or it is kept no longer.
-	ErrNotFound = errors.New("rejected: no such reject")
+	ErrNotFound = errors.New("no such reject waits")
+	// ErrID: what is given is no id of any reject.
+	ErrID = errors.New("a decimal number as the list shows it wanted")
 	// ErrCatchingUp: the stream was not followed to its end in time.
 	ErrCatchingUp = errors.New("rejected: not caught up")
 )
@@ -442,7 +444,7 @@ func (l *Ledger) fitsLocked(e entry, source, code string) bool {
 	return (source == "" || k.source == source) && (code == "" || k.code == code)
 }
 
-// Get returns a reject with its bytes, or ErrNotFound.
+// Get returns a reject with its bytes, ErrID or ErrNotFound.
 func (l *Ledger) Get(ctx context.Context, id string) (Reject, error) {
 	seq, err := parseID(id)
 	if err != nil {
@@ -491,16 +493,17 @@ func (l *Ledger) read(ctx context.Context, seq uint64) (*logv1.Reject, error) {
 	if r.RetryOf != 0 {
 		return nil, fmt.Errorf("reject %d: it notes a retry: %w", seq, ErrNotFound)
 	}
-	// Of a whole call no more than this came as far as the stream.
-	r.Cut = r.Cut || r.Whole && len(r.Original) >= ingest.MaxRejectBytes
+	// Of a whole call no more than this came as far as the stream, and of one
+	// that was too large nothing, or a part, or what it was packed in.
+	r.Cut = r.Cut || r.Whole && (len(r.Original) >= ingest.MaxRejectBytes || r.Code == string(ingest.CodeTooLarge))
 	return r, nil
 }
 
-// parseID reads an id; one that is none was never given.
+// parseID reads an id.
 func parseID(id string) (uint64, error) {
 	seq, err := strconv.ParseUint(id, 10, 64)
 	if err != nil || seq == 0 || formatID(seq) != id {
-		return 0, fmt.Errorf("reject %s: a decimal number as `list` shows it wanted: %w", ingest.Shown(id), ErrNotFound)
+		return 0, fmt.Errorf("reject %s: %w", ingest.Shown(id), ErrID)
 	}
 	return seq, nil
 }

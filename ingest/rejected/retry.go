@@ -69,8 +69,9 @@ var ErrRetry = errors.New("retry")
 // again waits on, and nothing new is kept of it. Trying one again and again, or
 // in several places at once, has the effect of trying it once.
 //
-// An error is one of [ingest.Gateway.Accept], or ErrCatchingUp; then some may
-// have been taken in already, and all are tried again without harm.
+// An error is ErrRetry, and nothing was tried; or one of
+// [ingest.Gateway.Accept], or ErrCatchingUp: then some may have been taken in
+// already, and all are tried again without harm.
 func (l *Ledger) Retry(ctx context.Context, r Retry) (Retried, error) {
 	if err := l.caughtUp(ctx); err != nil {
 		return Retried{}, err
@@ -88,12 +89,19 @@ func (l *Ledger) Retry(ctx context.Context, r Retry) (Retried, error) {
 	case r.All:
 		r.IDs, done.After = l.oldest(r)
 	}
+	seqs := make([]uint64, len(r.IDs))
+	for i, id := range r.IDs { // all before the first is tried
+		var err error
+		if seqs[i], err = parseID(id); err != nil {
+			return done, fmt.Errorf("%w: %w", ErrRetry, err)
+		}
+	}
 	done.Outcomes = make([]Outcome, len(r.IDs))
 	group, retrying := errgroup.WithContext(ctx)
 	group.SetLimit(parallelRetries)
-	for i, id := range r.IDs {
+	for i, seq := range seqs {
 		group.Go(func() (err error) {
-			done.Outcomes[i], err = l.retryOne(retrying, id, r)
+			done.Outcomes[i], err = l.retryOne(retrying, seq, r)
 			return err
 		})
 	}
@@ -128,11 +136,7 @@ func (l *Ledger) oldest(r Retry) (ids []string, after uint64) {
 
 // retryOne tries one reject again. Of two who do that at once the later one
 // waits and finds it gone.
-func (l *Ledger) retryOne(ctx context.Context, id string, r Retry) (Outcome, error) {
-	seq, err := parseID(id)
-	if err != nil {
-		return Outcome{ID: id, Outcome: Gone}, nil
-	}
+func (l *Ledger) retryOne(ctx context.Context, seq uint64, r Retry) (Outcome, error) {
 	release, err := l.claim(ctx, seq)
 	if err != nil {
 		return Outcome{}, err
@@ -141,7 +145,7 @@ func (l *Ledger) retryOne(ctx context.Context, id string, r Retry) (Outcome, err
 	reject, err := l.get(ctx, seq)
 	switch {
 	case errors.Is(err, ErrNotFound), err == nil && r.Source != "" && reject.Source != r.Source:
-		return Outcome{ID: id, Outcome: Gone}, nil
+		return Outcome{ID: formatID(seq), Outcome: Gone}, nil
 	case err != nil:
 		return Outcome{}, err
 	}
@@ -194,7 +198,7 @@ func (l *Ledger) again(ctx context.Context, seq uint64, r *logv1.Reject, asked R
 	switch {
 	case body == nil && r.Cut:
 		return refused(ingest.Refuse(ingest.CodeTooLarge, "", strconv.Itoa(ingest.MaxRejectBytes), fmt.Sprintf(
-			"only the first %d bytes are kept of what came: it can be tried again with a body in its place alone", len(r.Original))))
+			"only %d bytes are kept of what came: it can be tried again with a body in its place alone", len(r.Original))))
 	case body == nil:
 		body = r.Original
 	}

@@ -380,15 +380,16 @@ func TestWrongRetries(t *testing.T) {
 	d := openDoor(t)
 	appendTo(t, d.log, &logv1.Reject{Source: "web", Wire: "segment", Path: "/v1/batch", Cut: true, OriginalBytes: 99_999, Original: []byte(`{"type"`)})
 	appendTo(t, d.log, &logv1.Reject{Source: "web", Wire: "telex", Path: "/v1/telex", Original: []byte(`{}`)})
+	appendTo(t, d.log, &logv1.Reject{Source: "web", Wire: "segment", Path: "/v1/batch", Code: "too_large", Whole: true, Original: []byte("\x1f\x8bpacked")})
 	for _, r := range []rejected.Retry{
 		{}, {All: true, IDs: []string{"1"}}, {All: true, Body: []byte("x")}, {IDs: []string{"1", "2"}, Body: []byte("x")},
-		{IDs: make([]string, rejected.MaxRetried+1)},
+		{IDs: make([]string, rejected.MaxRetried+1)}, {IDs: []string{"3", "x"}}, {IDs: []string{"01"}},
 	} {
 		if _, err := d.Retry(t.Context(), r); !errors.Is(err, rejected.ErrRetry) {
 			t.Errorf("%d ids, all %v, body %q: %v, want ErrRetry", len(r.IDs), r.All, r.Body, err)
 		}
 	}
-	done := d.retry(rejected.Retry{IDs: []string{"1", "2", "3", "x"}})
+	done := d.retry(rejected.Retry{IDs: []string{"1", "2", "3", "4", "5"}})
 	var got []string
 	for _, o := range done.Outcomes {
 		text := o.Outcome
@@ -398,8 +399,10 @@ func TestWrongRetries(t *testing.T) {
 		got = append(got, text)
 	}
 	want := []string{
-		"rejected: only the first 7 bytes are kept of what came: it can be tried again with a body in its place alone",
-		`rejected: wire "telex" on "/v1/telex" is not known to this version`, "gone", "gone",
+		"rejected: only 7 bytes are kept of what came: it can be tried again with a body in its place alone",
+		`rejected: wire "telex" on "/v1/telex" is not known to this version`,
+		"rejected: only 8 bytes are kept of what came: it can be tried again with a body in its place alone",
+		"gone", "gone",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("outcomes (-want +got):\n%s", diff)
