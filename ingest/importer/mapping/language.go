@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/decls"
 	"cel.dev/cel-go/common/env"
 	"cel.dev/cel-go/common/functions"
 	"cel.dev/cel-go/common/operators"
@@ -54,22 +55,46 @@ var renamed = map[string]string{
 var theLanguage = sync.OnceValue(newLanguage)
 
 func newLanguage() *language {
+	e, err := cel.NewCustomEnv(languageOptions()...)
+	if err != nil {
+		panic("not reached: the language is a constant: " + err.Error())
+	}
+	l := &language{env: e, bound: map[string]*functions.Overload{}}
+	for name, f := range e.Functions() {
+		l.addFunction(name, f)
+	}
+	for _, m := range e.Macros() {
+		l.addName(m.Function())
+	}
+	slices.Sort(l.names)
+	l.names = slices.Compact(l.names)
+	return l
+}
+
+func (l *language) addFunction(name string, f *decls.FunctionDecl) {
+	l.addName(name)
+	bindings, err := f.Bindings()
+	if err != nil {
+		panic("not reached: the language is a constant: " + err.Error())
+	}
+	for _, b := range bindings {
+		if b.Operator == name {
+			l.bound[name] = b
+		}
+	}
+}
+
+// addName notes a name that people write.
+func (l *language) addName(name string) {
+	if isName(name) {
+		l.names = append(l.names, name)
+	}
+}
+
+// languageOptions are CEL's libraries without the operators of ours, then what
+// is of ours.
+func languageOptions() []cel.EnvOption {
 	dyn, text, list := cel.DynType, cel.StringType, cel.ListType(cel.DynType)
-	function := func(name string, shapes ...[]*cel.Type) cel.EnvOption {
-		var overloads []cel.FunctionOpt
-		for _, args := range shapes {
-			overloads = append(overloads, cel.Overload(name+"_"+strings.Repeat("x", len(args)), args, dyn))
-		}
-		return cel.Function(name, overloads...)
-	}
-	upTo := func(n int, first []*cel.Type, more *cel.Type) [][]*cel.Type {
-		var shapes [][]*cel.Type
-		for range n {
-			first = append(slices.Clip(first), more)
-			shapes = append(shapes, first)
-		}
-		return shapes
-	}
 	exclude := []string{operators.Add, operators.Subtract, operators.Multiply, operators.Divide, operators.Modulo, operators.Negate,
 		operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals, operators.In}
 	subset := env.NewLibrarySubset()
@@ -97,33 +122,26 @@ func newLanguage() *language {
 			options = append(options, function(op, []*cel.Type{dyn, dyn}))
 		}
 	}
-	e, err := cel.NewCustomEnv(append([]cel.EnvOption{cel.StdLib(cel.StdLibSubset(subset))}, options...)...)
-	if err != nil {
-		panic("not reached: the language is a constant: " + err.Error())
+	return append([]cel.EnvOption{cel.StdLib(cel.StdLibSubset(subset))}, options...)
+}
+
+// function declares a function that takes arguments of any of the shapes.
+func function(name string, shapes ...[]*cel.Type) cel.EnvOption {
+	var overloads []cel.FunctionOpt
+	for _, args := range shapes {
+		overloads = append(overloads, cel.Overload(name+"_"+strings.Repeat("x", len(args)), args, cel.DynType))
 	}
-	l := &language{env: e, bound: map[string]*functions.Overload{}}
-	for name, f := range e.Functions() {
-		if isName(name) {
-			l.names = append(l.names, name)
-		}
-		bindings, err := f.Bindings()
-		if err != nil {
-			panic("not reached: the language is a constant: " + err.Error())
-		}
-		for _, b := range bindings {
-			if b.Operator == name {
-				l.bound[name] = b
-			}
-		}
+	return cel.Function(name, overloads...)
+}
+
+// upTo are the shapes of the first arguments and one to n more.
+func upTo(n int, first []*cel.Type, more *cel.Type) [][]*cel.Type {
+	var shapes [][]*cel.Type
+	for range n {
+		first = append(slices.Clip(first), more)
+		shapes = append(shapes, first)
 	}
-	for _, m := range e.Macros() {
-		if isName(m.Function()) {
-			l.names = append(l.names, m.Function())
-		}
-	}
-	slices.Sort(l.names)
-	l.names = slices.Compact(l.names)
-	return l
+	return shapes
 }
 
 // isName reports whether people write a function by this name.
