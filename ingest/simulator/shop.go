@@ -219,19 +219,6 @@ func (s Shop) Batches(batch int) iter.Seq[*eventsv1.EventBatch] {
 	}
 }
 
-// Events are the same, event by event.
-func (s Shop) Events() iter.Seq[*eventsv1.Event] {
-	return func(yield func(*eventsv1.Event) bool) {
-		for b := range s.Batches(MaxBatch) {
-			for _, e := range b.GetEvents() {
-				if !yield(e) {
-					return
-				}
-			}
-		}
-	}
-}
-
 // cohort is some customers whose play is over.
 type cohort struct {
 	lives    []*life
