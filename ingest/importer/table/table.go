@@ -159,7 +159,7 @@ func (r *Reader) nameColumns() error {
 			return err
 		}
 		if r.columns != nil && !slices.Equal(names, r.columns) {
-			return fmt.Errorf("%s: its header names %s, and that of the files before it %s: the files of an archive must have the same columns",
+			return fmt.Errorf("%s: its header names %s, and that of the files before it %s: the files of an archive must have the same columns; inside: picks some of them",
 				r.file, strings.Join(names, ", "), strings.Join(r.columns, ", "))
 		}
 	}
