@@ -58,3 +58,26 @@ func TestFirstWriteKey(t *testing.T) {
 		})
 	}
 }
+
+// What was tried again before the server grew too busy is told, with its receipt.
+func TestRetryCutShort(t *testing.T) {
+	t.Parallel()
+	const receipt = "AQIR"
+	calls := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if calls++; calls == 1 {
+			w.Write([]byte(`{"success":true,"results":[{"id":"7","outcome":"accepted"}],"receipt":"` + receipt + `","next":"7"}`))
+			return
+		}
+		w.WriteHeader(http.StatusTooManyRequests)
+		w.Write([]byte(`{"success":false,"code":"overload","message":"more load than the machine takes"}`))
+	}))
+	defer server.Close()
+	status, out, stderr := dossier(t, nil, "rejected", "retry", "--all", "--server", server.URL)
+	if status != exitFailed || !strings.Contains(out, "7") || !strings.Contains(out, "accepted") {
+		t.Errorf("status %d, output %q; want %d and 7 accepted", status, out, exitFailed)
+	}
+	if !strings.Contains(stderr, "tried: 1; receipt: "+receipt) || !strings.Contains(stderr, "more load than the machine takes") {
+		t.Errorf("said %q; want how many, the receipt %s, and why it ended", stderr, receipt)
+	}
+}

@@ -419,52 +419,65 @@ type retryAnswer[O any] struct {
 	Next    string `json:"next"`
 }
 
-// run tries again, all if that is asked for, and prints what became of each. It
-// fails if the outcome of one is the one that failed.
+// run tries again, all if that is asked for, and prints what became of each,
+// also where an error came in between. It fails if the outcome of one is the one
+// that failed.
 func (r *retries[O]) run(ctx context.Context, asked map[string]any, told func(O) (id, outcome, why string), failed string) error {
 	w, t, n, failures := waitingsWords[r.lang], &table{}, 0, 0
 	encoder := json.NewEncoder(r.std.out)
 	encoder.SetEscapeHTML(false)
-	receipt := ""
-	for {
-		a, err := r.try(ctx, asked)
-		if err == nil {
-			receipt, err = ingest.JoinReceipts(receipt, a.Receipt)
+	receipt, err := r.each(ctx, asked, func(o O) error {
+		id, outcome, why := told(o)
+		n++
+		if outcome == failed {
+			failures++
 		}
-		if err != nil {
-			return err
+		if r.json {
+			return encoder.Encode(o)
 		}
-		for _, o := range a.Results {
-			id, outcome, why := told(o)
-			n++
-			if outcome == failed {
-				failures++
-			}
-			if !r.json {
-				t.add(plain(id), cmp.Or(w.outcomes[outcome], outcome), plain(why))
-			} else if err := encoder.Encode(o); err != nil {
-				return err
-			}
-		}
-		if a.Next == "" {
-			break
-		}
-		asked["after"] = a.Next
+		t.add(plain(id), cmp.Or(w.outcomes[outcome], outcome), plain(why))
+		return nil
+	})
+	if err != nil && n == 0 {
+		return err
 	}
 	if !r.json {
-		if err := t.write(r.std.out); err != nil {
-			return err
-		}
+		err = errors.Join(err, t.write(r.std.out))
 	}
 	footer := fmt.Sprintf(w.doneFormat, n)
 	if receipt != "" {
 		footer += fmt.Sprintf(w.receiptFormat, receipt)
 	}
 	fmt.Fprintln(r.std.err, footer)
-	if failures > 0 {
+	if err == nil && failures > 0 {
 		return fmt.Errorf("%s: %d / %d", w.outcomes[failed], failures, n)
 	}
-	return nil
+	return err
+}
+
+// each makes one call after the other, until there is nothing more to try. The
+// receipt covers those that were answered.
+func (r *retries[O]) each(ctx context.Context, asked map[string]any, do func(O) error) (receipt string, err error) {
+	for {
+		a, err := r.try(ctx, asked)
+		if err != nil {
+			return receipt, err
+		}
+		joined, err := ingest.JoinReceipts(receipt, a.Receipt)
+		if err != nil {
+			return receipt, err
+		}
+		receipt = joined
+		for _, o := range a.Results {
+			if err := do(o); err != nil {
+				return receipt, err
+			}
+		}
+		if a.Next == "" {
+			return receipt, nil
+		}
+		asked["after"] = a.Next
+	}
 }
 
 // try makes one call.
