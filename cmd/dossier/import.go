@@ -26,8 +26,9 @@ write a mapping; FILE may be packed by gzip or zip.
 
 An import may be repeated, and one that was interrupted is: what is known by
 source and record id is not sent again. A record that says something else than
-before is sent as a correction of it. Rows that are rejected end nothing; they
-are listed, and --rejects keeps them all with the reason beside the row.`
+before is sent as a correction of what happened, or as the latest of how things
+are. Rows that are rejected end nothing; they are listed, and --rejects keeps
+them all with the reason beside the row.`
 
 // importCommand is one `dossier import`.
 type importCommand struct {

@@ -114,9 +114,10 @@ usage: dossier <command> [flags] [arguments]
   version        build and format versions
 
 REF is <identifier type>:<value>, as email:ann@example.com or user_id:42, or a
-customer id. All that ask a server take --server URL (env DOSSIER_SERVER) and
---read-key KEY (env DOSSIER_READ_KEY); they and version take --json and --lang
-zh|en (default from LANG).
+customer id. All that ask a server take --server URL (env DOSSIER_SERVER), and
+--read-key KEY (env DOSSIER_READ_KEY) or, to tell it something, --write-key KEY
+(env DOSSIER_WRITE_KEY); they and version take --json and --lang zh|en (default
+from LANG).
 ` + "`dossier <command> -h`" + ` tells the flags of one command.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 a check found a difference.
