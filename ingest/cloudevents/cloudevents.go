@@ -1,7 +1,6 @@
 package cloudevents
 
 import (
-	"errors"
 	"strconv"
 	"strings"
 
@@ -58,7 +57,7 @@ func DecodeBatch(body []byte) ingest.Decoded {
 	items, err := jsontree.CutArray(d.src, ingest.MaxListedEvents)
 	switch {
 	case err != nil:
-		return ingest.Decoded{Refused: unreadable("", err)}
+		return ingest.Decoded{Refused: properties.Unreadable("", err)}
 	case len(items) > ingest.MaxListedEvents:
 		return ingest.Decoded{Refused: tooMany("the batch has more than " + strconv.Itoa(ingest.MaxListedEvents) + " events")}
 	}
@@ -110,7 +109,7 @@ func (d *decoder) draft(span jsontree.Span) ingest.Draft {
 		return d.refused(span, ingest.Refuse(ingest.CodeTooLarge, "", limit, "the event has "+strconv.Itoa(n)+" bytes, limit "+limit))
 	}
 	if err := d.item.Parse(span.Of(d.src), 0); err != nil {
-		return d.refused(span, unreadable("", err))
+		return d.refused(span, properties.Unreadable("", err))
 	}
 	switch kind := d.item.Root().Kind(); kind {
 	case jsontree.Object:
@@ -151,15 +150,6 @@ func refuseCall(field, limit, message string) ingest.Decoded {
 
 func tooMany(message string) *ingest.Rejection {
 	return ingest.Refuse(ingest.CodeTooLarge, "", strconv.Itoa(ingest.MaxBatchEvents)+" events", message)
-}
-
-// unreadable is the refusal of a text that jsontree did not read.
-func unreadable(field string, err error) *ingest.Rejection {
-	var e *jsontree.Error
-	if !errors.As(err, &e) {
-		panic("not reached: jsontree returns only its own errors")
-	}
-	return properties.Unreadable(field, e)
 }
 
 // mediaType is a Content-Type without its parameters, in lower case. The rest

@@ -191,7 +191,7 @@ func (e *event) decodeData() (*eventsv1.Event, *ingest.Rejection) {
 		return e.fromProtobuf(raw)
 	case isJSON(media):
 		if err := e.data.Parse(string(raw), 1); err != nil {
-			return nil, unreadable("data", err)
+			return nil, properties.Unreadable("data", err)
 		}
 		e.flag(&e.data)
 		return e.fromJSON(e.data.Root())
@@ -272,7 +272,7 @@ func (e *event) fromProperties(data jsontree.Value) (*eventsv1.Event, *ingest.Re
 			}
 		}
 		if err := rest.Parse(string(b.Append(nil)), 1); err != nil {
-			return nil, unreadable("data", err)
+			return nil, properties.Unreadable("data", err)
 		}
 		data = rest.Root()
 	}

@@ -22,7 +22,7 @@ func DecodeJSON(body []byte) ingest.Decoded {
 	b := &batch{body: body}
 	members, err := jsontree.CutObject(src)
 	if err != nil {
-		return ingest.Decoded{Refused: unreadable("", err)}
+		return ingest.Decoded{Refused: properties.Unreadable("", err)}
 	}
 	var list jsontree.Span
 	seen := map[string]bool{}
@@ -61,7 +61,7 @@ func DecodeJSONItem(body []byte) ingest.Decoded {
 func (b *batch) member(key, src string) *ingest.Rejection {
 	var t jsontree.Tree
 	if err := t.Parse(src, 1); err != nil {
-		return unreadable(key, err)
+		return properties.Unreadable(key, err)
 	}
 	text, ok := properties.Text(t.Root())
 	switch {
@@ -95,7 +95,7 @@ func cutEvents(src string, list jsontree.Span) ([]jsontree.Span, *ingest.Rejecti
 	}
 	items, err := jsontree.CutArray(list.Of(src), ingest.MaxListedEvents)
 	if err != nil {
-		return nil, unreadable("events", err)
+		return nil, properties.Unreadable("events", err)
 	}
 	for i := range items {
 		items[i].Start += list.Start
@@ -106,7 +106,7 @@ func cutEvents(src string, list jsontree.Span) ([]jsontree.Span, *ingest.Rejecti
 
 func decodeItem(t *jsontree.Tree, src string, flags properties.Flags) ingest.Draft {
 	if err := t.Parse(src, 0); err != nil {
-		r := unreadable("", err)
+		r := properties.Unreadable("", err)
 		r.MessageID = properties.FindID(src, func(key string) bool { return key == "id" })
 		return ingest.Draft{Refused: r}
 	}

@@ -1,7 +1,6 @@
 package native
 
 import (
-	"errors"
 	"strconv"
 	"time"
 
@@ -186,7 +185,7 @@ func canonicalObject(field string, text *string) *ingest.Rejection {
 	}
 	var t jsontree.Tree
 	if err := t.Parse(*text, 1); err != nil {
-		return unreadable(field, err)
+		return properties.Unreadable(field, err)
 	}
 	if kind := t.Root().Kind(); kind != jsontree.Object {
 		return ingest.Refuse(ingest.CodeBadType, field, "a JSON object", field+" is "+kind.String()+", an object wanted")
@@ -277,14 +276,6 @@ func merge(first, second string) string {
 		}
 	}
 	return joined.String()
-}
-
-func unreadable(field string, err error) *ingest.Rejection {
-	var e *jsontree.Error
-	if !errors.As(err, &e) {
-		panic("not reached: jsontree returns only its own errors")
-	}
-	return properties.Unreadable(field, e)
 }
 
 // timeText shows a time that may be out of range.

@@ -94,7 +94,7 @@ func decodeEvent(raw []byte) ingest.Draft {
 			return refuseInfinite(bad, ev)
 		}
 		if err := tree.Parse(string(text), 1); err != nil {
-			return ingest.Draft{Refused: unreadable("properties", err)}
+			return ingest.Draft{Refused: properties.Unreadable("properties", err)}
 		}
 	}
 	for _, traits := range [...]struct {
@@ -117,7 +117,7 @@ func checkStruct(field string, s *structpb.Struct) *ingest.Rejection {
 	}
 	var t jsontree.Tree
 	if err := t.Parse(string(text), 2); err != nil {
-		return unreadable(field, err)
+		return properties.Unreadable(field, err)
 	}
 	return nil
 }

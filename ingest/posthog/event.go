@@ -510,7 +510,7 @@ func (e *event) decodeRest() *ingest.Rejection {
 		e.event.PropertiesJson = "{}"
 	}
 	if err := e.remaining.Parse(e.event.PropertiesJson, 1); err != nil {
-		return unreadable("properties", err)
+		return properties.Unreadable("properties", err)
 	}
 	e.event.PropertiesJson = ""
 	if refused := properties.Map(e.event, e.typ, "properties", e.remaining.Root()); refused != nil {

@@ -2,7 +2,6 @@ package posthog
 
 import (
 	"cmp"
-	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -121,7 +120,7 @@ func (d *decoder) batch(members []jsontree.Member) ingest.Decoded {
 			continue
 		}
 		if err := d.item.Parse(m.Value.Of(d.src), 1); err != nil {
-			return ingest.Decoded{Refused: unreadable(m.Key, err)}
+			return ingest.Decoded{Refused: properties.Unreadable(m.Key, err)}
 		}
 		text, ok := properties.Text(d.item.Root())
 		switch {
@@ -152,7 +151,7 @@ func (d *decoder) list(list jsontree.Span, key string) ingest.Decoded {
 	items, err := jsontree.CutArray(text, ingest.MaxBatchEvents)
 	switch {
 	case err != nil:
-		return ingest.Decoded{WriteKey: key, Refused: unreadable("batch", err)}
+		return ingest.Decoded{WriteKey: key, Refused: properties.Unreadable("batch", err)}
 	case len(items) == 0:
 		return ingest.Decoded{WriteKey: key, Refused: ingest.Refuse(ingest.CodeEmptyBatch, "batch", "at least 1 item", "batch has no items")}
 	}
@@ -224,7 +223,7 @@ func (d *decoder) event(span jsontree.Span) (*event, *ingest.Rejection) {
 		return nil, ingest.Refuse(ingest.CodeTooLarge, "", limit, "the event has "+strconv.Itoa(n)+" bytes, limit "+limit)
 	}
 	if err := d.item.Parse(text, 0); err != nil {
-		return nil, unreadable("", err)
+		return nil, properties.Unreadable("", err)
 	}
 	if kind := d.item.Root().Kind(); kind != jsontree.Object {
 		return nil, ingest.Refuse(ingest.CodeNotJSON, "", "a JSON object", "the event is "+kind.String()+", an object wanted")
@@ -256,13 +255,4 @@ func (d *decoder) writeKey(span jsontree.Span) string {
 		}
 	}
 	return ""
-}
-
-// unreadable is the refusal of a text that jsontree did not read.
-func unreadable(field string, err error) *ingest.Rejection {
-	var e *jsontree.Error
-	if !errors.As(err, &e) {
-		panic("not reached: jsontree returns only its own errors")
-	}
-	return properties.Unreadable(field, e)
 }

@@ -2,6 +2,7 @@ package properties
 
 import (
 	"cmp"
+	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -56,19 +57,23 @@ func CheckID(field, id string) *ingest.Rejection {
 		field+" has "+strconv.Itoa(n)+" characters, limit "+limit+": "+ingest.Shown(id))
 }
 
-// Unreadable turns the error of a parse into the refusal of an event. The
+// Unreadable turns an error of package jsontree into the refusal of an event. The
 // field is where in the call the text stood, "" for the root.
-func Unreadable(field string, err *jsontree.Error) *ingest.Rejection {
+func Unreadable(field string, err error) *ingest.Rejection {
+	e, ok := errors.AsType[*jsontree.Error](err)
+	if !ok {
+		panic("not reached: jsontree returns only its own errors")
+	}
 	switch {
 	case field == "":
-		field = err.Path
-	case err.Path != "" && err.Path[0] != '[':
-		field += "." + err.Path
+		field = e.Path
+	case e.Path != "" && e.Path[0] != '[':
+		field += "." + e.Path
 	default:
-		field += err.Path
+		field += e.Path
 	}
 	code, limit := ingest.CodeNotJSON, "JSON of RFC 8259"
-	switch err.Problem {
+	switch e.Problem {
 	case jsontree.TooDeep:
 		code, limit = ingest.CodeTooDeep, strconv.Itoa(jsontree.MaxDepth)+" levels"
 	case jsontree.NotUTF8:
@@ -76,7 +81,7 @@ func Unreadable(field string, err *jsontree.Error) *ingest.Rejection {
 	case jsontree.NotFinite:
 		code, limit = ingest.CodeBadNumber, amountLimit
 	}
-	message := "at byte " + strconv.Itoa(err.Offset) + ": " + err.Detail
+	message := "at byte " + strconv.Itoa(e.Offset) + ": " + e.Detail
 	if field = shortPath(field); field != "" {
 		message = field + ", " + message
 	}

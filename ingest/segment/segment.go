@@ -1,7 +1,6 @@
 package segment
 
 import (
-	"errors"
 	"strconv"
 	"time"
 
@@ -82,7 +81,7 @@ func (d *decoder) single(call Call) ingest.Decoded {
 func (d *decoder) batch() ingest.Decoded {
 	members, err := jsontree.CutObject(d.src)
 	if err != nil {
-		return ingest.Decoded{Refused: unreadable("", err)}
+		return ingest.Decoded{Refused: properties.Unreadable("", err)}
 	}
 	var decoded ingest.Decoded
 	var list jsontree.Span
@@ -122,7 +121,7 @@ func (d *decoder) member(m jsontree.Member, decoded *ingest.Decoded) *ingest.Rej
 		d.envelope.sharedBytes += n
 	}
 	if err := tree.Parse(m.Value.Of(d.src), 1); err != nil {
-		return unreadable(m.Key, err)
+		return properties.Unreadable(m.Key, err)
 	}
 	if tree.DuplicateKey && bounded {
 		d.envelope.flags.Set(flagDuplicateKey)
@@ -153,7 +152,7 @@ func (d *decoder) items(list jsontree.Span) ([]ingest.Draft, *ingest.Rejection) 
 	items, err := jsontree.CutArray(list.Of(d.src), ingest.MaxListedEvents)
 	switch {
 	case err != nil:
-		return nil, unreadable("batch", err)
+		return nil, properties.Unreadable("batch", err)
 	case len(items) == 0:
 		return nil, emptyBatch("batch has no items")
 	case len(items) > ingest.MaxListedEvents:
@@ -186,7 +185,7 @@ func (d *decoder) draft(call Call, span jsontree.Span) ingest.Draft {
 		return d.refused(span, tooLarge("", n))
 	}
 	if err := d.item.Parse(span.Of(d.src), 0); err != nil {
-		return d.refused(span, unreadable("", err))
+		return d.refused(span, properties.Unreadable("", err))
 	}
 	if kind := d.item.Root().Kind(); kind != jsontree.Object {
 		return d.refused(span, ingest.Refuse(ingest.CodeNotJSON, "", "a JSON object",
@@ -214,15 +213,6 @@ func (d *decoder) original(span jsontree.Span) []byte {
 func (d *decoder) refused(span jsontree.Span, r *ingest.Rejection) ingest.Draft {
 	r.MessageID = properties.FindID(span.Of(d.src), func(key string) bool { return key == "messageId" })
 	return ingest.Draft{Refused: r, Original: d.original(span)}
-}
-
-// unreadable is the refusal of a text that jsontree did not read.
-func unreadable(field string, err error) *ingest.Rejection {
-	var e *jsontree.Error
-	if !errors.As(err, &e) {
-		panic("not reached: jsontree returns only its own errors")
-	}
-	return properties.Unreadable(field, e)
 }
 
 func emptyBatch(message string) *ingest.Rejection {
