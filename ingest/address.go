@@ -76,17 +76,7 @@ func notTaken(err error) error {
 
 // resolve finds the customers that the events name.
 func (g *Gateway) resolve(ctx context.Context, items []item) error {
-	requests := make([]directory.Request, 0, len(items))
-	for i := range items {
-		it := &items[i]
-		if it.refused != nil {
-			continue
-		}
-		for n := range it.parties() {
-			ids := it.party(n).identifiers
-			requests = append(requests, directory.Request{Identifiers: ids, Kind: ids[0].Kind(), Source: it.source, EventID: it.id})
-		}
-	}
+	requests := requestsOf(items)
 	if len(requests) == 0 {
 		return nil
 	}
@@ -104,6 +94,22 @@ func (g *Gateway) resolve(ctx context.Context, items []item) error {
 		}
 	}
 	return nil
+}
+
+// requestsOf asks for every party of the events that are not refused, in order.
+func requestsOf(items []item) []directory.Request {
+	requests := make([]directory.Request, 0, len(items))
+	for i := range items {
+		it := &items[i]
+		if it.refused != nil {
+			continue
+		}
+		for n := range it.parties() {
+			ids := it.party(n).identifiers
+			requests = append(requests, directory.Request{Identifiers: ids, Kind: ids[0].Kind(), Source: it.source, EventID: it.id})
+		}
+	}
+	return requests
 }
 
 // join records which company the persons of a batch joined or left.

@@ -115,18 +115,7 @@ func (g *Gateway) Preview(ctx context.Context, b Batch, after string) (Preview, 
 // foresee finds whose the events would be, by the subject of each; a conflict
 // of any of its parties is told.
 func (g *Gateway) foresee(items []item) ([]directory.Foreseen, error) {
-	var requests []directory.Request
-	for i := range items {
-		it := &items[i]
-		if it.refused != nil {
-			continue
-		}
-		for n := range it.parties() {
-			ids := it.party(n).identifiers
-			requests = append(requests, directory.Request{Identifiers: ids, Kind: ids[0].Kind(), Source: it.source, EventID: it.id})
-		}
-	}
-	all, err := g.o.Directory.Foresee(requests)
+	all, err := g.o.Directory.Foresee(requestsOf(items))
 	if err != nil {
 		return nil, err
 	}
