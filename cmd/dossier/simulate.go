@@ -302,6 +302,12 @@ var toldFormat = map[string]string{
 	langZH: "已向 %[2]s 发送 %[1]s 个事件，用时 %.1[3]f 秒\n",
 }
 
+// writtenFormat is the same of one that wrote files.
+var writtenFormat = map[string]string{
+	langEN: "%s events written to %s in %.1f s\n",
+	langZH: "已将 %[1]s 个事件写入 %[2]s，用时 %.1[3]f 秒\n",
+}
+
 func (s *simulation) report(target string, count *int, took time.Duration) error {
 	if s.json {
 		return json.NewEncoder(s.std.out).Encode(map[string]any{
@@ -309,6 +315,10 @@ func (s *simulation) report(target string, count *int, took time.Duration) error
 			"target": target, "seconds": took.Seconds(),
 		})
 	}
-	_, err := fmt.Fprintf(s.std.out, toldFormat[s.lang], group(fmt.Sprint(*count)), target, took.Seconds())
+	format := toldFormat
+	if s.out != "" {
+		format = writtenFormat
+	}
+	_, err := fmt.Fprintf(s.std.out, format[s.lang], group(fmt.Sprint(*count)), target, took.Seconds())
 	return err
 }

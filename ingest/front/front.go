@@ -163,6 +163,11 @@ func allowed(w http.ResponseWriter, r *http.Request, methods ...string) bool {
 	h.Set("Access-Control-Allow-Methods", list)
 	h.Set("Access-Control-Max-Age", "86400")
 	h.Add("Vary", "Access-Control-Request-Headers")
+	// Who delivers CloudEvents as web-hooks asks first whether he may.
+	if origin := r.Header.Get("WebHook-Request-Origin"); origin != "" {
+		h.Set("WebHook-Allowed-Origin", origin)
+		h.Set("WebHook-Allowed-Rate", "*")
+	}
 	w.WriteHeader(http.StatusNoContent)
 	return false
 }

@@ -219,6 +219,16 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
+// Who delivers events as web-hooks asks whether he may, and is told so.
+func TestWebHookHandshake(t *testing.T) {
+	t.Parallel()
+	h := front.New(front.Options{Accept: func(context.Context, ingest.Batch) (ingest.Result, error) { return ingest.Result{}, nil }})
+	a := call(t, h, "OPTIONS", "/v1/cloudevents", nil, "WebHook-Request-Origin", "eventemitter.example.com")
+	if a.status != 204 || a.header.Get("WebHook-Allowed-Origin") != "eventemitter.example.com" || a.header.Get("WebHook-Allowed-Rate") != "*" {
+		t.Errorf("got %d %v", a.status, a.header)
+	}
+}
+
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	basic := func(s string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(s)) }
