@@ -117,7 +117,7 @@ func (b *benchRun) calls() ([]simulator.Call, error) {
 	case b.connections < 1 || b.connections > 1000:
 		return nil, wrongUsage("--connections %d: 1 to 1000 wanted", b.connections)
 	}
-	b.play.end = time.Now().UTC().Truncate(time.Minute)
+	b.play.end = time.Now().UTC().Truncate(24 * time.Hour) // of one day the same events
 	if b.life == lifeTraffic {
 		return slices.Collect(simulator.Traffic{Seed: b.seed, End: b.play.end, Events: b.events, Users: b.users}.Calls(b.batch)), nil
 	}
