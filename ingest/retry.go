@@ -14,7 +14,8 @@ import (
 const retriesSubject = "retries"
 
 // NoteRetry notes among the rejects that the one at a sequence was tried again
-// and is in the log now. Noting it twice does no harm.
+// and is in the log now. Noting it twice does no harm. A crash before it leaves
+// the reject on the list; the next retry finds its event a duplicate and notes it.
 func (g *Gateway) NoteRetry(ctx context.Context, source string, seq uint64, at time.Time) error {
 	frame, err := events.Seal(&logv1.Reject{Source: source, ReceivedAt: events.Micros(at), RetryOf: seq})
 	if err != nil {

@@ -134,9 +134,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serveEvents serves a path on which events come. PostHog's old clients put
 // them into the address of a picture too.
 func (f *front) serveEvents(w http.ResponseWriter, r *http.Request, path string, wire wires.Wire) {
-	if data := r.URL.Query().Get("data"); wire.Name == postHog && r.Method == http.MethodGet && data != "" {
-		f.take(w, asPost(r, r.URL.Path, []byte(data)), path, wire)
-		return
+	if wire.Name == postHog && r.Method == http.MethodGet {
+		if data := r.URL.Query().Get("data"); data != "" {
+			f.take(w, asPost(r, r.URL.Path, []byte(data)), path, wire)
+			return
+		}
 	}
 	if allowed(w, r, http.MethodPost) {
 		f.take(w, r, path, wire)

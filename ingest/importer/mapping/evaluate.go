@@ -132,13 +132,13 @@ func (v *evaluator) decorate(i interpreter.InterpretableV2) (interpreter.Interpr
 	default:
 		fn := v.functions(name)
 		if fn == nil {
-			fn = func(args []ref.Val) ref.Val { return v.library(name, args) }
+			fn = func(args []ref.Val) ref.Val { return v.standard(name, args) }
 		}
 		return &strictNode{callNode: n, fn: fn}, nil
 	}
 }
 
-func (v *evaluator) library(name string, args []ref.Val) ref.Val {
+func (v *evaluator) standard(name string, args []ref.Val) ref.Val {
 	result := theLanguage().call(name, args)
 	if e, ok := result.(*types.Err); ok && isMismatch(e) {
 		return fail("%s cannot take %s", plainName(name), kindsOf(args))
