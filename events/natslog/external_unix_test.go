@@ -13,11 +13,26 @@ import (
 	"github.com/dossier360/dossier/events/natslog"
 )
 
-// pause stops the process where it is.
+// pause stops the process where it is, and returns when it stands still: the
+// signal alone leaves its threads time for another answer.
 func (p *process) pause() {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		p.t.Fatal(err)
+	}
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if !status.Stopped() {
+			p.t.Fatalf("server ended with %v, want it stopped", status)
+		}
+		return
 	}
 }
 
