@@ -193,6 +193,61 @@ func (Flag) EnumDescriptor() ([]byte, []int) {
 	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{2}
 }
 
+type MoveKind int32
+
+const (
+	MoveKind_MOVE_KIND_UNSPECIFIED MoveKind = 0
+	MoveKind_MOVE_KIND_MERGE       MoveKind = 1 // a loser's history goes to the winner
+	MoveKind_MOVE_KIND_SPLIT       MoveKind = 2 // a customer's history goes to both sides
+	MoveKind_MOVE_KIND_REFOLD      MoveKind = 3 // a customer's history goes to himself, to be folded again
+	MoveKind_MOVE_KIND_LATE        MoveKind = 4 // an event that came after the move it belongs to
+)
+
+// Enum value maps for MoveKind.
+var (
+	MoveKind_name = map[int32]string{
+		0: "MOVE_KIND_UNSPECIFIED",
+		1: "MOVE_KIND_MERGE",
+		2: "MOVE_KIND_SPLIT",
+		3: "MOVE_KIND_REFOLD",
+		4: "MOVE_KIND_LATE",
+	}
+	MoveKind_value = map[string]int32{
+		"MOVE_KIND_UNSPECIFIED": 0,
+		"MOVE_KIND_MERGE":       1,
+		"MOVE_KIND_SPLIT":       2,
+		"MOVE_KIND_REFOLD":      3,
+		"MOVE_KIND_LATE":        4,
+	}
+)
+
+func (x MoveKind) Enum() *MoveKind {
+	p := new(MoveKind)
+	*p = x
+	return p
+}
+
+func (x MoveKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MoveKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_dossier_log_v1_log_proto_enumTypes[3].Descriptor()
+}
+
+func (MoveKind) Type() protoreflect.EnumType {
+	return &file_dossier_log_v1_log_proto_enumTypes[3]
+}
+
+func (x MoveKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MoveKind.Descriptor instead.
+func (MoveKind) EnumDescriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{3}
+}
+
 // Record is one message on dossier.events.<pp>: the events of one partition
 // that one gateway gathered while its previous append was under way.
 type Record struct {
@@ -838,6 +893,8 @@ type Rule struct {
 	//
 	//	*Rule_Genesis
 	//	*Rule_Reevaluate
+	//	*Rule_Merged
+	//	*Rule_Split
 	Rule          isRule_Rule `protobuf_oneof:"rule"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -898,6 +955,24 @@ func (x *Rule) GetReevaluate() *Reevaluate {
 	return nil
 }
 
+func (x *Rule) GetMerged() *Merged {
+	if x != nil {
+		if x, ok := x.Rule.(*Rule_Merged); ok {
+			return x.Merged
+		}
+	}
+	return nil
+}
+
+func (x *Rule) GetSplit() *Split {
+	if x != nil {
+		if x, ok := x.Rule.(*Rule_Split); ok {
+			return x.Split
+		}
+	}
+	return nil
+}
+
 type isRule_Rule interface {
 	isRule_Rule()
 }
@@ -910,9 +985,275 @@ type Rule_Reevaluate struct {
 	Reevaluate *Reevaluate `protobuf:"bytes,2,opt,name=reevaluate,proto3,oneof"`
 }
 
+type Rule_Merged struct {
+	Merged *Merged `protobuf:"bytes,3,opt,name=merged,proto3,oneof"`
+}
+
+type Rule_Split struct {
+	Split *Split `protobuf:"bytes,4,opt,name=split,proto3,oneof"`
+}
+
 func (*Rule_Genesis) isRule_Rule() {}
 
 func (*Rule_Reevaluate) isRule_Rule() {}
+
+func (*Rule_Merged) isRule_Rule() {}
+
+func (*Rule_Split) isRule_Rule() {}
+
+// Merged: two customers are one from here on. The loser's events move to the
+// winner, and whatever is addressed to the loser goes there.
+type Merged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Loser         []byte                 `protobuf:"bytes,1,opt,name=loser,proto3" json:"loser,omitempty"`
+	Winner        []byte                 `protobuf:"bytes,2,opt,name=winner,proto3" json:"winner,omitempty"`
+	Kind          CustomerKind           `protobuf:"varint,3,opt,name=kind,proto3,enum=dossier.log.v1.CustomerKind" json:"kind,omitempty"`
+	Why           *Why                   `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Merged) Reset() {
+	*x = Merged{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Merged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Merged) ProtoMessage() {}
+
+func (x *Merged) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Merged.ProtoReflect.Descriptor instead.
+func (*Merged) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Merged) GetLoser() []byte {
+	if x != nil {
+		return x.Loser
+	}
+	return nil
+}
+
+func (x *Merged) GetWinner() []byte {
+	if x != nil {
+		return x.Winner
+	}
+	return nil
+}
+
+func (x *Merged) GetKind() CustomerKind {
+	if x != nil {
+		return x.Kind
+	}
+	return CustomerKind_CUSTOMER_KIND_PERSON
+}
+
+func (x *Merged) GetWhy() *Why {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
+// Split: part of a customer is another one from here on. What moves is decided
+// by event, from its header alone: one whose trail holds the merge that is
+// undone moves; else one that names an identifier of these and no other of the
+// customer's; the rest stays.
+type Split struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          []byte                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            []byte                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"` // new, or the loser of the merge that is undone
+	Kind          CustomerKind           `protobuf:"varint,3,opt,name=kind,proto3,enum=dossier.log.v1.CustomerKind" json:"kind,omitempty"`
+	Hashes        []byte                 `protobuf:"bytes,4,opt,name=hashes,proto3" json:"hashes,omitempty"`  // of the identifiers that move, 16 bytes each, sorted
+	Undoes        uint64                 `protobuf:"varint,5,opt,name=undoes,proto3" json:"undoes,omitempty"` // sequence of the merge that is undone; 0: none
+	Why           *Why                   `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Split) Reset() {
+	*x = Split{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Split) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Split) ProtoMessage() {}
+
+func (x *Split) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Split.ProtoReflect.Descriptor instead.
+func (*Split) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Split) GetFrom() []byte {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Split) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *Split) GetKind() CustomerKind {
+	if x != nil {
+		return x.Kind
+	}
+	return CustomerKind_CUSTOMER_KIND_PERSON
+}
+
+func (x *Split) GetHashes() []byte {
+	if x != nil {
+		return x.Hashes
+	}
+	return nil
+}
+
+func (x *Split) GetUndoes() uint64 {
+	if x != nil {
+		return x.Undoes
+	}
+	return 0
+}
+
+func (x *Split) GetWhy() *Why {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
+// Why says who decided and what for.
+type Why struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By which rule: of events "two_known" and "forced"; of people "manual",
+	// "approved" (a conflict) and "suspect".
+	Rule string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// Of the event that told the identifiers by which the two were named.
+	Source        string              `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	EventId       string              `protobuf:"bytes,3,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	Identifiers   []*HashedIdentifier `protobuf:"bytes,4,rep,name=identifiers,proto3" json:"identifiers,omitempty"`
+	Reason        string              `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"` // of people
+	Actor         string              `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`   // of people
+	At            int64               `protobuf:"varint,7,opt,name=at,proto3" json:"at,omitempty"`        // microseconds, by the clock of who decided
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Why) Reset() {
+	*x = Why{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Why) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Why) ProtoMessage() {}
+
+func (x *Why) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Why.ProtoReflect.Descriptor instead.
+func (*Why) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Why) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Why) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Why) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *Why) GetIdentifiers() []*HashedIdentifier {
+	if x != nil {
+		return x.Identifiers
+	}
+	return nil
+}
+
+func (x *Why) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Why) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Why) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
 
 // Genesis fixes what can never change again. IDENTITY message 1, and message 1
 // of every partition (as a relay).
@@ -938,7 +1279,7 @@ type Genesis struct {
 
 func (x *Genesis) Reset() {
 	*x = Genesis{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[7]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -950,7 +1291,7 @@ func (x *Genesis) String() string {
 func (*Genesis) ProtoMessage() {}
 
 func (x *Genesis) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[7]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -963,7 +1304,7 @@ func (x *Genesis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Genesis.ProtoReflect.Descriptor instead.
 func (*Genesis) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{7}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Genesis) GetFormat() uint32 {
@@ -1061,7 +1402,7 @@ type ZoneSpan struct {
 
 func (x *ZoneSpan) Reset() {
 	*x = ZoneSpan{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[8]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1414,7 @@ func (x *ZoneSpan) String() string {
 func (*ZoneSpan) ProtoMessage() {}
 
 func (x *ZoneSpan) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[8]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1427,7 @@ func (x *ZoneSpan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ZoneSpan.ProtoReflect.Descriptor instead.
 func (*ZoneSpan) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{8}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ZoneSpan) GetStart() int64 {
@@ -1112,7 +1453,7 @@ type Ready struct {
 
 func (x *Ready) Reset() {
 	*x = Ready{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[9]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1465,7 @@ func (x *Ready) String() string {
 func (*Ready) ProtoMessage() {}
 
 func (x *Ready) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[9]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1478,7 @@ func (x *Ready) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ready.ProtoReflect.Descriptor instead.
 func (*Ready) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{9}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{12}
 }
 
 // Reevaluate asks every partition to evaluate all its customers again.
@@ -1151,7 +1492,7 @@ type Reevaluate struct {
 
 func (x *Reevaluate) Reset() {
 	*x = Reevaluate{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[10]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1163,7 +1504,7 @@ func (x *Reevaluate) String() string {
 func (*Reevaluate) ProtoMessage() {}
 
 func (x *Reevaluate) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[10]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1176,7 +1517,7 @@ func (x *Reevaluate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reevaluate.ProtoReflect.Descriptor instead.
 func (*Reevaluate) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{10}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Reevaluate) GetReason() string {
@@ -1203,7 +1544,7 @@ type Bindings struct {
 
 func (x *Bindings) Reset() {
 	*x = Bindings{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[11]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1556,7 @@ func (x *Bindings) String() string {
 func (*Bindings) ProtoMessage() {}
 
 func (x *Bindings) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[11]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1569,7 @@ func (x *Bindings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bindings.ProtoReflect.Descriptor instead.
 func (*Bindings) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{11}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Bindings) GetDecisions() []*Decision {
@@ -1248,6 +1589,9 @@ type Decision struct {
 	//	*Decision_Rebound
 	//	*Decision_Quarantined
 	//	*Decision_Joined
+	//	*Decision_KeptApart
+	//	*Decision_Blocked
+	//	*Decision_IdentifierTypes
 	Decision      isDecision_Decision `protobuf_oneof:"decision"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1255,7 +1599,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[12]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1267,7 +1611,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[12]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1280,7 +1624,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{12}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Decision) GetDecision() isDecision_Decision {
@@ -1335,6 +1679,33 @@ func (x *Decision) GetJoined() *Joined {
 	return nil
 }
 
+func (x *Decision) GetKeptApart() *KeptApart {
+	if x != nil {
+		if x, ok := x.Decision.(*Decision_KeptApart); ok {
+			return x.KeptApart
+		}
+	}
+	return nil
+}
+
+func (x *Decision) GetBlocked() *Blocked {
+	if x != nil {
+		if x, ok := x.Decision.(*Decision_Blocked); ok {
+			return x.Blocked
+		}
+	}
+	return nil
+}
+
+func (x *Decision) GetIdentifierTypes() *IdentifierTypes {
+	if x != nil {
+		if x, ok := x.Decision.(*Decision_IdentifierTypes); ok {
+			return x.IdentifierTypes
+		}
+	}
+	return nil
+}
+
 type isDecision_Decision interface {
 	isDecision_Decision()
 }
@@ -1359,6 +1730,18 @@ type Decision_Joined struct {
 	Joined *Joined `protobuf:"bytes,5,opt,name=joined,proto3,oneof"`
 }
 
+type Decision_KeptApart struct {
+	KeptApart *KeptApart `protobuf:"bytes,6,opt,name=kept_apart,json=keptApart,proto3,oneof"`
+}
+
+type Decision_Blocked struct {
+	Blocked *Blocked `protobuf:"bytes,7,opt,name=blocked,proto3,oneof"`
+}
+
+type Decision_IdentifierTypes struct {
+	IdentifierTypes *IdentifierTypes `protobuf:"bytes,8,opt,name=identifier_types,json=identifierTypes,proto3,oneof"`
+}
+
 func (*Decision_Created) isDecision_Decision() {}
 
 func (*Decision_Linked) isDecision_Decision() {}
@@ -1368,6 +1751,12 @@ func (*Decision_Rebound) isDecision_Decision() {}
 func (*Decision_Quarantined) isDecision_Decision() {}
 
 func (*Decision_Joined) isDecision_Decision() {}
+
+func (*Decision_KeptApart) isDecision_Decision() {}
+
+func (*Decision_Blocked) isDecision_Decision() {}
+
+func (*Decision_IdentifierTypes) isDecision_Decision() {}
 
 // Created: a new customer with its first identifiers.
 type Created struct {
@@ -1381,7 +1770,7 @@ type Created struct {
 
 func (x *Created) Reset() {
 	*x = Created{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[13]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1782,7 @@ func (x *Created) String() string {
 func (*Created) ProtoMessage() {}
 
 func (x *Created) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[13]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1795,7 @@ func (x *Created) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Created.ProtoReflect.Descriptor instead.
 func (*Created) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{13}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Created) GetCustomer() []byte {
@@ -1442,7 +1831,7 @@ type Linked struct {
 
 func (x *Linked) Reset() {
 	*x = Linked{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[14]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1843,7 @@ func (x *Linked) String() string {
 func (*Linked) ProtoMessage() {}
 
 func (x *Linked) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[14]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1856,7 @@ func (x *Linked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Linked.ProtoReflect.Descriptor instead.
 func (*Linked) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Linked) GetCustomer() []byte {
@@ -1504,7 +1893,7 @@ type Rebound struct {
 
 func (x *Rebound) Reset() {
 	*x = Rebound{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[15]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +1905,7 @@ func (x *Rebound) String() string {
 func (*Rebound) ProtoMessage() {}
 
 func (x *Rebound) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[15]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +1918,7 @@ func (x *Rebound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rebound.ProtoReflect.Descriptor instead.
 func (*Rebound) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Rebound) GetIdentifier() *HashedIdentifier {
@@ -1570,7 +1959,7 @@ type Quarantined struct {
 
 func (x *Quarantined) Reset() {
 	*x = Quarantined{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[16]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1971,7 @@ func (x *Quarantined) String() string {
 func (*Quarantined) ProtoMessage() {}
 
 func (x *Quarantined) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[16]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1984,7 @@ func (x *Quarantined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quarantined.ProtoReflect.Descriptor instead.
 func (*Quarantined) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Quarantined) GetStronger() []byte {
@@ -1647,6 +2036,292 @@ func (x *Quarantined) GetRule() string {
 	return ""
 }
 
+// KeptApart: two customers are not the same. An event that names both is a
+// conflict from here on, never a merge. A split keeps its two sides apart
+// without one.
+type KeptApart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	A             []byte                 `protobuf:"bytes,1,opt,name=a,proto3" json:"a,omitempty"`
+	B             []byte                 `protobuf:"bytes,2,opt,name=b,proto3" json:"b,omitempty"`
+	Why           *Why                   `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeptApart) Reset() {
+	*x = KeptApart{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeptApart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeptApart) ProtoMessage() {}
+
+func (x *KeptApart) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeptApart.ProtoReflect.Descriptor instead.
+func (*KeptApart) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *KeptApart) GetA() []byte {
+	if x != nil {
+		return x.A
+	}
+	return nil
+}
+
+func (x *KeptApart) GetB() []byte {
+	if x != nil {
+		return x.B
+	}
+	return nil
+}
+
+func (x *KeptApart) GetWhy() *Why {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
+// Blocked: an identifier names nobody from here on, or no longer so.
+type Blocked struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Identifier    *HashedIdentifier      `protobuf:"bytes,1,opt,name=identifier,proto3" json:"identifier,omitempty"`
+	Released      bool                   `protobuf:"varint,2,opt,name=released,proto3" json:"released,omitempty"`
+	Why           *Why                   `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Blocked) Reset() {
+	*x = Blocked{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Blocked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Blocked) ProtoMessage() {}
+
+func (x *Blocked) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Blocked.ProtoReflect.Descriptor instead.
+func (*Blocked) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Blocked) GetIdentifier() *HashedIdentifier {
+	if x != nil {
+		return x.Identifier
+	}
+	return nil
+}
+
+func (x *Blocked) GetReleased() bool {
+	if x != nil {
+		return x.Released
+	}
+	return false
+}
+
+func (x *Blocked) GetWhy() *Why {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
+// IdentifierTypes are the settings of identifier types from here on, all that
+// differ from what is built in. What was decided before stays.
+type IdentifierTypes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Types         []*IdentifierType      `protobuf:"bytes,1,rep,name=types,proto3" json:"types,omitempty"` // by name
+	Why           *Why                   `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdentifierTypes) Reset() {
+	*x = IdentifierTypes{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdentifierTypes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdentifierTypes) ProtoMessage() {}
+
+func (x *IdentifierTypes) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdentifierTypes.ProtoReflect.Descriptor instead.
+func (*IdentifierTypes) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *IdentifierTypes) GetTypes() []*IdentifierType {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *IdentifierTypes) GetWhy() *Why {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
+type IdentifierType struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Name            string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Company         bool                   `protobuf:"varint,2,opt,name=company,proto3" json:"company,omitempty"`
+	Strength        uint32                 `protobuf:"varint,3,opt,name=strength,proto3" json:"strength,omitempty"`                                     // 1 to 100; the greater names more surely
+	Rebindable      bool                   `protobuf:"varint,4,opt,name=rebindable,proto3" json:"rebindable,omitempty"`                                 // names a device, which may go from one customer to another
+	Limit           uint32                 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`                                           // of one customer; 0: none
+	Normaliser      string                 `protobuf:"bytes,6,opt,name=normaliser,proto3" json:"normaliser,omitempty"`                                  // "plain", "email", "phone" or "domain"
+	Pattern         string                 `protobuf:"bytes,7,opt,name=pattern,proto3" json:"pattern,omitempty"`                                        // RE2; a normalised value that does not match names nobody
+	Blocked         []string               `protobuf:"bytes,8,rep,name=blocked,proto3" json:"blocked,omitempty"`                                        // values that name nobody
+	BlockedPatterns []string               `protobuf:"bytes,9,rep,name=blocked_patterns,json=blockedPatterns,proto3" json:"blocked_patterns,omitempty"` // RE2
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *IdentifierType) Reset() {
+	*x = IdentifierType{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdentifierType) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdentifierType) ProtoMessage() {}
+
+func (x *IdentifierType) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdentifierType.ProtoReflect.Descriptor instead.
+func (*IdentifierType) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *IdentifierType) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *IdentifierType) GetCompany() bool {
+	if x != nil {
+		return x.Company
+	}
+	return false
+}
+
+func (x *IdentifierType) GetStrength() uint32 {
+	if x != nil {
+		return x.Strength
+	}
+	return 0
+}
+
+func (x *IdentifierType) GetRebindable() bool {
+	if x != nil {
+		return x.Rebindable
+	}
+	return false
+}
+
+func (x *IdentifierType) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *IdentifierType) GetNormaliser() string {
+	if x != nil {
+		return x.Normaliser
+	}
+	return ""
+}
+
+func (x *IdentifierType) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *IdentifierType) GetBlocked() []string {
+	if x != nil {
+		return x.Blocked
+	}
+	return nil
+}
+
+func (x *IdentifierType) GetBlockedPatterns() []string {
+	if x != nil {
+		return x.BlockedPatterns
+	}
+	return nil
+}
+
 // Joined: from an instant on a person belongs to a company, or to none. Later
 // events of the person that name no company roll up to it.
 type Joined struct {
@@ -1660,7 +2335,7 @@ type Joined struct {
 
 func (x *Joined) Reset() {
 	*x = Joined{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[17]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +2347,7 @@ func (x *Joined) String() string {
 func (*Joined) ProtoMessage() {}
 
 func (x *Joined) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[17]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +2360,7 @@ func (x *Joined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joined.ProtoReflect.Descriptor instead.
 func (*Joined) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Joined) GetPerson() []byte {
@@ -1716,6 +2391,7 @@ type Notice struct {
 	//
 	//	*Notice_Relay
 	//	*Notice_Tick
+	//	*Notice_MoveDone
 	Notice        isNotice_Notice `protobuf_oneof:"notice"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1723,7 +2399,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[18]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +2411,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[18]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +2424,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Notice) GetNotice() isNotice_Notice {
@@ -1776,6 +2452,15 @@ func (x *Notice) GetTick() *Tick {
 	return nil
 }
 
+func (x *Notice) GetMoveDone() *MoveDone {
+	if x != nil {
+		if x, ok := x.Notice.(*Notice_MoveDone); ok {
+			return x.MoveDone
+		}
+	}
+	return nil
+}
+
 type isNotice_Notice interface {
 	isNotice_Notice()
 }
@@ -1788,9 +2473,15 @@ type Notice_Tick struct {
 	Tick *Tick `protobuf:"bytes,2,opt,name=tick,proto3,oneof"`
 }
 
+type Notice_MoveDone struct {
+	MoveDone *MoveDone `protobuf:"bytes,3,opt,name=move_done,json=moveDone,proto3,oneof"`
+}
+
 func (*Notice_Relay) isNotice_Notice() {}
 
 func (*Notice_Tick) isNotice_Notice() {}
+
+func (*Notice_MoveDone) isNotice_Notice() {}
 
 // Relay passes on a rule message of IDENTITY. It is applied only if prev is
 // the sequence of the rule applied last: repeats and rivals change nothing.
@@ -1805,7 +2496,7 @@ type Relay struct {
 
 func (x *Relay) Reset() {
 	*x = Relay{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[19]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +2508,7 @@ func (x *Relay) String() string {
 func (*Relay) ProtoMessage() {}
 
 func (x *Relay) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[19]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +2521,7 @@ func (x *Relay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relay.ProtoReflect.Descriptor instead.
 func (*Relay) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Relay) GetSeq() uint64 {
@@ -1864,7 +2555,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[20]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1876,7 +2567,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[20]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1889,7 +2580,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Tick) GetTo() int64 {
@@ -1897,6 +2588,326 @@ func (x *Tick) GetTo() int64 {
 		return x.To
 	}
 	return 0
+}
+
+// MoveDone says that all of these jobs was sent and is in the log: whoever
+// folds this sends nothing of them any more.
+type MoveDone struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Jobs          []*MoveJob             `protobuf:"bytes,1,rep,name=jobs,proto3" json:"jobs,omitempty"` // at most 1,000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveDone) Reset() {
+	*x = MoveDone{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveDone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveDone) ProtoMessage() {}
+
+func (x *MoveDone) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveDone.ProtoReflect.Descriptor instead.
+func (*MoveDone) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *MoveDone) GetJobs() []*MoveJob {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+// MoveJob is something that a partition has to send, by the place in its own
+// stream where that arose.
+type MoveJob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          MoveKind               `protobuf:"varint,1,opt,name=kind,proto3,enum=dossier.log.v1.MoveKind" json:"kind,omitempty"`
+	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	Index         uint32                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"` // of the event, or 0
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveJob) Reset() {
+	*x = MoveJob{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveJob) ProtoMessage() {}
+
+func (x *MoveJob) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveJob.ProtoReflect.Descriptor instead.
+func (*MoveJob) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *MoveJob) GetKind() MoveKind {
+	if x != nil {
+		return x.Kind
+	}
+	return MoveKind_MOVE_KIND_UNSPECIFIED
+}
+
+func (x *MoveJob) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *MoveJob) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// Move is one message on dossier.moves.<pp>: events that were addressed to
+// another customer, or the end of such a job. It may come twice, from two
+// movers, in any order but that a final comes after all that it ends.
+type Move struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Job       *MoveJob               `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Partition uint32                 `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"` // whose job it is
+	// What the receiver waits for: of a merge or split the rule's sequence, of a
+	// refold 2^63 + MoveJob.seq; of a late event 0, which is not waited for.
+	Number uint64 `protobuf:"varint,3,opt,name=number,proto3" json:"number,omitempty"`
+	// The events as they were logged first, but for customer, trail and at.
+	Record        *Record    `protobuf:"bytes,4,opt,name=record,proto3" json:"record,omitempty"`
+	Final         *MoveFinal `protobuf:"bytes,5,opt,name=final,proto3" json:"final,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Move) Reset() {
+	*x = Move{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Move) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Move) ProtoMessage() {}
+
+func (x *Move) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Move.ProtoReflect.Descriptor instead.
+func (*Move) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Move) GetJob() *MoveJob {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *Move) GetPartition() uint32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Move) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Move) GetRecord() *Record {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *Move) GetFinal() *MoveFinal {
+	if x != nil {
+		return x.Final
+	}
+	return nil
+}
+
+// MoveFinal ends a job for one receiver.
+type MoveFinal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Customer      []byte                 `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"` // the receiver
+	Absorbed      []*Absorbed            `protobuf:"bytes,2,rep,name=absorbed,proto3" json:"absorbed,omitempty"` // of a merge: who became him by it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveFinal) Reset() {
+	*x = MoveFinal{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveFinal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveFinal) ProtoMessage() {}
+
+func (x *MoveFinal) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveFinal.ProtoReflect.Descriptor instead.
+func (*MoveFinal) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *MoveFinal) GetCustomer() []byte {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
+func (x *MoveFinal) GetAbsorbed() []*Absorbed {
+	if x != nil {
+		return x.Absorbed
+	}
+	return nil
+}
+
+// Absorbed is a customer that became another one.
+type Absorbed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Customer      []byte                 `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"`
+	Rule          uint64                 `protobuf:"varint,2,opt,name=rule,proto3" json:"rule,omitempty"`                        // the merge
+	Announced     bool                   `protobuf:"varint,3,opt,name=announced,proto3" json:"announced,omitempty"`              // somebody was told of him
+	Stage         string                 `protobuf:"bytes,4,opt,name=stage,proto3" json:"stage,omitempty"`                       // his last
+	ChangeId      string                 `protobuf:"bytes,5,opt,name=change_id,json=changeId,proto3" json:"change_id,omitempty"` // of what was told of him last
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Absorbed) Reset() {
+	*x = Absorbed{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Absorbed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Absorbed) ProtoMessage() {}
+
+func (x *Absorbed) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Absorbed.ProtoReflect.Descriptor instead.
+func (*Absorbed) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Absorbed) GetCustomer() []byte {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
+func (x *Absorbed) GetRule() uint64 {
+	if x != nil {
+		return x.Rule
+	}
+	return 0
+}
+
+func (x *Absorbed) GetAnnounced() bool {
+	if x != nil {
+		return x.Announced
+	}
+	return false
+}
+
+func (x *Absorbed) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *Absorbed) GetChangeId() string {
+	if x != nil {
+		return x.ChangeId
+	}
+	return ""
 }
 
 // Reject is one message on dossier.rejected.<source>.
@@ -1930,7 +2941,7 @@ type Reject struct {
 
 func (x *Reject) Reset() {
 	*x = Reject{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[21]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2953,7 @@ func (x *Reject) String() string {
 func (*Reject) ProtoMessage() {}
 
 func (x *Reject) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[21]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2966,7 @@ func (x *Reject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reject.ProtoReflect.Descriptor instead.
 func (*Reject) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Reject) GetSource() string {
@@ -2141,13 +3152,35 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x04rule\x18\x03 \x01(\v2\x14.dossier.log.v1.RuleH\x00R\x04rule\x12-\n" +
 	"\x05ready\x18\x04 \x01(\v2\x15.dossier.log.v1.ReadyH\x00R\x05ready\x126\n" +
 	"\bbindings\x18\x05 \x01(\v2\x18.dossier.log.v1.BindingsH\x00R\bbindingsB\t\n" +
-	"\acontent\"\x81\x01\n" +
+	"\acontent\"\xe2\x01\n" +
 	"\x04Rule\x123\n" +
 	"\agenesis\x18\x01 \x01(\v2\x17.dossier.log.v1.GenesisH\x00R\agenesis\x12<\n" +
 	"\n" +
 	"reevaluate\x18\x02 \x01(\v2\x1a.dossier.log.v1.ReevaluateH\x00R\n" +
-	"reevaluateB\x06\n" +
-	"\x04rule\"\x88\x03\n" +
+	"reevaluate\x120\n" +
+	"\x06merged\x18\x03 \x01(\v2\x16.dossier.log.v1.MergedH\x00R\x06merged\x12-\n" +
+	"\x05split\x18\x04 \x01(\v2\x15.dossier.log.v1.SplitH\x00R\x05splitB\x06\n" +
+	"\x04rule\"\x8f\x01\n" +
+	"\x06Merged\x12\x14\n" +
+	"\x05loser\x18\x01 \x01(\fR\x05loser\x12\x16\n" +
+	"\x06winner\x18\x02 \x01(\fR\x06winner\x120\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x1c.dossier.log.v1.CustomerKindR\x04kind\x12%\n" +
+	"\x03why\x18\x04 \x01(\v2\x13.dossier.log.v1.WhyR\x03why\"\xb4\x01\n" +
+	"\x05Split\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\fR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\fR\x02to\x120\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x1c.dossier.log.v1.CustomerKindR\x04kind\x12\x16\n" +
+	"\x06hashes\x18\x04 \x01(\fR\x06hashes\x12\x16\n" +
+	"\x06undoes\x18\x05 \x01(\x04R\x06undoes\x12%\n" +
+	"\x03why\x18\x06 \x01(\v2\x13.dossier.log.v1.WhyR\x03why\"\xce\x01\n" +
+	"\x03Why\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x12\x19\n" +
+	"\bevent_id\x18\x03 \x01(\tR\aeventId\x12B\n" +
+	"\videntifiers\x18\x04 \x03(\v2 .dossier.log.v1.HashedIdentifierR\videntifiers\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x06 \x01(\tR\x05actor\x12\x0e\n" +
+	"\x02at\x18\a \x01(\x03R\x02at\"\x88\x03\n" +
 	"\aGenesis\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x1e\n" +
 	"\n" +
@@ -2178,13 +3211,17 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\"B\n" +
 	"\bBindings\x126\n" +
-	"\tdecisions\x18\x01 \x03(\v2\x18.dossier.log.v1.DecisionR\tdecisions\"\xa5\x02\n" +
+	"\tdecisions\x18\x01 \x03(\v2\x18.dossier.log.v1.DecisionR\tdecisions\"\xe4\x03\n" +
 	"\bDecision\x123\n" +
 	"\acreated\x18\x01 \x01(\v2\x17.dossier.log.v1.CreatedH\x00R\acreated\x120\n" +
 	"\x06linked\x18\x02 \x01(\v2\x16.dossier.log.v1.LinkedH\x00R\x06linked\x123\n" +
 	"\arebound\x18\x03 \x01(\v2\x17.dossier.log.v1.ReboundH\x00R\arebound\x12?\n" +
 	"\vquarantined\x18\x04 \x01(\v2\x1b.dossier.log.v1.QuarantinedH\x00R\vquarantined\x120\n" +
-	"\x06joined\x18\x05 \x01(\v2\x16.dossier.log.v1.JoinedH\x00R\x06joinedB\n" +
+	"\x06joined\x18\x05 \x01(\v2\x16.dossier.log.v1.JoinedH\x00R\x06joined\x12:\n" +
+	"\n" +
+	"kept_apart\x18\x06 \x01(\v2\x19.dossier.log.v1.KeptApartH\x00R\tkeptApart\x123\n" +
+	"\ablocked\x18\a \x01(\v2\x17.dossier.log.v1.BlockedH\x00R\ablocked\x12L\n" +
+	"\x10identifier_types\x18\b \x01(\v2\x1f.dossier.log.v1.IdentifierTypesH\x00R\x0fidentifierTypesB\n" +
 	"\n" +
 	"\bdecision\"\x9b\x01\n" +
 	"\aCreated\x12\x1a\n" +
@@ -2208,21 +3245,70 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x11weaker_identifier\x18\x04 \x01(\v2 .dossier.log.v1.HashedIdentifierR\x10weakerIdentifier\x12\x16\n" +
 	"\x06source\x18\x05 \x01(\tR\x06source\x12\x19\n" +
 	"\bevent_id\x18\x06 \x01(\tR\aeventId\x12\x12\n" +
-	"\x04rule\x18\a \x01(\tR\x04rule\"P\n" +
+	"\x04rule\x18\a \x01(\tR\x04rule\"N\n" +
+	"\tKeptApart\x12\f\n" +
+	"\x01a\x18\x01 \x01(\fR\x01a\x12\f\n" +
+	"\x01b\x18\x02 \x01(\fR\x01b\x12%\n" +
+	"\x03why\x18\x03 \x01(\v2\x13.dossier.log.v1.WhyR\x03why\"\x8e\x01\n" +
+	"\aBlocked\x12@\n" +
+	"\n" +
+	"identifier\x18\x01 \x01(\v2 .dossier.log.v1.HashedIdentifierR\n" +
+	"identifier\x12\x1a\n" +
+	"\breleased\x18\x02 \x01(\bR\breleased\x12%\n" +
+	"\x03why\x18\x03 \x01(\v2\x13.dossier.log.v1.WhyR\x03why\"n\n" +
+	"\x0fIdentifierTypes\x124\n" +
+	"\x05types\x18\x01 \x03(\v2\x1e.dossier.log.v1.IdentifierTypeR\x05types\x12%\n" +
+	"\x03why\x18\x02 \x01(\v2\x13.dossier.log.v1.WhyR\x03why\"\x8f\x02\n" +
+	"\x0eIdentifierType\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\acompany\x18\x02 \x01(\bR\acompany\x12\x1a\n" +
+	"\bstrength\x18\x03 \x01(\rR\bstrength\x12\x1e\n" +
+	"\n" +
+	"rebindable\x18\x04 \x01(\bR\n" +
+	"rebindable\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\x12\x1e\n" +
+	"\n" +
+	"normaliser\x18\x06 \x01(\tR\n" +
+	"normaliser\x12\x18\n" +
+	"\apattern\x18\a \x01(\tR\apattern\x12\x18\n" +
+	"\ablocked\x18\b \x03(\tR\ablocked\x12)\n" +
+	"\x10blocked_patterns\x18\t \x03(\tR\x0fblockedPatterns\"P\n" +
 	"\x06Joined\x12\x16\n" +
 	"\x06person\x18\x01 \x01(\fR\x06person\x12\x18\n" +
 	"\acompany\x18\x02 \x01(\fR\acompany\x12\x14\n" +
-	"\x05since\x18\x03 \x01(\x03R\x05since\"m\n" +
+	"\x05since\x18\x03 \x01(\x03R\x05since\"\xa6\x01\n" +
 	"\x06Notice\x12-\n" +
 	"\x05relay\x18\x01 \x01(\v2\x15.dossier.log.v1.RelayH\x00R\x05relay\x12*\n" +
-	"\x04tick\x18\x02 \x01(\v2\x14.dossier.log.v1.TickH\x00R\x04tickB\b\n" +
+	"\x04tick\x18\x02 \x01(\v2\x14.dossier.log.v1.TickH\x00R\x04tick\x127\n" +
+	"\tmove_done\x18\x03 \x01(\v2\x18.dossier.log.v1.MoveDoneH\x00R\bmoveDoneB\b\n" +
 	"\x06notice\"W\n" +
 	"\x05Relay\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x12\n" +
 	"\x04prev\x18\x02 \x01(\x04R\x04prev\x12(\n" +
 	"\x04rule\x18\x03 \x01(\v2\x14.dossier.log.v1.RuleR\x04rule\"\x16\n" +
 	"\x04Tick\x12\x0e\n" +
-	"\x02to\x18\x01 \x01(\x03R\x02to\"\xbb\x03\n" +
+	"\x02to\x18\x01 \x01(\x03R\x02to\"7\n" +
+	"\bMoveDone\x12+\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x17.dossier.log.v1.MoveJobR\x04jobs\"_\n" +
+	"\aMoveJob\x12,\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x18.dossier.log.v1.MoveKindR\x04kind\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\rR\x05index\"\xc8\x01\n" +
+	"\x04Move\x12)\n" +
+	"\x03job\x18\x01 \x01(\v2\x17.dossier.log.v1.MoveJobR\x03job\x12\x1c\n" +
+	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x16\n" +
+	"\x06number\x18\x03 \x01(\x04R\x06number\x12.\n" +
+	"\x06record\x18\x04 \x01(\v2\x16.dossier.log.v1.RecordR\x06record\x12/\n" +
+	"\x05final\x18\x05 \x01(\v2\x19.dossier.log.v1.MoveFinalR\x05final\"]\n" +
+	"\tMoveFinal\x12\x1a\n" +
+	"\bcustomer\x18\x01 \x01(\fR\bcustomer\x124\n" +
+	"\babsorbed\x18\x02 \x03(\v2\x18.dossier.log.v1.AbsorbedR\babsorbed\"\x8b\x01\n" +
+	"\bAbsorbed\x12\x1a\n" +
+	"\bcustomer\x18\x01 \x01(\fR\bcustomer\x12\x12\n" +
+	"\x04rule\x18\x02 \x01(\x04R\x04rule\x12\x1c\n" +
+	"\tannounced\x18\x03 \x01(\bR\tannounced\x12\x14\n" +
+	"\x05stage\x18\x04 \x01(\tR\x05stage\x12\x1b\n" +
+	"\tchange_id\x18\x05 \x01(\tR\bchangeId\"\xbb\x03\n" +
 	"\x06Reject\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1f\n" +
 	"\vreceived_at\x18\x02 \x01(\x03R\n" +
@@ -2259,7 +3345,13 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x11FLAG_LINES_DIFFER\x10\x03\x12\x1b\n" +
 	"\x17FLAG_CONTROL_CHARACTERS\x10\x04\x12\x16\n" +
 	"\x12FLAG_DUPLICATE_KEY\x10\x05\x12\x11\n" +
-	"\rFLAG_NO_VALUE\x10\x06B:Z8github.com/dossier360/dossier/proto/dossier/log/v1;logv1b\x06proto3"
+	"\rFLAG_NO_VALUE\x10\x06*y\n" +
+	"\bMoveKind\x12\x19\n" +
+	"\x15MOVE_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fMOVE_KIND_MERGE\x10\x01\x12\x13\n" +
+	"\x0fMOVE_KIND_SPLIT\x10\x02\x12\x14\n" +
+	"\x10MOVE_KIND_REFOLD\x10\x03\x12\x12\n" +
+	"\x0eMOVE_KIND_LATE\x10\x04B:Z8github.com/dossier360/dossier/proto/dossier/log/v1;logv1b\x06proto3"
 
 var (
 	file_dossier_log_v1_log_proto_rawDescOnce sync.Once
@@ -2273,74 +3365,109 @@ func file_dossier_log_v1_log_proto_rawDescGZIP() []byte {
 	return file_dossier_log_v1_log_proto_rawDescData
 }
 
-var file_dossier_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_dossier_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_dossier_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_dossier_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_dossier_log_v1_log_proto_goTypes = []any{
 	(Role)(0),                // 0: dossier.log.v1.Role
 	(CustomerKind)(0),        // 1: dossier.log.v1.CustomerKind
 	(Flag)(0),                // 2: dossier.log.v1.Flag
-	(*Record)(nil),           // 3: dossier.log.v1.Record
-	(*LoggedEvent)(nil),      // 4: dossier.log.v1.LoggedEvent
-	(*Header)(nil),           // 5: dossier.log.v1.Header
-	(*Copy)(nil),             // 6: dossier.log.v1.Copy
-	(*HashedIdentifier)(nil), // 7: dossier.log.v1.HashedIdentifier
-	(*Identity)(nil),         // 8: dossier.log.v1.Identity
-	(*Rule)(nil),             // 9: dossier.log.v1.Rule
-	(*Genesis)(nil),          // 10: dossier.log.v1.Genesis
-	(*ZoneSpan)(nil),         // 11: dossier.log.v1.ZoneSpan
-	(*Ready)(nil),            // 12: dossier.log.v1.Ready
-	(*Reevaluate)(nil),       // 13: dossier.log.v1.Reevaluate
-	(*Bindings)(nil),         // 14: dossier.log.v1.Bindings
-	(*Decision)(nil),         // 15: dossier.log.v1.Decision
-	(*Created)(nil),          // 16: dossier.log.v1.Created
-	(*Linked)(nil),           // 17: dossier.log.v1.Linked
-	(*Rebound)(nil),          // 18: dossier.log.v1.Rebound
-	(*Quarantined)(nil),      // 19: dossier.log.v1.Quarantined
-	(*Joined)(nil),           // 20: dossier.log.v1.Joined
-	(*Notice)(nil),           // 21: dossier.log.v1.Notice
-	(*Relay)(nil),            // 22: dossier.log.v1.Relay
-	(*Tick)(nil),             // 23: dossier.log.v1.Tick
-	(*Reject)(nil),           // 24: dossier.log.v1.Reject
-	(v1.Type)(0),             // 25: dossier.events.v1.Type
+	(MoveKind)(0),            // 3: dossier.log.v1.MoveKind
+	(*Record)(nil),           // 4: dossier.log.v1.Record
+	(*LoggedEvent)(nil),      // 5: dossier.log.v1.LoggedEvent
+	(*Header)(nil),           // 6: dossier.log.v1.Header
+	(*Copy)(nil),             // 7: dossier.log.v1.Copy
+	(*HashedIdentifier)(nil), // 8: dossier.log.v1.HashedIdentifier
+	(*Identity)(nil),         // 9: dossier.log.v1.Identity
+	(*Rule)(nil),             // 10: dossier.log.v1.Rule
+	(*Merged)(nil),           // 11: dossier.log.v1.Merged
+	(*Split)(nil),            // 12: dossier.log.v1.Split
+	(*Why)(nil),              // 13: dossier.log.v1.Why
+	(*Genesis)(nil),          // 14: dossier.log.v1.Genesis
+	(*ZoneSpan)(nil),         // 15: dossier.log.v1.ZoneSpan
+	(*Ready)(nil),            // 16: dossier.log.v1.Ready
+	(*Reevaluate)(nil),       // 17: dossier.log.v1.Reevaluate
+	(*Bindings)(nil),         // 18: dossier.log.v1.Bindings
+	(*Decision)(nil),         // 19: dossier.log.v1.Decision
+	(*Created)(nil),          // 20: dossier.log.v1.Created
+	(*Linked)(nil),           // 21: dossier.log.v1.Linked
+	(*Rebound)(nil),          // 22: dossier.log.v1.Rebound
+	(*Quarantined)(nil),      // 23: dossier.log.v1.Quarantined
+	(*KeptApart)(nil),        // 24: dossier.log.v1.KeptApart
+	(*Blocked)(nil),          // 25: dossier.log.v1.Blocked
+	(*IdentifierTypes)(nil),  // 26: dossier.log.v1.IdentifierTypes
+	(*IdentifierType)(nil),   // 27: dossier.log.v1.IdentifierType
+	(*Joined)(nil),           // 28: dossier.log.v1.Joined
+	(*Notice)(nil),           // 29: dossier.log.v1.Notice
+	(*Relay)(nil),            // 30: dossier.log.v1.Relay
+	(*Tick)(nil),             // 31: dossier.log.v1.Tick
+	(*MoveDone)(nil),         // 32: dossier.log.v1.MoveDone
+	(*MoveJob)(nil),          // 33: dossier.log.v1.MoveJob
+	(*Move)(nil),             // 34: dossier.log.v1.Move
+	(*MoveFinal)(nil),        // 35: dossier.log.v1.MoveFinal
+	(*Absorbed)(nil),         // 36: dossier.log.v1.Absorbed
+	(*Reject)(nil),           // 37: dossier.log.v1.Reject
+	(v1.Type)(0),             // 38: dossier.events.v1.Type
 }
 var file_dossier_log_v1_log_proto_depIdxs = []int32{
-	4,  // 0: dossier.log.v1.Record.events:type_name -> dossier.log.v1.LoggedEvent
-	5,  // 1: dossier.log.v1.LoggedEvent.header:type_name -> dossier.log.v1.Header
+	5,  // 0: dossier.log.v1.Record.events:type_name -> dossier.log.v1.LoggedEvent
+	6,  // 1: dossier.log.v1.LoggedEvent.header:type_name -> dossier.log.v1.Header
 	0,  // 2: dossier.log.v1.Header.role:type_name -> dossier.log.v1.Role
-	25, // 3: dossier.log.v1.Header.type:type_name -> dossier.events.v1.Type
-	7,  // 4: dossier.log.v1.Header.identifiers:type_name -> dossier.log.v1.HashedIdentifier
+	38, // 3: dossier.log.v1.Header.type:type_name -> dossier.events.v1.Type
+	8,  // 4: dossier.log.v1.Header.identifiers:type_name -> dossier.log.v1.HashedIdentifier
 	2,  // 5: dossier.log.v1.Header.flags:type_name -> dossier.log.v1.Flag
 	1,  // 6: dossier.log.v1.Header.customer_kind:type_name -> dossier.log.v1.CustomerKind
-	7,  // 7: dossier.log.v1.Header.party:type_name -> dossier.log.v1.HashedIdentifier
-	6,  // 8: dossier.log.v1.Header.copies:type_name -> dossier.log.v1.Copy
+	8,  // 7: dossier.log.v1.Header.party:type_name -> dossier.log.v1.HashedIdentifier
+	7,  // 8: dossier.log.v1.Header.copies:type_name -> dossier.log.v1.Copy
 	0,  // 9: dossier.log.v1.Copy.role:type_name -> dossier.log.v1.Role
-	9,  // 10: dossier.log.v1.Identity.rule:type_name -> dossier.log.v1.Rule
-	12, // 11: dossier.log.v1.Identity.ready:type_name -> dossier.log.v1.Ready
-	14, // 12: dossier.log.v1.Identity.bindings:type_name -> dossier.log.v1.Bindings
-	10, // 13: dossier.log.v1.Rule.genesis:type_name -> dossier.log.v1.Genesis
-	13, // 14: dossier.log.v1.Rule.reevaluate:type_name -> dossier.log.v1.Reevaluate
-	11, // 15: dossier.log.v1.Genesis.zone:type_name -> dossier.log.v1.ZoneSpan
-	15, // 16: dossier.log.v1.Bindings.decisions:type_name -> dossier.log.v1.Decision
-	16, // 17: dossier.log.v1.Decision.created:type_name -> dossier.log.v1.Created
-	17, // 18: dossier.log.v1.Decision.linked:type_name -> dossier.log.v1.Linked
-	18, // 19: dossier.log.v1.Decision.rebound:type_name -> dossier.log.v1.Rebound
-	19, // 20: dossier.log.v1.Decision.quarantined:type_name -> dossier.log.v1.Quarantined
-	20, // 21: dossier.log.v1.Decision.joined:type_name -> dossier.log.v1.Joined
-	1,  // 22: dossier.log.v1.Created.kind:type_name -> dossier.log.v1.CustomerKind
-	7,  // 23: dossier.log.v1.Created.identifiers:type_name -> dossier.log.v1.HashedIdentifier
-	7,  // 24: dossier.log.v1.Linked.identifiers:type_name -> dossier.log.v1.HashedIdentifier
-	7,  // 25: dossier.log.v1.Linked.voucher:type_name -> dossier.log.v1.HashedIdentifier
-	7,  // 26: dossier.log.v1.Rebound.identifier:type_name -> dossier.log.v1.HashedIdentifier
-	7,  // 27: dossier.log.v1.Quarantined.stronger_identifier:type_name -> dossier.log.v1.HashedIdentifier
-	7,  // 28: dossier.log.v1.Quarantined.weaker_identifier:type_name -> dossier.log.v1.HashedIdentifier
-	22, // 29: dossier.log.v1.Notice.relay:type_name -> dossier.log.v1.Relay
-	23, // 30: dossier.log.v1.Notice.tick:type_name -> dossier.log.v1.Tick
-	9,  // 31: dossier.log.v1.Relay.rule:type_name -> dossier.log.v1.Rule
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	10, // 10: dossier.log.v1.Identity.rule:type_name -> dossier.log.v1.Rule
+	16, // 11: dossier.log.v1.Identity.ready:type_name -> dossier.log.v1.Ready
+	18, // 12: dossier.log.v1.Identity.bindings:type_name -> dossier.log.v1.Bindings
+	14, // 13: dossier.log.v1.Rule.genesis:type_name -> dossier.log.v1.Genesis
+	17, // 14: dossier.log.v1.Rule.reevaluate:type_name -> dossier.log.v1.Reevaluate
+	11, // 15: dossier.log.v1.Rule.merged:type_name -> dossier.log.v1.Merged
+	12, // 16: dossier.log.v1.Rule.split:type_name -> dossier.log.v1.Split
+	1,  // 17: dossier.log.v1.Merged.kind:type_name -> dossier.log.v1.CustomerKind
+	13, // 18: dossier.log.v1.Merged.why:type_name -> dossier.log.v1.Why
+	1,  // 19: dossier.log.v1.Split.kind:type_name -> dossier.log.v1.CustomerKind
+	13, // 20: dossier.log.v1.Split.why:type_name -> dossier.log.v1.Why
+	8,  // 21: dossier.log.v1.Why.identifiers:type_name -> dossier.log.v1.HashedIdentifier
+	15, // 22: dossier.log.v1.Genesis.zone:type_name -> dossier.log.v1.ZoneSpan
+	19, // 23: dossier.log.v1.Bindings.decisions:type_name -> dossier.log.v1.Decision
+	20, // 24: dossier.log.v1.Decision.created:type_name -> dossier.log.v1.Created
+	21, // 25: dossier.log.v1.Decision.linked:type_name -> dossier.log.v1.Linked
+	22, // 26: dossier.log.v1.Decision.rebound:type_name -> dossier.log.v1.Rebound
+	23, // 27: dossier.log.v1.Decision.quarantined:type_name -> dossier.log.v1.Quarantined
+	28, // 28: dossier.log.v1.Decision.joined:type_name -> dossier.log.v1.Joined
+	24, // 29: dossier.log.v1.Decision.kept_apart:type_name -> dossier.log.v1.KeptApart
+	25, // 30: dossier.log.v1.Decision.blocked:type_name -> dossier.log.v1.Blocked
+	26, // 31: dossier.log.v1.Decision.identifier_types:type_name -> dossier.log.v1.IdentifierTypes
+	1,  // 32: dossier.log.v1.Created.kind:type_name -> dossier.log.v1.CustomerKind
+	8,  // 33: dossier.log.v1.Created.identifiers:type_name -> dossier.log.v1.HashedIdentifier
+	8,  // 34: dossier.log.v1.Linked.identifiers:type_name -> dossier.log.v1.HashedIdentifier
+	8,  // 35: dossier.log.v1.Linked.voucher:type_name -> dossier.log.v1.HashedIdentifier
+	8,  // 36: dossier.log.v1.Rebound.identifier:type_name -> dossier.log.v1.HashedIdentifier
+	8,  // 37: dossier.log.v1.Quarantined.stronger_identifier:type_name -> dossier.log.v1.HashedIdentifier
+	8,  // 38: dossier.log.v1.Quarantined.weaker_identifier:type_name -> dossier.log.v1.HashedIdentifier
+	13, // 39: dossier.log.v1.KeptApart.why:type_name -> dossier.log.v1.Why
+	8,  // 40: dossier.log.v1.Blocked.identifier:type_name -> dossier.log.v1.HashedIdentifier
+	13, // 41: dossier.log.v1.Blocked.why:type_name -> dossier.log.v1.Why
+	27, // 42: dossier.log.v1.IdentifierTypes.types:type_name -> dossier.log.v1.IdentifierType
+	13, // 43: dossier.log.v1.IdentifierTypes.why:type_name -> dossier.log.v1.Why
+	30, // 44: dossier.log.v1.Notice.relay:type_name -> dossier.log.v1.Relay
+	31, // 45: dossier.log.v1.Notice.tick:type_name -> dossier.log.v1.Tick
+	32, // 46: dossier.log.v1.Notice.move_done:type_name -> dossier.log.v1.MoveDone
+	10, // 47: dossier.log.v1.Relay.rule:type_name -> dossier.log.v1.Rule
+	33, // 48: dossier.log.v1.MoveDone.jobs:type_name -> dossier.log.v1.MoveJob
+	3,  // 49: dossier.log.v1.MoveJob.kind:type_name -> dossier.log.v1.MoveKind
+	33, // 50: dossier.log.v1.Move.job:type_name -> dossier.log.v1.MoveJob
+	4,  // 51: dossier.log.v1.Move.record:type_name -> dossier.log.v1.Record
+	35, // 52: dossier.log.v1.Move.final:type_name -> dossier.log.v1.MoveFinal
+	36, // 53: dossier.log.v1.MoveFinal.absorbed:type_name -> dossier.log.v1.Absorbed
+	54, // [54:54] is the sub-list for method output_type
+	54, // [54:54] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_dossier_log_v1_log_proto_init() }
@@ -2357,25 +3484,31 @@ func file_dossier_log_v1_log_proto_init() {
 	file_dossier_log_v1_log_proto_msgTypes[6].OneofWrappers = []any{
 		(*Rule_Genesis)(nil),
 		(*Rule_Reevaluate)(nil),
+		(*Rule_Merged)(nil),
+		(*Rule_Split)(nil),
 	}
-	file_dossier_log_v1_log_proto_msgTypes[12].OneofWrappers = []any{
+	file_dossier_log_v1_log_proto_msgTypes[15].OneofWrappers = []any{
 		(*Decision_Created)(nil),
 		(*Decision_Linked)(nil),
 		(*Decision_Rebound)(nil),
 		(*Decision_Quarantined)(nil),
 		(*Decision_Joined)(nil),
+		(*Decision_KeptApart)(nil),
+		(*Decision_Blocked)(nil),
+		(*Decision_IdentifierTypes)(nil),
 	}
-	file_dossier_log_v1_log_proto_msgTypes[18].OneofWrappers = []any{
+	file_dossier_log_v1_log_proto_msgTypes[25].OneofWrappers = []any{
 		(*Notice_Relay)(nil),
 		(*Notice_Tick)(nil),
+		(*Notice_MoveDone)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dossier_log_v1_log_proto_rawDesc), len(file_dossier_log_v1_log_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   22,
+			NumEnums:      4,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -42,7 +42,23 @@ type Head struct {
 	// is evaluated. Set only inside a message.
 	Stale bool `protobuf:"varint,10,opt,name=stale,proto3" json:"stale,omitempty"`
 	// He has takeback rows: an event of his may be voided or corrected.
-	HasTakebacks  bool `protobuf:"varint,11,opt,name=has_takebacks,json=hasTakebacks,proto3" json:"has_takebacks,omitempty"`
+	HasTakebacks bool `protobuf:"varint,11,opt,name=has_takebacks,json=hasTakebacks,proto3" json:"has_takebacks,omitempty"`
+	// The customer that he became by a merge; empty: he is himself.
+	MergedInto []byte `protobuf:"bytes,12,opt,name=merged_into,json=mergedInto,proto3" json:"merged_into,omitempty"`
+	// Rules by which events addressed to him may belong elsewhere, ascending;
+	// each is a Route row.
+	Routes []uint64 `protobuf:"varint,13,rep,packed,name=routes,proto3" json:"routes,omitempty"`
+	// Numbers of the moves to him that are under way, ascending: until they are
+	// through nothing is said of him.
+	Withheld []uint64 `protobuf:"varint,14,rep,packed,name=withheld,proto3" json:"withheld,omitempty"`
+	// Numbers of moves to him that ended before their rule was heard, ascending.
+	Ended []uint64 `protobuf:"varint,15,rep,packed,name=ended,proto3" json:"ended,omitempty"`
+	// The closed generation that answers are read from meanwhile.
+	Served *uint32 `protobuf:"varint,16,opt,name=served,proto3,oneof" json:"served,omitempty"`
+	// Who became him, to be announced when the moves are through.
+	Absorbed []*v1.Absorbed `protobuf:"bytes,17,rep,name=absorbed,proto3" json:"absorbed,omitempty"`
+	// The split by which he came about or came back, to be announced then too.
+	SplitFrom     []byte `protobuf:"bytes,18,opt,name=split_from,json=splitFrom,proto3" json:"split_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -154,6 +170,157 @@ func (x *Head) GetHasTakebacks() bool {
 	return false
 }
 
+func (x *Head) GetMergedInto() []byte {
+	if x != nil {
+		return x.MergedInto
+	}
+	return nil
+}
+
+func (x *Head) GetRoutes() []uint64 {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *Head) GetWithheld() []uint64 {
+	if x != nil {
+		return x.Withheld
+	}
+	return nil
+}
+
+func (x *Head) GetEnded() []uint64 {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+func (x *Head) GetServed() uint32 {
+	if x != nil && x.Served != nil {
+		return *x.Served
+	}
+	return 0
+}
+
+func (x *Head) GetAbsorbed() []*v1.Absorbed {
+	if x != nil {
+		return x.Absorbed
+	}
+	return nil
+}
+
+func (x *Head) GetSplitFrom() []byte {
+	if x != nil {
+		return x.SplitFrom
+	}
+	return nil
+}
+
+// MoveJob is a row: what the mover has to send.
+type MoveJob struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Job        *v1.MoveJob            `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Number     uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`         // as Move.number
+	Customer   []byte                 `protobuf:"bytes,3,opt,name=customer,proto3" json:"customer,omitempty"`      // whose history, or who was addressed
+	Generation uint32                 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"` // closed, of the history
+	Rule       *v1.Rule               `protobuf:"bytes,5,opt,name=rule,proto3" json:"rule,omitempty"`              // of a merge or a split
+	// Of a late event: where it goes.
+	To            []byte   `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`
+	At            uint64   `protobuf:"varint,7,opt,name=at,proto3" json:"at,omitempty"`
+	Trail         []uint64 `protobuf:"varint,8,rep,packed,name=trail,proto3" json:"trail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveJob) Reset() {
+	*x = MoveJob{}
+	mi := &file_dossier_state_v1_store_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveJob) ProtoMessage() {}
+
+func (x *MoveJob) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_state_v1_store_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveJob.ProtoReflect.Descriptor instead.
+func (*MoveJob) Descriptor() ([]byte, []int) {
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MoveJob) GetJob() *v1.MoveJob {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *MoveJob) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *MoveJob) GetCustomer() []byte {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
+func (x *MoveJob) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *MoveJob) GetRule() *v1.Rule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+func (x *MoveJob) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *MoveJob) GetAt() uint64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *MoveJob) GetTrail() []uint64 {
+	if x != nil {
+		return x.Trail
+	}
+	return nil
+}
+
 // Takeback is a row: what voids and corrections say of one event id of one
 // source, whether or not it has come.
 type Takeback struct {
@@ -166,7 +333,7 @@ type Takeback struct {
 
 func (x *Takeback) Reset() {
 	*x = Takeback{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[1]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -178,7 +345,7 @@ func (x *Takeback) String() string {
 func (*Takeback) ProtoMessage() {}
 
 func (x *Takeback) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[1]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -191,7 +358,7 @@ func (x *Takeback) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Takeback.ProtoReflect.Descriptor instead.
 func (*Takeback) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{1}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Takeback) GetVoids() []*VoidedTime {
@@ -220,7 +387,7 @@ type VoidedTime struct {
 
 func (x *VoidedTime) Reset() {
 	*x = VoidedTime{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[2]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -232,7 +399,7 @@ func (x *VoidedTime) String() string {
 func (*VoidedTime) ProtoMessage() {}
 
 func (x *VoidedTime) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[2]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -245,7 +412,7 @@ func (x *VoidedTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VoidedTime.ProtoReflect.Descriptor instead.
 func (*VoidedTime) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{2}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *VoidedTime) GetClaimedAt() int64 {
@@ -274,7 +441,7 @@ type Correction struct {
 
 func (x *Correction) Reset() {
 	*x = Correction{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[3]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -286,7 +453,7 @@ func (x *Correction) String() string {
 func (*Correction) ProtoMessage() {}
 
 func (x *Correction) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[3]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -299,7 +466,7 @@ func (x *Correction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Correction.ProtoReflect.Descriptor instead.
 func (*Correction) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{3}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Correction) GetIssuedAt() int64 {
@@ -331,7 +498,7 @@ type Journal struct {
 
 func (x *Journal) Reset() {
 	*x = Journal{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[4]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +510,7 @@ func (x *Journal) String() string {
 func (*Journal) ProtoMessage() {}
 
 func (x *Journal) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[4]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +523,7 @@ func (x *Journal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journal.ProtoReflect.Descriptor instead.
 func (*Journal) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Journal) GetStage() string {
@@ -403,7 +570,7 @@ func (x *Journal) GetCreated() bool {
 
 type Cause struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // event | time | rules | manual | merge
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // event | time | rules | manual | merge | split
 	EventIds      []string               `protobuf:"bytes,2,rep,name=event_ids,json=eventIds,proto3" json:"event_ids,omitempty"`
 	At            int64                  `protobuf:"varint,3,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -412,7 +579,7 @@ type Cause struct {
 
 func (x *Cause) Reset() {
 	*x = Cause{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[5]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -424,7 +591,7 @@ func (x *Cause) String() string {
 func (*Cause) ProtoMessage() {}
 
 func (x *Cause) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[5]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -437,7 +604,7 @@ func (x *Cause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cause.ProtoReflect.Descriptor instead.
 func (*Cause) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Cause) GetKind() string {
@@ -489,7 +656,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[6]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +668,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[6]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -514,7 +681,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Entry) GetType() v11.Type {
@@ -660,7 +827,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[7]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +839,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[7]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +852,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Page) GetEntries() []*Entry {
@@ -713,13 +880,14 @@ type Checkpoint struct {
 	Parked        uint64      `protobuf:"varint,11,opt,name=parked,proto3" json:"parked,omitempty"`       // events set aside
 	Epoch         uint32      `protobuf:"varint,12,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Genesis       *v1.Genesis `protobuf:"bytes,13,opt,name=genesis,proto3" json:"genesis,omitempty"`
+	Jobs          uint64      `protobuf:"varint,14,opt,name=jobs,proto3" json:"jobs,omitempty"` // of the mover that are not done
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[8]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +899,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[8]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +912,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Checkpoint) GetFoldVersion() uint32 {
@@ -838,6 +1006,13 @@ func (x *Checkpoint) GetGenesis() *v1.Genesis {
 	return nil
 }
 
+func (x *Checkpoint) GetJobs() uint64 {
+	if x != nil {
+		return x.Jobs
+	}
+	return 0
+}
+
 // Place is a place inside a message, between two units of the fold.
 type Place struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -854,7 +1029,7 @@ type Place struct {
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[9]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +1041,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[9]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +1054,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Place) GetRound() uint32 {
@@ -943,7 +1118,7 @@ type Sweep struct {
 
 func (x *Sweep) Reset() {
 	*x = Sweep{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[10]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1130,7 @@ func (x *Sweep) String() string {
 func (*Sweep) ProtoMessage() {}
 
 func (x *Sweep) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[10]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +1143,7 @@ func (x *Sweep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sweep.ProtoReflect.Descriptor instead.
 func (*Sweep) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Sweep) GetCursor() []byte {
@@ -996,7 +1171,7 @@ func (x *Sweep) GetRuleSeq() uint64 {
 type Change struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Id               string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`     // <pp>-<epoch>-<seq>-<k>-<rule>
-	Kind             string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // "customer.created", "lifecycle"
+	Kind             string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // "customer.created", "customer.merged", "customer.split", "lifecycle"
 	Customer         []byte                 `protobuf:"bytes,3,opt,name=customer,proto3" json:"customer,omitempty"`
 	From             string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
 	To               string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
@@ -1012,7 +1187,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[11]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1024,7 +1199,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[11]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1037,7 +1212,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Change) GetId() string {
@@ -1142,7 +1317,7 @@ type Parked struct {
 
 func (x *Parked) Reset() {
 	*x = Parked{}
-	mi := &file_dossier_state_v1_store_proto_msgTypes[12]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1329,7 @@ func (x *Parked) String() string {
 func (*Parked) ProtoMessage() {}
 
 func (x *Parked) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_state_v1_store_proto_msgTypes[12]
+	mi := &file_dossier_state_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1342,7 @@ func (x *Parked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parked.ProtoReflect.Descriptor instead.
 func (*Parked) Descriptor() ([]byte, []int) {
-	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_dossier_state_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Parked) GetSeq() uint64 {
@@ -1279,7 +1454,7 @@ var File_dossier_state_v1_store_proto protoreflect.FileDescriptor
 
 const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1cdossier/state/v1/store.proto\x12\x10dossier.state.v1\x1a\x1edossier/events/v1/events.proto\x1a\x18dossier/log/v1/log.proto\x1a\x1cdossier/state/v1/facts.proto\"\xb5\x03\n" +
+	"\x1cdossier/state/v1/store.proto\x12\x10dossier.state.v1\x1a\x1edossier/events/v1/events.proto\x1a\x18dossier/log/v1/log.proto\x1a\x1cdossier/state/v1/facts.proto\"\x9d\x05\n" +
 	"\x04Head\x120\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1c.dossier.log.v1.CustomerKindR\x04kind\x12-\n" +
 	"\x05facts\x18\x02 \x01(\v2\x17.dossier.state.v1.FactsR\x05facts\x123\n" +
@@ -1294,7 +1469,28 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\x06parked\x18\t \x01(\rR\x06parked\x12\x14\n" +
 	"\x05stale\x18\n" +
 	" \x01(\bR\x05stale\x12#\n" +
-	"\rhas_takebacks\x18\v \x01(\bR\fhasTakebacks\"~\n" +
+	"\rhas_takebacks\x18\v \x01(\bR\fhasTakebacks\x12\x1f\n" +
+	"\vmerged_into\x18\f \x01(\fR\n" +
+	"mergedInto\x12\x16\n" +
+	"\x06routes\x18\r \x03(\x04R\x06routes\x12\x1a\n" +
+	"\bwithheld\x18\x0e \x03(\x04R\bwithheld\x12\x14\n" +
+	"\x05ended\x18\x0f \x03(\x04R\x05ended\x12\x1b\n" +
+	"\x06served\x18\x10 \x01(\rH\x00R\x06served\x88\x01\x01\x124\n" +
+	"\babsorbed\x18\x11 \x03(\v2\x18.dossier.log.v1.AbsorbedR\babsorbed\x12\x1d\n" +
+	"\n" +
+	"split_from\x18\x12 \x01(\fR\tsplitFromB\t\n" +
+	"\a_served\"\xe8\x01\n" +
+	"\aMoveJob\x12)\n" +
+	"\x03job\x18\x01 \x01(\v2\x17.dossier.log.v1.MoveJobR\x03job\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x1a\n" +
+	"\bcustomer\x18\x03 \x01(\fR\bcustomer\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x04 \x01(\rR\n" +
+	"generation\x12(\n" +
+	"\x04rule\x18\x05 \x01(\v2\x14.dossier.log.v1.RuleR\x04rule\x12\x0e\n" +
+	"\x02to\x18\x06 \x01(\fR\x02to\x12\x0e\n" +
+	"\x02at\x18\a \x01(\x04R\x02at\x12\x14\n" +
+	"\x05trail\x18\b \x03(\x04R\x05trail\"~\n" +
 	"\bTakeback\x122\n" +
 	"\x05voids\x18\x01 \x03(\v2\x1c.dossier.state.v1.VoidedTimeR\x05voids\x12>\n" +
 	"\vcorrections\x18\x02 \x03(\v2\x1c.dossier.state.v1.CorrectionR\vcorrections\"h\n" +
@@ -1346,7 +1542,7 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\tbody_hash\x18\x13 \x01(\x06R\bbodyHashB\r\n" +
 	"\v_claimed_at\"9\n" +
 	"\x04Page\x121\n" +
-	"\aentries\x18\x01 \x03(\v2\x17.dossier.state.v1.EntryR\aentries\"\xa7\x03\n" +
+	"\aentries\x18\x01 \x03(\v2\x17.dossier.state.v1.EntryR\aentries\"\xbb\x03\n" +
 	"\n" +
 	"Checkpoint\x12!\n" +
 	"\ffold_version\x18\x01 \x01(\rR\vfoldVersion\x12\x16\n" +
@@ -1362,7 +1558,8 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	" \x01(\x04R\tcustomers\x12\x16\n" +
 	"\x06parked\x18\v \x01(\x04R\x06parked\x12\x14\n" +
 	"\x05epoch\x18\f \x01(\rR\x05epoch\x121\n" +
-	"\agenesis\x18\r \x01(\v2\x17.dossier.log.v1.GenesisR\agenesis\"\xb9\x01\n" +
+	"\agenesis\x18\r \x01(\v2\x17.dossier.log.v1.GenesisR\agenesis\x12\x12\n" +
+	"\x04jobs\x18\x0e \x01(\x04R\x04jobs\"\xb9\x01\n" +
 	"\x05Place\x12\x14\n" +
 	"\x05round\x18\x01 \x01(\rR\x05round\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\rR\x04step\x12\x14\n" +
@@ -1422,53 +1619,60 @@ func file_dossier_state_v1_store_proto_rawDescGZIP() []byte {
 	return file_dossier_state_v1_store_proto_rawDescData
 }
 
-var file_dossier_state_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_dossier_state_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_dossier_state_v1_store_proto_goTypes = []any{
 	(*Head)(nil),         // 0: dossier.state.v1.Head
-	(*Takeback)(nil),     // 1: dossier.state.v1.Takeback
-	(*VoidedTime)(nil),   // 2: dossier.state.v1.VoidedTime
-	(*Correction)(nil),   // 3: dossier.state.v1.Correction
-	(*Journal)(nil),      // 4: dossier.state.v1.Journal
-	(*Cause)(nil),        // 5: dossier.state.v1.Cause
-	(*Entry)(nil),        // 6: dossier.state.v1.Entry
-	(*Page)(nil),         // 7: dossier.state.v1.Page
-	(*Checkpoint)(nil),   // 8: dossier.state.v1.Checkpoint
-	(*Place)(nil),        // 9: dossier.state.v1.Place
-	(*Sweep)(nil),        // 10: dossier.state.v1.Sweep
-	(*Change)(nil),       // 11: dossier.state.v1.Change
-	(*Parked)(nil),       // 12: dossier.state.v1.Parked
-	(v1.CustomerKind)(0), // 13: dossier.log.v1.CustomerKind
-	(*Facts)(nil),        // 14: dossier.state.v1.Facts
-	(*Stamp)(nil),        // 15: dossier.state.v1.Stamp
-	(v11.Type)(0),        // 16: dossier.events.v1.Type
-	(v1.Role)(0),         // 17: dossier.log.v1.Role
-	(*v1.Genesis)(nil),   // 18: dossier.log.v1.Genesis
+	(*MoveJob)(nil),      // 1: dossier.state.v1.MoveJob
+	(*Takeback)(nil),     // 2: dossier.state.v1.Takeback
+	(*VoidedTime)(nil),   // 3: dossier.state.v1.VoidedTime
+	(*Correction)(nil),   // 4: dossier.state.v1.Correction
+	(*Journal)(nil),      // 5: dossier.state.v1.Journal
+	(*Cause)(nil),        // 6: dossier.state.v1.Cause
+	(*Entry)(nil),        // 7: dossier.state.v1.Entry
+	(*Page)(nil),         // 8: dossier.state.v1.Page
+	(*Checkpoint)(nil),   // 9: dossier.state.v1.Checkpoint
+	(*Place)(nil),        // 10: dossier.state.v1.Place
+	(*Sweep)(nil),        // 11: dossier.state.v1.Sweep
+	(*Change)(nil),       // 12: dossier.state.v1.Change
+	(*Parked)(nil),       // 13: dossier.state.v1.Parked
+	(v1.CustomerKind)(0), // 14: dossier.log.v1.CustomerKind
+	(*Facts)(nil),        // 15: dossier.state.v1.Facts
+	(*Stamp)(nil),        // 16: dossier.state.v1.Stamp
+	(*v1.Absorbed)(nil),  // 17: dossier.log.v1.Absorbed
+	(*v1.MoveJob)(nil),   // 18: dossier.log.v1.MoveJob
+	(*v1.Rule)(nil),      // 19: dossier.log.v1.Rule
+	(v11.Type)(0),        // 20: dossier.events.v1.Type
+	(v1.Role)(0),         // 21: dossier.log.v1.Role
+	(*v1.Genesis)(nil),   // 22: dossier.log.v1.Genesis
 }
 var file_dossier_state_v1_store_proto_depIdxs = []int32{
-	13, // 0: dossier.state.v1.Head.kind:type_name -> dossier.log.v1.CustomerKind
-	14, // 1: dossier.state.v1.Head.facts:type_name -> dossier.state.v1.Facts
-	4,  // 2: dossier.state.v1.Head.journal:type_name -> dossier.state.v1.Journal
-	6,  // 3: dossier.state.v1.Head.entries:type_name -> dossier.state.v1.Entry
-	15, // 4: dossier.state.v1.Head.spilled:type_name -> dossier.state.v1.Stamp
-	2,  // 5: dossier.state.v1.Takeback.voids:type_name -> dossier.state.v1.VoidedTime
-	3,  // 6: dossier.state.v1.Takeback.corrections:type_name -> dossier.state.v1.Correction
-	15, // 7: dossier.state.v1.VoidedTime.by:type_name -> dossier.state.v1.Stamp
-	15, // 8: dossier.state.v1.Correction.by:type_name -> dossier.state.v1.Stamp
-	5,  // 9: dossier.state.v1.Journal.cause:type_name -> dossier.state.v1.Cause
-	16, // 10: dossier.state.v1.Entry.type:type_name -> dossier.events.v1.Type
-	17, // 11: dossier.state.v1.Entry.role:type_name -> dossier.log.v1.Role
-	6,  // 12: dossier.state.v1.Page.entries:type_name -> dossier.state.v1.Entry
-	9,  // 13: dossier.state.v1.Checkpoint.place:type_name -> dossier.state.v1.Place
-	10, // 14: dossier.state.v1.Checkpoint.sweep:type_name -> dossier.state.v1.Sweep
-	18, // 15: dossier.state.v1.Checkpoint.genesis:type_name -> dossier.log.v1.Genesis
-	5,  // 16: dossier.state.v1.Change.cause:type_name -> dossier.state.v1.Cause
-	17, // 17: dossier.state.v1.Parked.role:type_name -> dossier.log.v1.Role
-	16, // 18: dossier.state.v1.Parked.type:type_name -> dossier.events.v1.Type
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	14, // 0: dossier.state.v1.Head.kind:type_name -> dossier.log.v1.CustomerKind
+	15, // 1: dossier.state.v1.Head.facts:type_name -> dossier.state.v1.Facts
+	5,  // 2: dossier.state.v1.Head.journal:type_name -> dossier.state.v1.Journal
+	7,  // 3: dossier.state.v1.Head.entries:type_name -> dossier.state.v1.Entry
+	16, // 4: dossier.state.v1.Head.spilled:type_name -> dossier.state.v1.Stamp
+	17, // 5: dossier.state.v1.Head.absorbed:type_name -> dossier.log.v1.Absorbed
+	18, // 6: dossier.state.v1.MoveJob.job:type_name -> dossier.log.v1.MoveJob
+	19, // 7: dossier.state.v1.MoveJob.rule:type_name -> dossier.log.v1.Rule
+	3,  // 8: dossier.state.v1.Takeback.voids:type_name -> dossier.state.v1.VoidedTime
+	4,  // 9: dossier.state.v1.Takeback.corrections:type_name -> dossier.state.v1.Correction
+	16, // 10: dossier.state.v1.VoidedTime.by:type_name -> dossier.state.v1.Stamp
+	16, // 11: dossier.state.v1.Correction.by:type_name -> dossier.state.v1.Stamp
+	6,  // 12: dossier.state.v1.Journal.cause:type_name -> dossier.state.v1.Cause
+	20, // 13: dossier.state.v1.Entry.type:type_name -> dossier.events.v1.Type
+	21, // 14: dossier.state.v1.Entry.role:type_name -> dossier.log.v1.Role
+	7,  // 15: dossier.state.v1.Page.entries:type_name -> dossier.state.v1.Entry
+	10, // 16: dossier.state.v1.Checkpoint.place:type_name -> dossier.state.v1.Place
+	11, // 17: dossier.state.v1.Checkpoint.sweep:type_name -> dossier.state.v1.Sweep
+	22, // 18: dossier.state.v1.Checkpoint.genesis:type_name -> dossier.log.v1.Genesis
+	6,  // 19: dossier.state.v1.Change.cause:type_name -> dossier.state.v1.Cause
+	21, // 20: dossier.state.v1.Parked.role:type_name -> dossier.log.v1.Role
+	20, // 21: dossier.state.v1.Parked.type:type_name -> dossier.events.v1.Type
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_dossier_state_v1_store_proto_init() }
@@ -1477,16 +1681,17 @@ func file_dossier_state_v1_store_proto_init() {
 		return
 	}
 	file_dossier_state_v1_facts_proto_init()
-	file_dossier_state_v1_store_proto_msgTypes[2].OneofWrappers = []any{}
-	file_dossier_state_v1_store_proto_msgTypes[6].OneofWrappers = []any{}
-	file_dossier_state_v1_store_proto_msgTypes[12].OneofWrappers = []any{}
+	file_dossier_state_v1_store_proto_msgTypes[0].OneofWrappers = []any{}
+	file_dossier_state_v1_store_proto_msgTypes[3].OneofWrappers = []any{}
+	file_dossier_state_v1_store_proto_msgTypes[7].OneofWrappers = []any{}
+	file_dossier_state_v1_store_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dossier_state_v1_store_proto_rawDesc), len(file_dossier_state_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
