@@ -2392,6 +2392,7 @@ type Notice struct {
 	//	*Notice_Relay
 	//	*Notice_Tick
 	//	*Notice_MoveDone
+	//	*Notice_Relays
 	Notice        isNotice_Notice `protobuf_oneof:"notice"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2461,6 +2462,15 @@ func (x *Notice) GetMoveDone() *MoveDone {
 	return nil
 }
 
+func (x *Notice) GetRelays() *Relays {
+	if x != nil {
+		if x, ok := x.Notice.(*Notice_Relays); ok {
+			return x.Relays
+		}
+	}
+	return nil
+}
+
 type isNotice_Notice interface {
 	isNotice_Notice()
 }
@@ -2477,11 +2487,63 @@ type Notice_MoveDone struct {
 	MoveDone *MoveDone `protobuf:"bytes,3,opt,name=move_done,json=moveDone,proto3,oneof"`
 }
 
+type Notice_Relays struct {
+	Relays *Relays `protobuf:"bytes,4,opt,name=relays,proto3,oneof"`
+}
+
 func (*Notice_Relay) isNotice_Notice() {}
 
 func (*Notice_Tick) isNotice_Notice() {}
 
 func (*Notice_MoveDone) isNotice_Notice() {}
+
+func (*Notice_Relays) isNotice_Notice() {}
+
+// Relays are rule messages that follow each other, at most 256: as many Relay
+// would be one after the other.
+type Relays struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Relays        []*Relay               `protobuf:"bytes,1,rep,name=relays,proto3" json:"relays,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Relays) Reset() {
+	*x = Relays{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Relays) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Relays) ProtoMessage() {}
+
+func (x *Relays) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Relays.ProtoReflect.Descriptor instead.
+func (*Relays) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Relays) GetRelays() []*Relay {
+	if x != nil {
+		return x.Relays
+	}
+	return nil
+}
 
 // Relay passes on a rule message of IDENTITY. It is applied only if prev is
 // the sequence of the rule applied last: repeats and rivals change nothing.
@@ -2496,7 +2558,7 @@ type Relay struct {
 
 func (x *Relay) Reset() {
 	*x = Relay{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[26]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2508,7 +2570,7 @@ func (x *Relay) String() string {
 func (*Relay) ProtoMessage() {}
 
 func (x *Relay) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[26]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2521,7 +2583,7 @@ func (x *Relay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relay.ProtoReflect.Descriptor instead.
 func (*Relay) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{26}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Relay) GetSeq() uint64 {
@@ -2555,7 +2617,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[27]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +2629,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[27]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +2642,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{27}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Tick) GetTo() int64 {
@@ -2601,7 +2663,7 @@ type MoveDone struct {
 
 func (x *MoveDone) Reset() {
 	*x = MoveDone{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[28]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2613,7 +2675,7 @@ func (x *MoveDone) String() string {
 func (*MoveDone) ProtoMessage() {}
 
 func (x *MoveDone) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[28]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2626,7 +2688,7 @@ func (x *MoveDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveDone.ProtoReflect.Descriptor instead.
 func (*MoveDone) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{28}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MoveDone) GetJobs() []*MoveJob {
@@ -2642,14 +2704,15 @@ type MoveJob struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          MoveKind               `protobuf:"varint,1,opt,name=kind,proto3,enum=dossier.log.v1.MoveKind" json:"kind,omitempty"`
 	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
-	Index         uint32                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"` // of the event, or 0
+	Index         uint32                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`      // in the message: of the relay, or of the event
+	Customer      []byte                 `protobuf:"bytes,4,opt,name=customer,proto3" json:"customer,omitempty"` // whose it is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MoveJob) Reset() {
 	*x = MoveJob{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[29]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2661,7 +2724,7 @@ func (x *MoveJob) String() string {
 func (*MoveJob) ProtoMessage() {}
 
 func (x *MoveJob) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[29]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2674,7 +2737,7 @@ func (x *MoveJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveJob.ProtoReflect.Descriptor instead.
 func (*MoveJob) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{29}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MoveJob) GetKind() MoveKind {
@@ -2698,6 +2761,13 @@ func (x *MoveJob) GetIndex() uint32 {
 	return 0
 }
 
+func (x *MoveJob) GetCustomer() []byte {
+	if x != nil {
+		return x.Customer
+	}
+	return nil
+}
+
 // Move is one message on dossier.moves.<pp>: events that were addressed to
 // another customer, or the end of such a job. It may come twice, from two
 // movers, in any order but that a final comes after all that it ends.
@@ -2717,7 +2787,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[30]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2729,7 +2799,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[30]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2742,7 +2812,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{30}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Move) GetJob() *MoveJob {
@@ -2783,15 +2853,16 @@ func (x *Move) GetFinal() *MoveFinal {
 // MoveFinal ends a job for one receiver.
 type MoveFinal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Customer      []byte                 `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"` // the receiver
-	Absorbed      []*Absorbed            `protobuf:"bytes,2,rep,name=absorbed,proto3" json:"absorbed,omitempty"` // of a merge: who became him by it
+	Customer      []byte                 `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"`                    // the receiver
+	Absorbed      []*Absorbed            `protobuf:"bytes,2,rep,name=absorbed,proto3" json:"absorbed,omitempty"`                    // of a merge: who became him by it
+	SplitFrom     *Absorbed              `protobuf:"bytes,3,opt,name=split_from,json=splitFrom,proto3" json:"split_from,omitempty"` // of a split, to the other side: who was split
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MoveFinal) Reset() {
 	*x = MoveFinal{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[31]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2803,7 +2874,7 @@ func (x *MoveFinal) String() string {
 func (*MoveFinal) ProtoMessage() {}
 
 func (x *MoveFinal) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[31]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2816,7 +2887,7 @@ func (x *MoveFinal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveFinal.ProtoReflect.Descriptor instead.
 func (*MoveFinal) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{31}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MoveFinal) GetCustomer() []byte {
@@ -2833,11 +2904,19 @@ func (x *MoveFinal) GetAbsorbed() []*Absorbed {
 	return nil
 }
 
-// Absorbed is a customer that became another one.
+func (x *MoveFinal) GetSplitFrom() *Absorbed {
+	if x != nil {
+		return x.SplitFrom
+	}
+	return nil
+}
+
+// Absorbed is a customer that became another one, or part of one, and what
+// others know of him.
 type Absorbed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Customer      []byte                 `protobuf:"bytes,1,opt,name=customer,proto3" json:"customer,omitempty"`
-	Rule          uint64                 `protobuf:"varint,2,opt,name=rule,proto3" json:"rule,omitempty"`                        // the merge
+	Rule          uint64                 `protobuf:"varint,2,opt,name=rule,proto3" json:"rule,omitempty"`                        // the merge or split
 	Announced     bool                   `protobuf:"varint,3,opt,name=announced,proto3" json:"announced,omitempty"`              // somebody was told of him
 	Stage         string                 `protobuf:"bytes,4,opt,name=stage,proto3" json:"stage,omitempty"`                       // his last
 	ChangeId      string                 `protobuf:"bytes,5,opt,name=change_id,json=changeId,proto3" json:"change_id,omitempty"` // of what was told of him last
@@ -2847,7 +2926,7 @@ type Absorbed struct {
 
 func (x *Absorbed) Reset() {
 	*x = Absorbed{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[32]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2859,7 +2938,7 @@ func (x *Absorbed) String() string {
 func (*Absorbed) ProtoMessage() {}
 
 func (x *Absorbed) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[32]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2872,7 +2951,7 @@ func (x *Absorbed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Absorbed.ProtoReflect.Descriptor instead.
 func (*Absorbed) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{32}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Absorbed) GetCustomer() []byte {
@@ -2941,7 +3020,7 @@ type Reject struct {
 
 func (x *Reject) Reset() {
 	*x = Reject{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[33]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2953,7 +3032,7 @@ func (x *Reject) String() string {
 func (*Reject) ProtoMessage() {}
 
 func (x *Reject) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[33]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2966,7 +3045,7 @@ func (x *Reject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reject.ProtoReflect.Descriptor instead.
 func (*Reject) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{33}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Reject) GetSource() string {
@@ -3276,12 +3355,15 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x06Joined\x12\x16\n" +
 	"\x06person\x18\x01 \x01(\fR\x06person\x12\x18\n" +
 	"\acompany\x18\x02 \x01(\fR\acompany\x12\x14\n" +
-	"\x05since\x18\x03 \x01(\x03R\x05since\"\xa6\x01\n" +
+	"\x05since\x18\x03 \x01(\x03R\x05since\"\xd8\x01\n" +
 	"\x06Notice\x12-\n" +
 	"\x05relay\x18\x01 \x01(\v2\x15.dossier.log.v1.RelayH\x00R\x05relay\x12*\n" +
 	"\x04tick\x18\x02 \x01(\v2\x14.dossier.log.v1.TickH\x00R\x04tick\x127\n" +
-	"\tmove_done\x18\x03 \x01(\v2\x18.dossier.log.v1.MoveDoneH\x00R\bmoveDoneB\b\n" +
-	"\x06notice\"W\n" +
+	"\tmove_done\x18\x03 \x01(\v2\x18.dossier.log.v1.MoveDoneH\x00R\bmoveDone\x120\n" +
+	"\x06relays\x18\x04 \x01(\v2\x16.dossier.log.v1.RelaysH\x00R\x06relaysB\b\n" +
+	"\x06notice\"7\n" +
+	"\x06Relays\x12-\n" +
+	"\x06relays\x18\x01 \x03(\v2\x15.dossier.log.v1.RelayR\x06relays\"W\n" +
 	"\x05Relay\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x12\n" +
 	"\x04prev\x18\x02 \x01(\x04R\x04prev\x12(\n" +
@@ -3289,20 +3371,23 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x04Tick\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\x03R\x02to\"7\n" +
 	"\bMoveDone\x12+\n" +
-	"\x04jobs\x18\x01 \x03(\v2\x17.dossier.log.v1.MoveJobR\x04jobs\"_\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x17.dossier.log.v1.MoveJobR\x04jobs\"{\n" +
 	"\aMoveJob\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.dossier.log.v1.MoveKindR\x04kind\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\rR\x05index\"\xc8\x01\n" +
+	"\x05index\x18\x03 \x01(\rR\x05index\x12\x1a\n" +
+	"\bcustomer\x18\x04 \x01(\fR\bcustomer\"\xc8\x01\n" +
 	"\x04Move\x12)\n" +
 	"\x03job\x18\x01 \x01(\v2\x17.dossier.log.v1.MoveJobR\x03job\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\rR\tpartition\x12\x16\n" +
 	"\x06number\x18\x03 \x01(\x04R\x06number\x12.\n" +
 	"\x06record\x18\x04 \x01(\v2\x16.dossier.log.v1.RecordR\x06record\x12/\n" +
-	"\x05final\x18\x05 \x01(\v2\x19.dossier.log.v1.MoveFinalR\x05final\"]\n" +
+	"\x05final\x18\x05 \x01(\v2\x19.dossier.log.v1.MoveFinalR\x05final\"\x96\x01\n" +
 	"\tMoveFinal\x12\x1a\n" +
 	"\bcustomer\x18\x01 \x01(\fR\bcustomer\x124\n" +
-	"\babsorbed\x18\x02 \x03(\v2\x18.dossier.log.v1.AbsorbedR\babsorbed\"\x8b\x01\n" +
+	"\babsorbed\x18\x02 \x03(\v2\x18.dossier.log.v1.AbsorbedR\babsorbed\x127\n" +
+	"\n" +
+	"split_from\x18\x03 \x01(\v2\x18.dossier.log.v1.AbsorbedR\tsplitFrom\"\x8b\x01\n" +
 	"\bAbsorbed\x12\x1a\n" +
 	"\bcustomer\x18\x01 \x01(\fR\bcustomer\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\x04R\x04rule\x12\x1c\n" +
@@ -3366,7 +3451,7 @@ func file_dossier_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_dossier_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_dossier_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_dossier_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_dossier_log_v1_log_proto_goTypes = []any{
 	(Role)(0),                // 0: dossier.log.v1.Role
 	(CustomerKind)(0),        // 1: dossier.log.v1.CustomerKind
@@ -3398,21 +3483,22 @@ var file_dossier_log_v1_log_proto_goTypes = []any{
 	(*IdentifierType)(nil),   // 27: dossier.log.v1.IdentifierType
 	(*Joined)(nil),           // 28: dossier.log.v1.Joined
 	(*Notice)(nil),           // 29: dossier.log.v1.Notice
-	(*Relay)(nil),            // 30: dossier.log.v1.Relay
-	(*Tick)(nil),             // 31: dossier.log.v1.Tick
-	(*MoveDone)(nil),         // 32: dossier.log.v1.MoveDone
-	(*MoveJob)(nil),          // 33: dossier.log.v1.MoveJob
-	(*Move)(nil),             // 34: dossier.log.v1.Move
-	(*MoveFinal)(nil),        // 35: dossier.log.v1.MoveFinal
-	(*Absorbed)(nil),         // 36: dossier.log.v1.Absorbed
-	(*Reject)(nil),           // 37: dossier.log.v1.Reject
-	(v1.Type)(0),             // 38: dossier.events.v1.Type
+	(*Relays)(nil),           // 30: dossier.log.v1.Relays
+	(*Relay)(nil),            // 31: dossier.log.v1.Relay
+	(*Tick)(nil),             // 32: dossier.log.v1.Tick
+	(*MoveDone)(nil),         // 33: dossier.log.v1.MoveDone
+	(*MoveJob)(nil),          // 34: dossier.log.v1.MoveJob
+	(*Move)(nil),             // 35: dossier.log.v1.Move
+	(*MoveFinal)(nil),        // 36: dossier.log.v1.MoveFinal
+	(*Absorbed)(nil),         // 37: dossier.log.v1.Absorbed
+	(*Reject)(nil),           // 38: dossier.log.v1.Reject
+	(v1.Type)(0),             // 39: dossier.events.v1.Type
 }
 var file_dossier_log_v1_log_proto_depIdxs = []int32{
 	5,  // 0: dossier.log.v1.Record.events:type_name -> dossier.log.v1.LoggedEvent
 	6,  // 1: dossier.log.v1.LoggedEvent.header:type_name -> dossier.log.v1.Header
 	0,  // 2: dossier.log.v1.Header.role:type_name -> dossier.log.v1.Role
-	38, // 3: dossier.log.v1.Header.type:type_name -> dossier.events.v1.Type
+	39, // 3: dossier.log.v1.Header.type:type_name -> dossier.events.v1.Type
 	8,  // 4: dossier.log.v1.Header.identifiers:type_name -> dossier.log.v1.HashedIdentifier
 	2,  // 5: dossier.log.v1.Header.flags:type_name -> dossier.log.v1.Flag
 	1,  // 6: dossier.log.v1.Header.customer_kind:type_name -> dossier.log.v1.CustomerKind
@@ -3453,21 +3539,24 @@ var file_dossier_log_v1_log_proto_depIdxs = []int32{
 	13, // 41: dossier.log.v1.Blocked.why:type_name -> dossier.log.v1.Why
 	27, // 42: dossier.log.v1.IdentifierTypes.types:type_name -> dossier.log.v1.IdentifierType
 	13, // 43: dossier.log.v1.IdentifierTypes.why:type_name -> dossier.log.v1.Why
-	30, // 44: dossier.log.v1.Notice.relay:type_name -> dossier.log.v1.Relay
-	31, // 45: dossier.log.v1.Notice.tick:type_name -> dossier.log.v1.Tick
-	32, // 46: dossier.log.v1.Notice.move_done:type_name -> dossier.log.v1.MoveDone
-	10, // 47: dossier.log.v1.Relay.rule:type_name -> dossier.log.v1.Rule
-	33, // 48: dossier.log.v1.MoveDone.jobs:type_name -> dossier.log.v1.MoveJob
-	3,  // 49: dossier.log.v1.MoveJob.kind:type_name -> dossier.log.v1.MoveKind
-	33, // 50: dossier.log.v1.Move.job:type_name -> dossier.log.v1.MoveJob
-	4,  // 51: dossier.log.v1.Move.record:type_name -> dossier.log.v1.Record
-	35, // 52: dossier.log.v1.Move.final:type_name -> dossier.log.v1.MoveFinal
-	36, // 53: dossier.log.v1.MoveFinal.absorbed:type_name -> dossier.log.v1.Absorbed
-	54, // [54:54] is the sub-list for method output_type
-	54, // [54:54] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	31, // 44: dossier.log.v1.Notice.relay:type_name -> dossier.log.v1.Relay
+	32, // 45: dossier.log.v1.Notice.tick:type_name -> dossier.log.v1.Tick
+	33, // 46: dossier.log.v1.Notice.move_done:type_name -> dossier.log.v1.MoveDone
+	30, // 47: dossier.log.v1.Notice.relays:type_name -> dossier.log.v1.Relays
+	31, // 48: dossier.log.v1.Relays.relays:type_name -> dossier.log.v1.Relay
+	10, // 49: dossier.log.v1.Relay.rule:type_name -> dossier.log.v1.Rule
+	34, // 50: dossier.log.v1.MoveDone.jobs:type_name -> dossier.log.v1.MoveJob
+	3,  // 51: dossier.log.v1.MoveJob.kind:type_name -> dossier.log.v1.MoveKind
+	34, // 52: dossier.log.v1.Move.job:type_name -> dossier.log.v1.MoveJob
+	4,  // 53: dossier.log.v1.Move.record:type_name -> dossier.log.v1.Record
+	36, // 54: dossier.log.v1.Move.final:type_name -> dossier.log.v1.MoveFinal
+	37, // 55: dossier.log.v1.MoveFinal.absorbed:type_name -> dossier.log.v1.Absorbed
+	37, // 56: dossier.log.v1.MoveFinal.split_from:type_name -> dossier.log.v1.Absorbed
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_dossier_log_v1_log_proto_init() }
@@ -3501,6 +3590,7 @@ func file_dossier_log_v1_log_proto_init() {
 		(*Notice_Relay)(nil),
 		(*Notice_Tick)(nil),
 		(*Notice_MoveDone)(nil),
+		(*Notice_Relays)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3508,7 +3598,7 @@ func file_dossier_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dossier_log_v1_log_proto_rawDesc), len(file_dossier_log_v1_log_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

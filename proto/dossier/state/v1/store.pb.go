@@ -57,8 +57,8 @@ type Head struct {
 	Served *uint32 `protobuf:"varint,16,opt,name=served,proto3,oneof" json:"served,omitempty"`
 	// Who became him, to be announced when the moves are through.
 	Absorbed []*v1.Absorbed `protobuf:"bytes,17,rep,name=absorbed,proto3" json:"absorbed,omitempty"`
-	// The split by which he came about or came back, to be announced then too.
-	SplitFrom     []byte `protobuf:"bytes,18,opt,name=split_from,json=splitFrom,proto3" json:"split_from,omitempty"`
+	// Of whom he was a part, to be announced then too.
+	SplitFrom     *v1.Absorbed `protobuf:"bytes,18,opt,name=split_from,json=splitFrom,proto3" json:"split_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -212,7 +212,7 @@ func (x *Head) GetAbsorbed() []*v1.Absorbed {
 	return nil
 }
 
-func (x *Head) GetSplitFrom() []byte {
+func (x *Head) GetSplitFrom() *v1.Absorbed {
 	if x != nil {
 		return x.SplitFrom
 	}
@@ -224,13 +224,15 @@ type MoveJob struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Job        *v1.MoveJob            `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
 	Number     uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`         // as Move.number
-	Customer   []byte                 `protobuf:"bytes,3,opt,name=customer,proto3" json:"customer,omitempty"`      // whose history, or who was addressed
 	Generation uint32                 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"` // closed, of the history
 	Rule       *v1.Rule               `protobuf:"bytes,5,opt,name=rule,proto3" json:"rule,omitempty"`              // of a merge or a split
 	// Of a late event: where it goes.
-	To            []byte   `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`
-	At            uint64   `protobuf:"varint,7,opt,name=at,proto3" json:"at,omitempty"`
-	Trail         []uint64 `protobuf:"varint,8,rep,packed,name=trail,proto3" json:"trail,omitempty"`
+	To    []byte   `protobuf:"bytes,6,opt,name=to,proto3" json:"to,omitempty"`
+	At    uint64   `protobuf:"varint,7,opt,name=at,proto3" json:"at,omitempty"`
+	Trail []uint64 `protobuf:"varint,8,rep,packed,name=trail,proto3" json:"trail,omitempty"`
+	// Of a merge: what the winner is told of the loser; of a split: of who was
+	// split.
+	Told          *v1.Absorbed `protobuf:"bytes,9,opt,name=told,proto3" json:"told,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -279,13 +281,6 @@ func (x *MoveJob) GetNumber() uint64 {
 	return 0
 }
 
-func (x *MoveJob) GetCustomer() []byte {
-	if x != nil {
-		return x.Customer
-	}
-	return nil
-}
-
 func (x *MoveJob) GetGeneration() uint32 {
 	if x != nil {
 		return x.Generation
@@ -317,6 +312,13 @@ func (x *MoveJob) GetAt() uint64 {
 func (x *MoveJob) GetTrail() []uint64 {
 	if x != nil {
 		return x.Trail
+	}
+	return nil
+}
+
+func (x *MoveJob) GetTold() *v1.Absorbed {
+	if x != nil {
+		return x.Told
 	}
 	return nil
 }
@@ -1454,7 +1456,7 @@ var File_dossier_state_v1_store_proto protoreflect.FileDescriptor
 
 const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1cdossier/state/v1/store.proto\x12\x10dossier.state.v1\x1a\x1edossier/events/v1/events.proto\x1a\x18dossier/log/v1/log.proto\x1a\x1cdossier/state/v1/facts.proto\"\x9d\x05\n" +
+	"\x1cdossier/state/v1/store.proto\x12\x10dossier.state.v1\x1a\x1edossier/events/v1/events.proto\x1a\x18dossier/log/v1/log.proto\x1a\x1cdossier/state/v1/facts.proto\"\xb7\x05\n" +
 	"\x04Head\x120\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1c.dossier.log.v1.CustomerKindR\x04kind\x12-\n" +
 	"\x05facts\x18\x02 \x01(\v2\x17.dossier.state.v1.FactsR\x05facts\x123\n" +
@@ -1476,21 +1478,21 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\bwithheld\x18\x0e \x03(\x04R\bwithheld\x12\x14\n" +
 	"\x05ended\x18\x0f \x03(\x04R\x05ended\x12\x1b\n" +
 	"\x06served\x18\x10 \x01(\rH\x00R\x06served\x88\x01\x01\x124\n" +
-	"\babsorbed\x18\x11 \x03(\v2\x18.dossier.log.v1.AbsorbedR\babsorbed\x12\x1d\n" +
+	"\babsorbed\x18\x11 \x03(\v2\x18.dossier.log.v1.AbsorbedR\babsorbed\x127\n" +
 	"\n" +
-	"split_from\x18\x12 \x01(\fR\tsplitFromB\t\n" +
-	"\a_served\"\xe8\x01\n" +
+	"split_from\x18\x12 \x01(\v2\x18.dossier.log.v1.AbsorbedR\tsplitFromB\t\n" +
+	"\a_served\"\x80\x02\n" +
 	"\aMoveJob\x12)\n" +
 	"\x03job\x18\x01 \x01(\v2\x17.dossier.log.v1.MoveJobR\x03job\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x1a\n" +
-	"\bcustomer\x18\x03 \x01(\fR\bcustomer\x12\x1e\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x04 \x01(\rR\n" +
 	"generation\x12(\n" +
 	"\x04rule\x18\x05 \x01(\v2\x14.dossier.log.v1.RuleR\x04rule\x12\x0e\n" +
 	"\x02to\x18\x06 \x01(\fR\x02to\x12\x0e\n" +
 	"\x02at\x18\a \x01(\x04R\x02at\x12\x14\n" +
-	"\x05trail\x18\b \x03(\x04R\x05trail\"~\n" +
+	"\x05trail\x18\b \x03(\x04R\x05trail\x12,\n" +
+	"\x04told\x18\t \x01(\v2\x18.dossier.log.v1.AbsorbedR\x04toldJ\x04\b\x03\x10\x04\"~\n" +
 	"\bTakeback\x122\n" +
 	"\x05voids\x18\x01 \x03(\v2\x1c.dossier.state.v1.VoidedTimeR\x05voids\x12>\n" +
 	"\vcorrections\x18\x02 \x03(\v2\x1c.dossier.state.v1.CorrectionR\vcorrections\"h\n" +
@@ -1652,27 +1654,29 @@ var file_dossier_state_v1_store_proto_depIdxs = []int32{
 	7,  // 3: dossier.state.v1.Head.entries:type_name -> dossier.state.v1.Entry
 	16, // 4: dossier.state.v1.Head.spilled:type_name -> dossier.state.v1.Stamp
 	17, // 5: dossier.state.v1.Head.absorbed:type_name -> dossier.log.v1.Absorbed
-	18, // 6: dossier.state.v1.MoveJob.job:type_name -> dossier.log.v1.MoveJob
-	19, // 7: dossier.state.v1.MoveJob.rule:type_name -> dossier.log.v1.Rule
-	3,  // 8: dossier.state.v1.Takeback.voids:type_name -> dossier.state.v1.VoidedTime
-	4,  // 9: dossier.state.v1.Takeback.corrections:type_name -> dossier.state.v1.Correction
-	16, // 10: dossier.state.v1.VoidedTime.by:type_name -> dossier.state.v1.Stamp
-	16, // 11: dossier.state.v1.Correction.by:type_name -> dossier.state.v1.Stamp
-	6,  // 12: dossier.state.v1.Journal.cause:type_name -> dossier.state.v1.Cause
-	20, // 13: dossier.state.v1.Entry.type:type_name -> dossier.events.v1.Type
-	21, // 14: dossier.state.v1.Entry.role:type_name -> dossier.log.v1.Role
-	7,  // 15: dossier.state.v1.Page.entries:type_name -> dossier.state.v1.Entry
-	10, // 16: dossier.state.v1.Checkpoint.place:type_name -> dossier.state.v1.Place
-	11, // 17: dossier.state.v1.Checkpoint.sweep:type_name -> dossier.state.v1.Sweep
-	22, // 18: dossier.state.v1.Checkpoint.genesis:type_name -> dossier.log.v1.Genesis
-	6,  // 19: dossier.state.v1.Change.cause:type_name -> dossier.state.v1.Cause
-	21, // 20: dossier.state.v1.Parked.role:type_name -> dossier.log.v1.Role
-	20, // 21: dossier.state.v1.Parked.type:type_name -> dossier.events.v1.Type
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	17, // 6: dossier.state.v1.Head.split_from:type_name -> dossier.log.v1.Absorbed
+	18, // 7: dossier.state.v1.MoveJob.job:type_name -> dossier.log.v1.MoveJob
+	19, // 8: dossier.state.v1.MoveJob.rule:type_name -> dossier.log.v1.Rule
+	17, // 9: dossier.state.v1.MoveJob.told:type_name -> dossier.log.v1.Absorbed
+	3,  // 10: dossier.state.v1.Takeback.voids:type_name -> dossier.state.v1.VoidedTime
+	4,  // 11: dossier.state.v1.Takeback.corrections:type_name -> dossier.state.v1.Correction
+	16, // 12: dossier.state.v1.VoidedTime.by:type_name -> dossier.state.v1.Stamp
+	16, // 13: dossier.state.v1.Correction.by:type_name -> dossier.state.v1.Stamp
+	6,  // 14: dossier.state.v1.Journal.cause:type_name -> dossier.state.v1.Cause
+	20, // 15: dossier.state.v1.Entry.type:type_name -> dossier.events.v1.Type
+	21, // 16: dossier.state.v1.Entry.role:type_name -> dossier.log.v1.Role
+	7,  // 17: dossier.state.v1.Page.entries:type_name -> dossier.state.v1.Entry
+	10, // 18: dossier.state.v1.Checkpoint.place:type_name -> dossier.state.v1.Place
+	11, // 19: dossier.state.v1.Checkpoint.sweep:type_name -> dossier.state.v1.Sweep
+	22, // 20: dossier.state.v1.Checkpoint.genesis:type_name -> dossier.log.v1.Genesis
+	6,  // 21: dossier.state.v1.Change.cause:type_name -> dossier.state.v1.Cause
+	21, // 22: dossier.state.v1.Parked.role:type_name -> dossier.log.v1.Role
+	20, // 23: dossier.state.v1.Parked.type:type_name -> dossier.events.v1.Type
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_dossier_state_v1_store_proto_init() }
