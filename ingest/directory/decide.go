@@ -43,7 +43,7 @@ func (p *party) take(id Identifier) {
 	}
 	p.named = slices.Insert(p.named, n, id)
 	p.fresh = append(p.fresh, id)
-	if k.exclusive {
+	if k.exclusive() {
 		p.row.exclusive = append(p.row.exclusive[:len(p.row.exclusive):len(p.row.exclusive)], exclusive{id.Type, id.Hash})
 	}
 }
@@ -71,7 +71,7 @@ func decide(g graph, r Request, mint func() events.CustomerID) (binding, []*logv
 	}
 	var rest []Identifier
 	for _, id := range unknown {
-		if !id.kind.exclusive {
+		if !id.kind.exclusive() {
 			rest = append(rest, id)
 			continue
 		}

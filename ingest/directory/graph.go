@@ -188,7 +188,7 @@ func (t *tables) bind(c events.CustomerID, row customer, ids []*logv1.HashedIden
 		}
 		t.identifiers[h] = binding{c, row.kind}
 		t.members[member{c, h}] = id.Type
-		if k, _ := kindOf(id.Type); k.exclusive && !row.holds(id.Type) {
+		if k, _ := kindOf(id.Type); k.exclusive() && !row.holds(id.Type) {
 			row.exclusive = append(row.exclusive[:len(row.exclusive):len(row.exclusive)], exclusive{id.Type, h})
 		}
 	}

@@ -20,8 +20,9 @@ const (
 type kind struct {
 	strength byte // the greater names more surely
 	form     form
-	// exclusive: a customer has at most one.
-	exclusive bool
+	// limit is how many of the type a customer has at most; 0: no limit. A type
+	// of limit 1 is exclusive: who holds two of it is two customers.
+	limit int
 	// weak: names a device or a visit rather than a customer, and may be
 	// rebound.
 	weak bool
@@ -29,18 +30,27 @@ type kind struct {
 	company bool
 }
 
-var (
-	kindUser   = kind{strength: 5, exclusive: true}
-	kindSystem = kind{strength: 4}
-	kindEmail  = kind{strength: 3, form: formEmail}
-	kindPhone  = kind{strength: 2, form: formPhone}
-	kindWeak   = kind{strength: 1, weak: true}
+// exclusive: a customer has at most one.
+func (k kind) exclusive() bool { return k.limit == 1 }
 
-	kindCompany       = kind{strength: 5, exclusive: true, company: true}
-	kindCompanyOther  = kind{strength: 4, company: true}
-	kindCompanyDomain = kind{strength: 3, form: formDomain, company: true}
-	kindCompanyEmail  = kind{strength: 2, form: formEmail, company: true}
-	kindCompanyPhone  = kind{strength: 1, form: formPhone, company: true}
+// defaultLimit bounds how many addresses, numbers or ids of one system are one
+// customer's without somebody's word. Who has more is not a customer but an
+// office, a shop's till or a test.
+const defaultLimit = 5
+
+// The strengths leave room between them for types of one's own.
+var (
+	kindUser   = kind{strength: 90, limit: 1}
+	kindSystem = kind{strength: 70, limit: defaultLimit}
+	kindEmail  = kind{strength: 50, limit: defaultLimit, form: formEmail}
+	kindPhone  = kind{strength: 40, limit: defaultLimit, form: formPhone}
+	kindWeak   = kind{strength: 10, weak: true}
+
+	kindCompany       = kind{strength: 90, limit: 1, company: true}
+	kindCompanyOther  = kind{strength: 70, limit: defaultLimit, company: true}
+	kindCompanyDomain = kind{strength: 50, limit: defaultLimit, form: formDomain, company: true}
+	kindCompanyEmail  = kind{strength: 40, limit: defaultLimit, form: formEmail, company: true}
+	kindCompanyPhone  = kind{strength: 30, limit: defaultLimit, form: formPhone, company: true}
 
 	typePattern = regexp.MustCompile(`^[a-z0-9_]{1,40}$`)
 )
