@@ -172,11 +172,26 @@ func (f *fold) refold(ctx context.Context, c *customer) error {
 	return nil
 }
 
-// noteAll makes the takeback rows of a history anew, each decoded once however
-// many events name the same.
+// noteAll makes the takeback rows of a history anew.
 func (c *customer) noteAll(history []profile.Event) (takebacks, error) {
+	rows, named := takebacksOf(history)
+	for _, t := range named {
+		row, err := rows(t)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.putTakeback(t, row); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+// takebacksOf is what a history takes back, each row made once however many
+// events name the same, and the events named, in the order of the history.
+func takebacksOf(history []profile.Event) (takebacks, []target) {
 	rows := map[target]*statev1.Takeback{}
-	var named []target // in the order of the log, as they are written
+	var named []target
 	for _, ev := range history {
 		t, takes := targetOf(ev.Header, ev.Body)
 		if !takes {
@@ -195,12 +210,7 @@ func (c *customer) noteAll(history []profile.Event) (takebacks, error) {
 			rows[t], named = row, append(named, t)
 		}
 	}
-	for _, t := range named {
-		if err := c.putTakeback(t, rows[t]); err != nil {
-			return nil, err
-		}
-	}
-	return func(t target) (*statev1.Takeback, error) { return rows[t], nil }, nil
+	return func(t target) (*statev1.Takeback, error) { return rows[t], nil }, named
 }
 
 // readAgain reads the events of entries. One whose body has a key that is not
