@@ -264,6 +264,7 @@ type KeepApartRequest struct {
 	Customers     []string               `protobuf:"bytes,1,rep,name=customers,proto3" json:"customers,omitempty"` // 2
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	Actor         string                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	DryRun        bool                   `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -319,12 +320,20 @@ func (x *KeepApartRequest) GetActor() string {
 	return ""
 }
 
+func (x *KeepApartRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 type BlockRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Identifier    string                 `protobuf:"bytes,1,opt,name=identifier,proto3" json:"identifier,omitempty"` // <type>:<value>
 	Release       bool                   `protobuf:"varint,2,opt,name=release,proto3" json:"release,omitempty"`
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	Actor         string                 `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	DryRun        bool                   `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -385,6 +394,13 @@ func (x *BlockRequest) GetActor() string {
 		return x.Actor
 	}
 	return ""
+}
+
+func (x *BlockRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
 }
 
 // IdentityAnswer is what was decided, or would be.
@@ -1819,18 +1835,20 @@ const file_dossier_query_v1_identity_proto_rawDesc = "" +
 	"\videntifiers\x18\x03 \x03(\tR\videntifiers\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05actor\x18\x05 \x01(\tR\x05actor\x12\x17\n" +
-	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"^\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"w\n" +
 	"\x10KeepApartRequest\x12\x1c\n" +
 	"\tcustomers\x18\x01 \x03(\tR\tcustomers\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05actor\x18\x03 \x01(\tR\x05actor\"v\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"\x8f\x01\n" +
 	"\fBlockRequest\x12\x1e\n" +
 	"\n" +
 	"identifier\x18\x01 \x01(\tR\n" +
 	"identifier\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\bR\arelease\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05actor\x18\x04 \x01(\tR\x05actor\"\xbc\x01\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"\xbc\x01\n" +
 	"\x0eIdentityAnswer\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\x12@\n" +
 	"\tdecisions\x18\x02 \x03(\v2\".dossier.query.v1.IdentityDecisionR\tdecisions\x125\n" +
