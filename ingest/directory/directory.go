@@ -91,6 +91,8 @@ type Directory struct {
 	stopped chan struct{}
 	// joinings recorded, cp.joinings as it is read without the lock.
 	joinings atomic.Uint64
+	// types that hold at cp.seq, as they are read without the lock.
+	types atomic.Pointer[Types]
 
 	mu         sync.RWMutex
 	st         store.Store // nil while there is none
@@ -151,9 +153,14 @@ func (d *Directory) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	types, err := readTypes(st)
+	if err != nil {
+		return errors.Join(err, st.Close())
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.st, d.cp, d.target = st, cp, info.Last
+	d.types.Store(types)
 	d.cache, d.companies = newCache[Hash, binding](d.o.CacheEntries), newCache[events.CustomerID, Memberships](d.o.CacheEntries)
 	d.pending, d.committing = newTables(), nil
 	d.joinings.Store(cp.joinings)
@@ -350,6 +357,9 @@ func (d *Directory) apply(ctx context.Context, seq uint64, at time.Time, id *log
 		d.cp.rules++
 	}
 	d.joinings.Store(d.cp.joinings)
+	if t := d.pending.types; t != nil {
+		d.types.Store(t)
+	}
 	d.cp.seq, d.cp.time = seq, at
 	d.announceLocked()
 	return nil
@@ -552,11 +562,11 @@ func (d *Directory) QuarantinedCount() uint64 { return d.Progress().Quarantined 
 // has folded. The value need not be normalised; one that cannot be is an error
 // of [Normalise].
 func (d *Directory) Lookup(typ, value string) (events.CustomerID, bool, error) {
-	id, err := d.Identify(typ, value)
+	normal, _, err := d.types.Load().normalise(typ, value) // also of a value that was blocked since
 	if err != nil {
 		return events.CustomerID{}, false, err
 	}
-	return d.LookupHash(id.Hash)
+	return d.LookupHash(d.hasher.hash(canonicalType(typ), normal))
 }
 
 // LookupHash is [Directory.Lookup] of an identifier of which only the hash is

@@ -79,6 +79,7 @@ type tables struct {
 	pairs       map[pair]bool
 	members     map[member]string // type; "" means no longer
 	joinings    map[events.CustomerID]Memberships
+	types       *Types // nil: as they were
 }
 
 func newTables() *tables {
@@ -93,7 +94,11 @@ func newTables() *tables {
 
 // size is the number of keys changed.
 func (t *tables) size() int {
-	return len(t.identifiers) + len(t.customers) + len(t.pairs) + len(t.members) + len(t.joinings)
+	n := len(t.identifiers) + len(t.customers) + len(t.pairs) + len(t.members) + len(t.joinings)
+	if t.types != nil {
+		n++
+	}
+	return n
 }
 
 // overlay is a graph with changes above it.
@@ -176,6 +181,13 @@ func fold(t *tables, g graph, d *logv1.Decision) error {
 		return nil
 	case *logv1.Decision_Joined:
 		return t.join(g, d.Joined)
+	case *logv1.Decision_IdentifierTypes:
+		types, err := newTypes(d.IdentifierTypes.GetTypes())
+		if err != nil {
+			return err
+		}
+		t.types = types
+		return nil
 	}
 	return fmt.Errorf("decision %T: this program is older than the log", d.Decision)
 }

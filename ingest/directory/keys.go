@@ -22,13 +22,18 @@ import (
 //	q <older customer 16> <younger 16> empty: a quarantined pair
 //	j <person 16>                      for each joining, the oldest first:
 //	                                   since 8, company 16 (zero: none)
+//	t                                  the identifier types that hold, a
+//	                                   dossier.log.v1.IdentifierTypes
 //
 // A commit puts the checkpoint in its last batch. A crash between batches
 // leaves rows that are newer than the checkpoint; folding again overwrites
 // them with the same or later bytes (see fold).
 const storeVersion = 2
 
-var checkpointKey = []byte("!")
+var (
+	checkpointKey = []byte("!")
+	typesKey      = []byte("t")
+)
 
 func identifierKey(h Hash) []byte { return append([]byte{'i'}, h[:]...) }
 
@@ -177,6 +182,12 @@ func (t *tables) batches(cp checkpoint, commit func(*store.Batch) error) error {
 			continue
 		}
 		b.Put(memberKey(m), []byte(typ))
+	}
+	if t.types != nil {
+		if !room() {
+			return failed
+		}
+		b.Put(typesKey, t.types.encode())
 	}
 	b.Put(checkpointKey, cp.encode())
 	return commit(b)

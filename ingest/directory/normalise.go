@@ -60,11 +60,15 @@ const (
 //     tell Ab from ab.
 //
 // All are trimmed of white space and of invisible characters at their ends.
+//
+// A deployment's settings may add types and block more values; see [Types].
 func Normalise(typ, value string) (string, error) {
-	k, ok := kindOf(typ)
-	if !ok {
-		return "", fmt.Errorf("identifier type %q: user_id, email, phone, anonymous_id, device_id, guest, <system>_id or company_* wanted: %w", typ, ErrType)
-	}
+	normal, _, err := (*Types)(nil).normalise(typ, value)
+	return normal, err
+}
+
+// checked normalises a value of a type of this kind and refuses what is none.
+func (k kind) checked(typ, value string) (string, error) {
 	if !utf8.ValidString(value) {
 		return "", fmt.Errorf("%s %q: %w", typ, value, ErrNotUTF8)
 	}

@@ -41,14 +41,17 @@ type Identifier struct {
 
 // Identify normalises and hashes an identifier; of two spellings of a type it
 // has the one that is kept (group_id becomes company_id). The errors are those
-// of [Normalise].
+// of [Normalise], and *[ValueError].
 func (d *Directory) Identify(typ, value string) (Identifier, error) {
-	normal, err := Normalise(typ, value)
+	types := d.types.Load()
+	normal, k, err := types.normalise(typ, value)
+	if err == nil {
+		err = types.admit(typ, normal)
+	}
 	if err != nil {
 		return Identifier{}, err
 	}
 	typ = canonicalType(typ)
-	k, _ := kindOf(typ)
 	return Identifier{Type: typ, Value: normal, Hash: d.hasher.hash(typ, normal), kind: k}, nil
 }
 
