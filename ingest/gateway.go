@@ -195,7 +195,8 @@ func ValidSource(name string) bool {
 }
 
 // entries makes the log entries of a batch by partition, without those that
-// are known to be repeats; the receipt covers their copy in the log. An event
+// are known to be repeats; the receipt covers their copy in the log, and what
+// was decided about whose they are. An event
 // of which every copy is known counts as a duplicate; one of which a part was
 // not stored the last time is completed.
 func (g *Gateway) entries(b *Batch, items []item, result *Result, seqs map[int]uint64) (map[int][]*entry, map[int]int) {
@@ -210,6 +211,7 @@ func (g *Gateway) entries(b *Batch, items []item, result *Result, seqs map[int]u
 		known := true
 		for n := range it.parties() {
 			to := it.party(n)
+			seqs[ReceiptIdentity] = max(seqs[ReceiptIdentity], to.address.At)
 			p := to.address.Customer.Partition(len(g.batchers))
 			key := keyOf(to.address.Customer, to.role, it.typ, it.source, it.id, it.times.claimed)
 			if !it.minted {

@@ -78,7 +78,7 @@ func TestAcceptLogsHeaderAndBody(t *testing.T) {
 			t.Errorf("recorded at %d, decided at %d; want %d and 3", e.recorded, e.at, events.Micros(received))
 		}
 		seqs, err := ingest.ParseReceipt(result.Receipt)
-		if d := cmp.Diff(map[int]uint64{e.partition: e.seq}, seqs); d != "" || err != nil {
+		if d := cmp.Diff(map[int]uint64{e.partition: e.seq, ingest.ReceiptIdentity: e.at}, seqs); d != "" || err != nil {
 			t.Errorf("receipt: %v\n%s", err, d)
 		}
 	})

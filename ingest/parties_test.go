@@ -345,6 +345,7 @@ func TestRetryCompletesTheCopies(t *testing.T) {
 					if e.header.EventId == "e" {
 						found[role(e.header.Role)]++
 						want[e.partition] = e.seq
+						want[ingest.ReceiptIdentity] = max(want[ingest.ReceiptIdentity], e.at)
 					}
 				}
 				if d := gocmp.Diff(map[string]int{"subject": 1, "company": 1}, found); d != "" {

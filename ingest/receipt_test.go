@@ -11,12 +11,16 @@ import (
 
 func TestReceiptReadsWhatItWrote(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		want := rapid.MapOfN(rapid.IntRange(0, 1023), rapid.Uint64Min(1), 1, 80).Draw(t, "seqs")
+		want := rapid.MapOfN(rapid.IntRange(ingest.ReceiptIdentity, 1023), rapid.Uint64Min(1), 1, 80).Draw(t, "seqs")
 		got, err := ingest.ParseReceipt(ingest.FormatReceipt(want))
 		if d := cmp.Diff(want, got); d != "" || err != nil {
 			t.Fatalf("%v\n%s", err, d)
 		}
 	})
+	// Receipts are kept by clients: those written before are read as they were.
+	if got, err := ingest.ParseReceipt("AQAEAgk"); err != nil || !cmp.Equal(got, map[int]uint64{0: 4, 2: 9}) {
+		t.Errorf("a receipt of version 1 is read as %v, %v", got, err)
+	}
 	if got := ingest.FormatReceipt(nil); got != "" {
 		t.Errorf("receipt of nothing %q, want none", got)
 	}
@@ -25,7 +29,10 @@ func TestReceiptReadsWhatItWrote(t *testing.T) {
 func TestReceiptRefuses(t *testing.T) {
 	for _, receipt := range []string{
 		"", "A", "!", "AQ", // empty, cut, no base64, only a version
-		"AgAB",     // version 2
+		"Ag",       // IDENTITY's sequence missing
+		"AgAAAQ",   // IDENTITY's sequence 0
+		"AoAAAAE",  // IDENTITY's sequence in more bytes than it needs
+		"AwAB",     // version 3
 		"AQAA",     // sequence 0
 		"AQABAAE",  // partition twice
 		"AQEBAAE",  // descending
@@ -44,6 +51,7 @@ func TestReceiptRefuses(t *testing.T) {
 func FuzzParseReceipt(f *testing.F) {
 	f.Add(ingest.FormatReceipt(map[int]uint64{0: 1}))
 	f.Add(ingest.FormatReceipt(map[int]uint64{3: 1 << 40, 1023: 1<<64 - 1}))
+	f.Add(ingest.FormatReceipt(map[int]uint64{ingest.ReceiptIdentity: 300, 7: 1}))
 	f.Add("AYAAAQ")
 	f.Fuzz(func(t *testing.T, receipt string) {
 		seqs, err := ingest.ParseReceipt(receipt)

@@ -45,7 +45,7 @@ func (g *gateway) accept(_ context.Context, b ingest.Batch) (ingest.Result, erro
 		default:
 			r.Accepted++
 		}
-		r.Receipt = ingest.FormatReceipt(map[int]uint64{3: 5, 2: 17})
+		r.Receipt = ingest.FormatReceipt(map[int]uint64{3: 5, 2: 17, ingest.ReceiptIdentity: 4})
 	}
 	return r, g.err
 }
@@ -92,7 +92,7 @@ func jsonMessage(body string) intake.Message {
 
 func TestReplies(t *testing.T) {
 	t.Parallel()
-	receipt := ingest.FormatReceipt(map[int]uint64{2: 17, 3: 5})
+	receipt := ingest.FormatReceipt(map[int]uint64{2: 17, 3: 5, ingest.ReceiptIdentity: 4})
 	for _, test := range []struct {
 		name, body string
 		known      bool

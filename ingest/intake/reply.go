@@ -149,6 +149,7 @@ func place(receipt string) (partition int, seq uint64) {
 	if err != nil {
 		panic("not reached: the gateway's own receipt: " + err.Error())
 	}
+	delete(seqs, ingest.ReceiptIdentity)
 	partition = slices.Min(slices.Collect(maps.Keys(seqs)))
 	return partition, seqs[partition]
 }
