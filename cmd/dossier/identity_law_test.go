@@ -1,0 +1,216 @@
+package main
+
+import (
+	"fmt"
+	mathrand "math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/ingest"
+	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+)
+
+// TestIdentity lets clients tell events of few people and companies under many
+// names, and people decide who is who, on engines of one to three gateways, one
+// to four partitions, with and without a second process that folds the same.
+// Everything dies at any durable step and comes back, with what it stored or
+// without. In the end every process has what the [reference] makes of the log,
+// and a partition folded again is the same bytes, outbox and all.
+func TestIdentity(t *testing.T) {
+	warmCoders(t)
+	if *simSeed != 0 {
+		simulateIdentity(t, *simSeed)
+		return
+	}
+	seeds := *simSeeds
+	if testing.Short() {
+		seeds = min(seeds, 20)
+	}
+	base := uint64(time.Now().UnixNano())
+	for i := range seeds {
+		if seed := base + uint64(i); !simulateIdentity(t, seed) {
+			t.Fatalf("replay with: go test ./cmd/dossier -run TestIdentity -sim.seed=%d", seed)
+		}
+	}
+}
+
+func simulateIdentity(t *testing.T, seed uint64) bool {
+	return t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			rng := mathrand.New(mathrand.NewPCG(seed, 0))
+			o := townOptions{
+				partitions: []int{1, 2, 4}[rng.IntN(3)], gateways: 1 + rng.IntN(3), replicas: rng.IntN(2),
+				clock: []string{events.ClockWall, events.ClockWall, events.ClockEvents}[rng.IntN(3)],
+				seed:  rng.Uint64(), percent: rng.IntN(4) * rng.IntN(10), lag: time.Duration(rng.IntN(3)) * 400 * time.Millisecond,
+			}
+			var clients [3][]deed
+			life := &townLife{rng: rng}
+			for i := range clients {
+				for range 5 + rng.IntN(20) {
+					clients[i] = append(clients[i], life.deed())
+				}
+			}
+			w := newTown(t, o)
+			w.live(clients[:])
+			w.settle()
+			w.check()
+			w.stop()
+			w.checkRebuild()
+			t.Logf("%+v: %d crashes, %d faults", o, w.crashes.Load(), w.faults.Load())
+		})
+	})
+}
+
+// deed is what a client does through a gateway, until it is done.
+type deed struct {
+	gateway int
+	batch   ingest.Batch
+}
+
+// live has the clients do all their deeds, each one after the other.
+func (w *town) live(clients [][]deed) {
+	var wg sync.WaitGroup
+	for _, deeds := range clients {
+		wg.Go(func() {
+			for _, d := range deeds {
+				w.do(d)
+				w.pause()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (w *town) do(d deed) {
+	if result := w.post(d.gateway%len(w.gateways), d.batch); len(result.Rejected) != 0 {
+		w.t.Errorf("rejected: %+v", result.Rejected)
+	}
+}
+
+// townLife makes up what happens in a town.
+type townLife struct {
+	rng  *mathrand.Rand
+	told []*eventsv1.Event
+}
+
+func (l *townLife) deed() deed {
+	d := deed{gateway: l.rng.IntN(6), batch: ingest.Batch{Source: "town", Wire: "native", Path: "/v1/events"}}
+	for range 1 + l.rng.IntN(6) {
+		d.batch.Drafts = append(d.batch.Drafts, ingest.Draft{Event: l.event()})
+	}
+	return d
+}
+
+// person is a few of the names of one of six people: users sign in, others only
+// leave an address, and some devices have several users.
+func (l *townLife) person() []*eventsv1.Identifier {
+	who := l.rng.IntN(6)
+	names := []*eventsv1.Identifier{
+		{Type: "email", Value: fmt.Sprintf("p%d@x.org", who)},
+		{Type: "email", Value: fmt.Sprintf("p%d@work.org", who)},
+		{Type: "anonymous_id", Value: fmt.Sprintf("cookie-%d-%d", who, l.rng.IntN(2))},
+		{Type: "crm_id", Value: fmt.Sprintf("crm-%d", who)},
+		{Type: "device_id", Value: fmt.Sprintf("device-%d", who/2)},
+	}
+	if who < 4 {
+		names = append(names, &eventsv1.Identifier{Type: "user_id", Value: fmt.Sprintf("u%d", who)})
+	}
+	l.rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	return names[:1+l.rng.IntN(2)]
+}
+
+func (l *townLife) company() []*eventsv1.Identifier {
+	who := l.rng.IntN(3)
+	names := []*eventsv1.Identifier{
+		{Type: "company_id", Value: fmt.Sprintf("g%d", who)},
+		{Type: "company_crm_id", Value: fmt.Sprintf("account-%d", who)},
+		{Type: "company_domain", Value: fmt.Sprintf("g%d.com", who)},
+	}
+	l.rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	return names[:1+l.rng.IntN(2)]
+}
+
+// event makes up one event. Some tell two people as one, by mistake or because
+// they are.
+func (l *townLife) event() *eventsv1.Event {
+	n := len(l.told)
+	e := &eventsv1.Event{
+		Id:          fmt.Sprintf("e%d", n),
+		Time:        timestamppb.New(simStart.Add(time.Duration(l.rng.IntN(90*24)) * time.Hour)),
+		Identifiers: l.person(),
+	}
+	switch l.rng.IntN(8) {
+	case 0:
+		e.Identifiers = append(e.Identifiers, l.person()...)
+	case 1:
+		e.Identifiers = l.company()
+	case 2:
+		e.Identifiers = append(e.Identifiers, l.company()...)
+	}
+	l.fill(e, n)
+	l.told = append(l.told, e)
+	return e
+}
+
+func (l *townLife) fill(e *eventsv1.Event, n int) {
+	switch l.rng.IntN(12) {
+	case 0, 1, 2:
+		e.Type = "order.placed"
+		e.Payload = &eventsv1.Event_Order{Order: &eventsv1.Order{
+			OrderId: fmt.Sprintf("o%d", l.rng.IntN(60)), RevenueMicros: new(int64(l.rng.IntN(1e9))), Currency: "CNY",
+		}}
+	case 3, 4:
+		e.Type = "traits.set"
+		e.Payload = &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Manual: l.rng.IntN(3) == 0, Set: &structpb.Struct{Fields: map[string]*structpb.Value{
+			"n": structpb.NewNumberValue(float64(n)),
+		}}}}
+	case 5:
+		e.Identifiers = l.person()
+		e.Type = []string{"group.joined", "group.joined", "group.left"}[l.rng.IntN(3)]
+		e.Payload = &eventsv1.Event_Group{Group: &eventsv1.Group{GroupId: fmt.Sprintf("g%d", l.rng.IntN(3))}}
+	case 6:
+		e.Type = []string{"referral.made", "referral.converted"}[l.rng.IntN(2)]
+		e.Payload = &eventsv1.Event_Referral{Referral: &eventsv1.Referral{
+			Referee: l.person()[0], RevenueMicros: new(int64(5_000_000)), Currency: "CNY",
+		}}
+	case 7:
+		e.Type = "ticket." + []string{"opened", "replied", "resolved", "reopened"}[l.rng.IntN(4)]
+		e.Payload = &eventsv1.Event_Ticket{Ticket: &eventsv1.Ticket{TicketId: fmt.Sprintf("t%d", l.rng.IntN(5))}}
+	case 8:
+		if n > 0 {
+			l.takeBack(e)
+			break
+		}
+		fallthrough
+	case 9:
+		if n > 0 { // told once more, by whichever name
+			proto.Reset(e)
+			proto.Merge(e, l.told[l.rng.IntN(n)])
+			break
+		}
+		fallthrough
+	default:
+		e.Type = "page.viewed"
+		e.Payload = &eventsv1.Event_View{View: &eventsv1.View{Url: fmt.Sprintf("https://x/%d", l.rng.IntN(9))}}
+	}
+}
+
+// takeBack makes an event void or correct one that was told before.
+func (l *townLife) takeBack(e *eventsv1.Event) {
+	of := l.told[l.rng.IntN(len(l.told))]
+	e.Identifiers = []*eventsv1.Identifier{proto.CloneOf(of.Identifiers[0])}
+	if l.rng.IntN(2) == 0 {
+		e.Type = "event.voided"
+		e.Payload = &eventsv1.Event_Void{Void: &eventsv1.Void{EventId: of.Id}}
+		return
+	}
+	e.Type, e.Corrects = "order.placed", of.Id
+	e.Payload = &eventsv1.Event_Order{Order: &eventsv1.Order{OrderId: fmt.Sprintf("o%d", l.rng.IntN(60)), RevenueMicros: new(int64(7_000_000))}}
+}
