@@ -159,6 +159,8 @@ const (
 	entriesField protowire.Number = 4
 	parkedField  protowire.Number = 9
 
+	withheldField protowire.Number = 14
+
 	traitsField    protowire.Number = 5
 	traitNameField protowire.Number = 1
 )
@@ -194,11 +196,11 @@ func PartFor(fields, traits []string) Part {
 }
 
 // Decode reads the part of a head as the store keeps it, and of the head itself
-// kind, journal, and how much is parked.
+// kind, journal, how much is parked, and whether he is moving.
 func (p Part) Decode(value []byte) (*statev1.Head, error) {
 	head := &statev1.Head{}
 	err := decodeFields(value, head, func(number protowire.Number, _ []byte) bool {
-		return number == kindField || number == journalField || number == parkedField
+		return number == kindField || number == journalField || number == parkedField || number == withheldField
 	})
 	if err != nil {
 		return nil, err
