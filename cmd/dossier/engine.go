@@ -120,6 +120,9 @@ func (e *engine) start(ctx context.Context, s settings, progress func(string)) e
 	if err := e.openGateway(ctx, s, key, progress); err != nil {
 		return err
 	}
+	if err := e.publishTypes(ctx, s, progress); err != nil {
+		return err
+	}
 	return e.patiently(ctx, s, progress, func() error { return e.openIntake(ctx, s) })
 }
 

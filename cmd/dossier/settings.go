@@ -18,6 +18,7 @@ import (
 
 	"github.com/dossier360/dossier/events/natslog"
 	"github.com/dossier360/dossier/ingest"
+	"github.com/dossier360/dossier/ingest/directory"
 )
 
 // settings are what `dossier serve` runs with. Each is a flag, an environment
@@ -42,6 +43,11 @@ type settings struct {
 	timezone     string
 	baseCurrency string
 
+	// File of the settings of identifier types, and what stands in it, or in the
+	// section of the --config file; nil: what the log has.
+	identifiers string
+	types       *directory.Types
+
 	tick        time.Duration
 	identityKey string
 	writeKeys   list // [NAME=]KEY
@@ -57,7 +63,8 @@ const serveHelp = `Runs the engine: HTTP ingest and queries, the log (an embedde
 JetStream, or with --nats a server that runs elsewhere) and the projections, in
 this process. --partitions, --clock,
 --clock-end, --timezone and --base-currency act when the log is created; a later
-different value is refused. Every flag is also an environment variable
+different value is refused. --identifiers is written into the log where it says
+something new, and holds for all who serve it. Every flag is also an environment variable
 (DOSSIER_NATS_LISTEN for --nats-listen; several values separated by commas) and
 a key of the --config file; a flag wins over the variable, that over the file.
 SIGTERM stops in order.`
@@ -79,6 +86,7 @@ func (s *settings) flags(std stdio) *flags {
 	fs.StringVar(&s.baseCurrency, "base-currency", "", "ISO 4217 `code` (at creation; default CNY)")
 	fs.DurationVar(&s.tick, "tick", 15*time.Second, "how long a due timer may wait: at least `1ms`")
 	fs.StringVar(&s.identityKey, "identity-key", "", "`file` of the identity key (default <data>/identity.key)")
+	fs.StringVar(&s.identifiers, "identifiers", "", "YAML `file` with the settings of identifier types (default what the log has)")
 	fs.Var(&s.writeKeys, "write-key", "`[NAME=]KEY` that publishers present; NAME is their source (repeatable)")
 	fs.Var(&s.readKeys, "read-key", "`KEY` that queries present as Bearer (repeatable)")
 	fs.Var(&s.natsUsers, "nats-user", "`NAME:PASS` of a NATS client (repeatable)")
@@ -102,7 +110,10 @@ func parseSettings(std stdio, args []string) (settings, error) {
 	if err := fromEnvironment(fs, std.getenv, given); err != nil {
 		return s, err
 	}
-	if err := fromFile(fs, s.config, given); err != nil {
+	if err := fromFile(fs, &s, given); err != nil {
+		return s, err
+	}
+	if err := s.readTypes(); err != nil {
 		return s, err
 	}
 	if given["partitions"] && s.partitions == 0 {
@@ -139,7 +150,8 @@ func fromEnvironment(fs *flags, getenv func(string) string, given map[string]boo
 	return errors.Join(errs...)
 }
 
-func fromFile(fs *flags, path string, given map[string]bool) error {
+func fromFile(fs *flags, s *settings, given map[string]bool) error {
+	path := s.config
 	if path == "" {
 		return nil
 	}
@@ -160,6 +172,12 @@ func fromFile(fs *flags, path string, given map[string]bool) error {
 			continue
 		}
 		given[name] = true
+		if name == "identifiers" && node.Kind != yaml.ScalarNode {
+			if s.types, err = directory.DecodeTypes(&node); err != nil {
+				return wrongUsage("--config %s, %v", path, err)
+			}
+			continue
+		}
 		var values []string
 		switch node.Kind {
 		case yaml.ScalarNode:
@@ -176,6 +194,21 @@ func fromFile(fs *flags, path string, given map[string]bool) error {
 				return wrongUsage("--config %s, line %d: %s: %q: %v", path, node.Line, name, v, err)
 			}
 		}
+	}
+	return nil
+}
+
+// readTypes reads the file of --identifiers.
+func (s *settings) readTypes() error {
+	if s.identifiers == "" {
+		return nil
+	}
+	text, err := os.ReadFile(s.identifiers)
+	if err != nil {
+		return wrongUsage("--identifiers: %v", err)
+	}
+	if s.types, err = directory.ParseTypes(text); err != nil {
+		return wrongUsage("--identifiers %s: %v", s.identifiers, err)
 	}
 	return nil
 }
