@@ -115,22 +115,32 @@ func (it *item) identifySubject(d *directory.Directory, e *eventsv1.Event) (comp
 	if it.typ != eventsv1.Type_TYPE_IDENTITY_ALIASED || previous == nil {
 		return companies, blocked, nil
 	}
-	// The former name is the same customer's, or that of a conflict. It stays
-	// where the event told it. A person's is none of a company, and the other
-	// way round.
-	known, bad := identify(d, previous)
-	switch {
-	case bad != nil && bad.Code != CodeBlockedID:
-		return nil, nil, bad
-	case bad == nil:
+	if known, bad := identify(d, previous); bad == nil {
 		previous.Type, previous.Value = known.Type, known.Value
-		if known.Kind() != company {
-			it.subject.identifiers = append(it.subject.identifiers, known)
-		} else if len(it.subject.identifiers) == 0 {
-			companies = append(companies, known)
-		}
+		return it.alias(e, companies, known), blocked, nil
+	} else if bad.Code != CodeBlockedID {
+		return nil, nil, bad
 	}
 	return companies, blocked, nil
+}
+
+// alias adds the former name of an alias to the names of its kind: it is the
+// same customer's, or that of a conflict. A company's name joins nothing to a
+// person, nor a person's to a company, and one's own, as browsers send it, adds
+// nothing.
+func (it *item) alias(e *eventsv1.Event, companies []directory.Identifier, previous directory.Identifier) []directory.Identifier {
+	persons := it.subject.identifiers
+	switch isCompany := previous.Kind() == company; {
+	case isCompany && len(persons) == 0 && !holds(companies, &previous):
+		companies = append(companies, previous)
+	case !isCompany && (len(companies) == 0 || len(persons) > 0) && !holds(persons, &previous):
+		it.subject.identifiers = append(persons, previous)
+	default:
+		return companies
+	}
+	// Among the identifiers, where the profile looks for them.
+	e.Identifiers = append(e.Identifiers, &eventsv1.Identifier{Type: previous.Type, Value: previous.Value})
+	return companies
 }
 
 // identifyGroup reads the group id. Joining a group that is nobody means
@@ -175,9 +185,12 @@ func (it *item) identifyReferred(d *directory.Directory, e *eventsv1.Event) {
 
 func identify(d *directory.Directory, id *eventsv1.Identifier) (directory.Identifier, *Rejection) {
 	known, err := d.Identify(id.GetType(), id.GetValue())
+	bySettings, _ := errors.AsType[*directory.ValueError](err)
 	switch {
 	case err == nil:
 		return known, nil
+	case bySettings != nil:
+		return known, Refuse(CodeBlockedID, id.GetType(), bySettings.Limit, err.Error())
 	case errors.Is(err, directory.ErrBlocked):
 		return known, Refuse(CodeBlockedID, id.GetType(), "", id.GetType()+" "+Shown(id.GetValue())+" names nobody")
 	case errors.Is(err, directory.ErrTooLong):

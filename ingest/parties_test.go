@@ -34,8 +34,8 @@ import (
 //	companies each line is a person as type=value; prints the companies
 //
 // An event is its id, its type, and fields: @n is the hour it occurred at,
-// group, referee, referrer (as type:value), void, corrects and issued, any
-// other is an identifier.
+// group, referee, referrer, previous and force (as type:value), void, corrects
+// and issued, any other is an identifier.
 func TestParties(t *testing.T) {
 	datadriven.Walk(t, "testdata/parties", func(t *testing.T, path string) {
 		synctest.Test(t, func(t *testing.T) {
@@ -143,6 +143,8 @@ func (p *parties) event(t *testing.T, fields []string) *eventsv1.Event {
 				v.Time = p.time(t, at)
 			}
 			e.Payload = &eventsv1.Event_Void{Void: v}
+		case "previous", "force":
+			e.Payload = &eventsv1.Event_Alias{Alias: &eventsv1.Alias{Previous: p.other(value), Force: key == "force"}}
 		case "corrects":
 			e.Corrects = value
 		case "issued":

@@ -252,6 +252,6 @@ func (e *event) decodeAlias() *ingest.Rejection {
 		e.event.Identifiers = append(e.event.Identifiers, &eventsv1.Identifier{Type: previous.Type, Value: alias})
 	}
 	e.given.alias.used = true
-	e.event.Payload = &eventsv1.Event_Alias{Alias: &eventsv1.Alias{Previous: previous}}
+	e.event.Payload = &eventsv1.Event_Alias{Alias: &eventsv1.Alias{Previous: previous, Force: e.name == "$merge_dangerously"}}
 	return nil
 }

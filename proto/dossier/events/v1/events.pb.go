@@ -2164,8 +2164,11 @@ func (x *Group) GetTraits() *structpb.Struct {
 
 // Alias says that two identifiers are one customer's.
 type Alias struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Previous      *Identifier            `protobuf:"bytes,1,opt,name=previous,proto3" json:"previous,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Previous *Identifier            `protobuf:"bytes,1,opt,name=previous,proto3" json:"previous,omitempty"`
+	// Whatever the two hold, as two user ids: only who is kept apart by hand stays
+	// apart.
+	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2205,6 +2208,13 @@ func (x *Alias) GetPrevious() *Identifier {
 		return x.Previous
 	}
 	return nil
+}
+
+func (x *Alias) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
 }
 
 // Consent is a permission given or withdrawn.
@@ -2537,9 +2547,10 @@ const file_dossier_events_v1_events_proto_rawDesc = "" +
 	"\bset_once\x18\a \x01(\v2\x17.google.protobuf.StructR\asetOnce\"S\n" +
 	"\x05Group\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12/\n" +
-	"\x06traits\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x06traits\"B\n" +
+	"\x06traits\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x06traits\"X\n" +
 	"\x05Alias\x129\n" +
-	"\bprevious\x18\x01 \x01(\v2\x1d.dossier.events.v1.IdentifierR\bprevious\"Y\n" +
+	"\bprevious\x18\x01 \x01(\v2\x1d.dossier.events.v1.IdentifierR\bprevious\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"Y\n" +
 	"\aConsent\x12\x18\n" +
 	"\apurpose\x18\x01 \x01(\tR\apurpose\x12\x18\n" +
 	"\agranted\x18\x02 \x01(\bR\agranted\x12\x1a\n" +
