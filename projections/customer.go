@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections/columns"
 	"github.com/dossier360/dossier/projections/profile"
 	"github.com/dossier360/dossier/projections/store"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
@@ -170,6 +171,18 @@ func (c *customer) committed() {
 	c.storedTimer = c.head.Timer
 	c.rows, c.refusals = nil, nil
 	c.o.weigh(c)
+}
+
+// row is what lists show of the customer; nil: what they showed before, while
+// answers are read from a closed generation.
+func (c *customer) row(env profile.Env) *columns.Row {
+	switch {
+	case !c.counted():
+		return &columns.Row{ID: c.id, Gone: true}
+	case c.head.Served != nil:
+		return nil
+	}
+	return columns.Of(c.id, c.head, env)
 }
 
 // dropPages forgets the pages that were read; the store has them.

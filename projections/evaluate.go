@@ -10,6 +10,7 @@ import (
 // The rules of one evaluation, by their number in a change id.
 const (
 	ruleStage = 0
+	ruleMoved = 1 // who became a customer, or of whom he was a part
 )
 
 // The kinds of changes; the rest of the contract's kinds come with the rules
@@ -17,6 +18,8 @@ const (
 const (
 	kindCreated   = "customer.created"
 	kindLifecycle = "lifecycle"
+	kindMerged    = "customer.merged"
+	kindSplit     = "customer.split"
 )
 
 // evaluateTimer evaluates a customer at his due instant.
@@ -28,8 +31,13 @@ func (f *fold) evaluateTimer(c *customer) {
 
 // evaluate makes the verdict on a customer at an instant, arms his timer with
 // the instant it flips, and records what changed. It takes one k, whether or
-// not anything comes of it.
+// not anything comes of it. Nobody is judged while moves to him are under way,
+// nor once he is another customer.
 func (f *fold) evaluate(c *customer, at int64, because cause) {
+	if c.withheld() {
+		return
+	}
+	f.announceMoves(c, at, because)
 	k := f.m.place.K
 	f.m.place.K++
 	verdict, flips := f.Evaluate(c.head.Facts, at)
@@ -72,6 +80,9 @@ func (f *fold) evaluate(c *customer, at int64, because cause) {
 	journal.ChangeId = change.Id
 	f.announce(changeKey(f.cp.Epoch, f.m.seq, k, ruleStage), change)
 }
+
+// withheld reports whether nothing is to be said of a customer.
+func (c *customer) withheld() bool { return len(c.head.Withheld) > 0 || len(c.head.MergedInto) > 0 }
 
 // changeID is <pp>-<epoch>-<seq>-<k>-<rule>.
 func (f *fold) changeID(k uint32, rule uint16) string {

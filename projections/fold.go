@@ -21,7 +21,7 @@ import (
 // FoldVersion is the version of what the fold makes of the log. A store of
 // another version is rebuilt. Whatever changes a fact, a row or a verdict of the
 // same log raises it.
-const FoldVersion = 4
+const FoldVersion = 5
 
 // Bounds of the work that one message can cause.
 const (
@@ -105,7 +105,7 @@ const (
 	stepEnter    = iota // log time moves
 	stepTouched         // due timers of the customers that the round touches
 	stepDue             // other due timers
-	stepApply           // the events, or the notice
+	stepApply           // the events, or the notice, or the end of a move
 	stepRefold          // touched customers whose history changed under their facts
 	stepEvaluate        // each touched customer once
 	stepLeave           // next round
@@ -118,6 +118,7 @@ type message struct {
 	time   time.Time
 	record *logv1.Record
 	notice *logv1.Notice
+	move   *logv1.Move // record is what it moves
 	rounds []round
 	place  *statev1.Place
 }
@@ -127,6 +128,7 @@ type round struct {
 	time    int64 // log time becomes at least this
 	events  []int // indexes into the record
 	touched []touched
+	final   *logv1.MoveFinal          // applied after the events
 	byID    map[events.CustomerID]int // index into touched
 }
 
@@ -168,11 +170,19 @@ func decodeMessage(raw events.Message, partition int) (*message, error) {
 	case events.SubjectNotices(partition):
 		m.notice = &logv1.Notice{}
 		content = m.notice
+	case events.SubjectMoves(partition):
+		m.move = &logv1.Move{}
+		content = m.move
 	default:
 		return nil, fmt.Errorf("partition %d, message %d: unknown subject %q: %w", partition, raw.Seq, raw.Subject, events.ErrCorrupt)
 	}
 	if err := events.Open(raw.Data, content); err != nil {
 		return nil, fmt.Errorf("partition %d, message %d: %w", partition, raw.Seq, err)
+	}
+	if m.move != nil {
+		if m.record = m.move.Record; m.record == nil {
+			m.record = &logv1.Record{}
+		}
 	}
 	return m, nil
 }
@@ -192,6 +202,7 @@ func (m *message) plan(f *fold) {
 		for i := range m.record.Events {
 			all.add(i, m.record.Events[i].GetHeader())
 		}
+		all.end(m.move.GetFinal())
 		m.rounds = []round{all}
 		return
 	}
@@ -199,6 +210,21 @@ func (m *message) plan(f *fold) {
 		r := round{time: e.GetHeader().GetOccurredAt()}
 		r.add(i, e.GetHeader())
 		m.rounds = append(m.rounds, r)
+	}
+	if final := m.move.GetFinal(); final != nil {
+		r := round{}
+		r.end(final)
+		m.rounds = append(m.rounds, r)
+	}
+}
+
+// end touches the receiver of a move that the round ends; nil: it ends none.
+func (r *round) end(final *logv1.MoveFinal) {
+	if r.final = final; final == nil {
+		return
+	}
+	if id, err := events.CustomerIDFromBytes(final.GetCustomer()); err == nil {
+		r.touch(id)
 	}
 }
 
@@ -208,15 +234,22 @@ func (r *round) add(i int, h *logv1.Header) {
 	if err != nil {
 		return // nobody is touched; the event is parked when it is its turn
 	}
-	if t, ok := r.byID[id]; ok {
-		r.touched[t].events = append(r.touched[t].events, i)
-		return
+	t := r.touch(id)
+	t.events = append(t.events, i)
+}
+
+// touch returns a customer as one whom the round touches.
+func (r *round) touch(id events.CustomerID) *touched {
+	t, ok := r.byID[id]
+	if !ok {
+		if r.byID == nil {
+			r.byID = map[events.CustomerID]int{}
+		}
+		t = len(r.touched)
+		r.byID[id] = t
+		r.touched = append(r.touched, touched{id: id})
 	}
-	if r.byID == nil {
-		r.byID = map[events.CustomerID]int{}
-	}
-	r.byID[id] = len(r.touched)
-	r.touched = append(r.touched, touched{id: id, events: []int{i}})
+	return &r.touched[t]
 }
 
 // errCommitFirst: the next customer's head is so large that what is uncommitted
@@ -322,10 +355,14 @@ func (f *fold) due(c *customer) bool { return c.head.Timer != 0 && c.head.Timer 
 func (f *fold) stepApply(ctx context.Context, r *round) error {
 	p := f.m.place
 	if f.m.notice != nil {
-		f.next()
-		return f.applyNotice(f.m.notice)
+		return f.stepNotice(f.m.notice)
 	}
 	if int(p.Index) == len(r.events) {
+		if r.final != nil {
+			if err := f.applyFinal(f.m.move.GetNumber(), r.final); err != nil {
+				return err
+			}
+		}
 		f.next()
 		return nil
 	}
@@ -396,7 +433,11 @@ func (f *fold) stepEvaluate(r *round) error {
 	if c.unknown() || f.due(c) {
 		return nil
 	}
-	f.evaluate(c, f.cp.LogTime, f.eventCause(t))
+	because := f.eventCause(t)
+	if id, err := events.CustomerIDFromBytes(r.final.GetCustomer()); err == nil && id == t.id {
+		because = f.moveCause()
+	}
+	f.evaluate(c, f.cp.LogTime, because)
 	return nil
 }
 
@@ -463,24 +504,26 @@ func (f *fold) end() {
 	f.m = nil
 }
 
-// applyNotice applies a relayed rule; a tick has done its work by its time.
-func (f *fold) applyNotice(n *logv1.Notice) error {
-	relay := n.GetRelay()
-	if relay == nil || relay.Prev != f.cp.RuleSeq || relay.Seq <= relay.Prev {
-		return nil // a tick, a repeat, or a rival's relay
-	}
-	f.cp.RuleSeq = relay.Seq
-	switch rule := relay.Rule.GetRule().(type) {
-	case *logv1.Rule_Genesis:
-		return f.settle(rule.Genesis)
-	case *logv1.Rule_Reevaluate:
-		since := f.cp.LogTime
-		if f.cp.Sweep != nil {
-			since = f.cp.Sweep.Since // what was pending stays pending
+// stepNotice applies a notice, of relayed rules one. A tick has done its work by
+// its time.
+func (f *fold) stepNotice(n *logv1.Notice) error {
+	var err error
+	relays := n.GetRelays().GetRelays()
+	switch i := int(f.m.place.Index); {
+	case n.GetRelay() != nil:
+		err = f.applyRelay(n.GetRelay())
+	case n.GetMoveDone() != nil:
+		err = f.applyMoveDone(n.GetMoveDone())
+	case i < len(relays):
+		if err = f.applyRelay(relays[i]); err == nil {
+			f.m.place.Index++
 		}
-		f.cp.Sweep = &statev1.Sweep{Since: since, RuleSeq: relay.Seq}
+		return err
 	}
-	return nil
+	if err == nil {
+		f.next()
+	}
+	return err
 }
 
 // applyEvent folds event i of the record. It reports whether the event counted
@@ -501,12 +544,22 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 	if err != nil {
 		return false, err
 	}
+	if f.m.move != nil {
+		f.expect(c, f.m.move.GetNumber())
+	}
+	elsewhere, at, err := f.route(c, h, f.m.record.At+h.AtDelta)
+	if err != nil {
+		return false, err
+	}
+	if elsewhere != nil {
+		return false, f.forward(c, i, elsewhere)
+	}
 	old, err := c.find(h)
 	if err != nil {
 		return false, err
 	}
 	if old != nil {
-		return f.refuse(ctx, c, old, i, e)
+		return f.refuse(ctx, c, old, i, e, at)
 	}
 	body, err := readBody(e)
 	if err != nil {
@@ -525,12 +578,10 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 	if err != nil {
 		return false, err
 	}
-	if c.fresh && c.unknown() {
-		f.cp.Customers++
-	}
+	before := c.counted()
 	c.touch()
 	c.head.Kind = h.CustomerKind
-	entry := f.entry(i, e, body)
+	entry := f.entry(i, e, body, at)
 	if stands && body != nil && !c.head.Stale { // else the refold applies it
 		if err := profile.Apply(c.head.Facts, profile.Event{Header: h, RecordedAt: entry.RecordedAt, Body: body}, c, f.env); err != nil {
 			return false, fmt.Errorf("apply message %d event %d: %w", f.m.seq, i, err)
@@ -540,6 +591,7 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 	if err := c.record(entry, h); err != nil {
 		return false, err
 	}
+	f.recount(c, before)
 	return true, f.unpark(c, e, entry.RecordedAt)
 }
 
@@ -588,13 +640,13 @@ func readBody(e *logv1.LoggedEvent) (*eventsv1.Event, error) {
 	return body, nil
 }
 
-// entry is the history entry of event i.
-func (f *fold) entry(i int, e *logv1.LoggedEvent, body *eventsv1.Event) *statev1.Entry {
+// entry is the history entry of event i, whose address is as good as one of `at`.
+func (f *fold) entry(i int, e *logv1.LoggedEvent, body *eventsv1.Event, at uint64) *statev1.Entry {
 	h := e.Header
 	entry := &statev1.Entry{
 		Type: h.Type, OccurredAt: h.OccurredAt, RecordedAt: f.recordedAt(h),
 		EventId: h.EventId, Source: h.Source, Role: h.Role, ClaimedAt: h.ClaimedAt,
-		Seq: f.m.seq, Index: uint32(i), At: f.m.record.At + h.AtDelta, Trail: h.Trail,
+		Seq: f.m.seq, Index: uint32(i), At: at, Trail: h.Trail,
 		MintedId: h.MintedId, Tombstone: body == nil, BodyBytes: uint32(len(e.Body)), BodyHash: events.BodyHash(e.Body), Corrects: h.Corrects,
 	}
 	if body != nil {

@@ -25,6 +25,10 @@ import (
 //	o epoch4 seq8 k4 rule2   Change, the outbox
 //	q seq8 index4            Parked
 //	p customer16 hash16      parked by event key: seq8 index4 of its Parked
+//	k C G                    Head of a closed generation
+//	u C rule8                Rule by which events addressed to C go elsewhere
+//	j seq8 index4            MoveJob: a history to be sent on
+//	l C seq8 index4          MoveJob: one event to be sent on
 const (
 	keyCheckpoint = 'c'
 	keyHead       = 'h'
@@ -35,6 +39,10 @@ const (
 	keyChange     = 'o'
 	keyParked     = 'q'
 	keyParkedID   = 'p'
+	keyClosed     = 'k'
+	keyRoute      = 'u'
+	keyJob        = 'j'
+	keyLate       = 'l'
 )
 
 var checkpointKey = []byte{keyCheckpoint}
@@ -84,6 +92,19 @@ func changeKey(epoch uint32, seq uint64, k uint32, rule uint16) []byte {
 
 func parkedKey(seq uint64, index uint32) []byte {
 	b := binary.BigEndian.AppendUint64([]byte{keyParked}, seq)
+	return binary.BigEndian.AppendUint32(b, index)
+}
+
+func closedKey(c events.CustomerID, generation uint32) []byte {
+	return ownedPrefix(keyClosed, c, generation)
+}
+
+func routeKey(c events.CustomerID, rule uint64) []byte {
+	return binary.BigEndian.AppendUint64(append([]byte{keyRoute}, c[:]...), rule)
+}
+
+func lateKey(c events.CustomerID, seq uint64, index uint32) []byte {
+	b := binary.BigEndian.AppendUint64(append([]byte{keyLate}, c[:]...), seq)
 	return binary.BigEndian.AppendUint32(b, index)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/dossier360/dossier/events"
@@ -53,11 +52,9 @@ func (p *Partition) notice(ctx context.Context, lastTick *time.Time) error {
 	if errors.Is(s.err, events.ErrCorrupt) {
 		return s.err
 	}
-	rule, newRules := p.o.Rules.after(s.ruleSeq)
-	if rule != nil {
-		return p.write(ctx, &logv1.Notice{Notice: &logv1.Notice_Relay{Relay: &logv1.Relay{
-			Seq: rule.seq, Prev: s.ruleSeq, Rule: rule.rule,
-		}}})
+	relays, newRules := p.o.Rules.after(p.o.ID, s.ruleSeq)
+	if len(relays) > 0 {
+		return p.write(ctx, &logv1.Notice{Notice: &logv1.Notice_Relays{Relays: &logv1.Relays{Relays: relays}}})
 	}
 	wait, ok := p.untilTick(s, *lastTick)
 	if ok && wait <= 0 {
@@ -140,78 +137,4 @@ func (p *Partition) TickTo(ctx context.Context, to time.Time) error {
 		}
 	}
 	return p.WaitSettled(ctx, at) // the notice writer paces what is pending
-}
-
-// Rules follows the rules of IDENTITY for the notice writers of all partitions
-// of a process.
-type Rules struct {
-	mu      sync.Mutex
-	rules   []sequencedRule // in order
-	changed chan struct{}   // closed and replaced when rules grow
-}
-
-type sequencedRule struct {
-	seq  uint64
-	rule *logv1.Rule
-}
-
-// NewRules returns an empty follower; Run it.
-func NewRules() *Rules { return &Rules{changed: make(chan struct{})} }
-
-// after returns the first rule beyond seq, nil if none is known yet, and a
-// channel that closes when more are known.
-func (r *Rules) after(seq uint64) (*sequencedRule, <-chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i := range r.rules {
-		if r.rules[i].seq > seq {
-			return &r.rules[i], r.changed
-		}
-	}
-	return nil, r.changed
-}
-
-// Run reads IDENTITY from the beginning until the context ends, or until the
-// log is corrupt.
-func (r *Rules) Run(ctx context.Context, l events.Log) error {
-	for next := uint64(1); ctx.Err() == nil; {
-		var err error
-		next, err = r.follow(ctx, l, next)
-		if errors.Is(err, events.ErrCorrupt) {
-			return fmt.Errorf("follow rules: %w", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
-	}
-	return nil
-}
-
-// follow reads until an error; it returns where to go on.
-func (r *Rules) follow(ctx context.Context, l events.Log, next uint64) (uint64, error) {
-	reader, err := l.Read(ctx, events.IdentityStream, next)
-	if err != nil {
-		return next, err
-	}
-	defer reader.Close()
-	for {
-		m, err := reader.Next(ctx)
-		if err != nil {
-			return next, err
-		}
-		next = m.Seq + 1
-		if m.Subject != events.SubjectRule {
-			continue
-		}
-		identity := &logv1.Identity{}
-		if err := events.Open(m.Data, identity); err != nil {
-			return next, fmt.Errorf("%s message %d: %w", events.IdentityStream, m.Seq, err)
-		}
-		r.mu.Lock()
-		r.rules = append(r.rules, sequencedRule{m.Seq, identity.GetRule()})
-		close(r.changed)
-		r.changed = make(chan struct{})
-		r.mu.Unlock()
-	}
 }

@@ -30,6 +30,8 @@ type overlay struct {
 	paged   []*customer // with pages read since the last commit
 	changes []pendingChange
 	parked  map[parkedID]*parkedRow // read or changed since the last commit
+	moving  map[string][]byte       // routes and jobs changed since the last commit, by key; nil: deleted
+	closed  []closedHead            // closed since the last commit
 	rows    []*columns.Row          // of the customers that the last commit changed, until published
 	timers  timers
 	sweep   sweepQueue
@@ -126,6 +128,10 @@ func (o *overlay) batch(cp *statev1.Checkpoint) (*store.Batch, error) {
 	if err := o.writeParked(b); err != nil {
 		return nil, err
 	}
+	o.writeMoving(b)
+	for _, c := range o.closed {
+		b.Put(c.key, c.value)
+	}
 	value, err := proto.Marshal(cp)
 	if err != nil {
 		return nil, fmt.Errorf("write checkpoint: %w", err)
@@ -149,7 +155,9 @@ func (f *fold) flush(s store.Store) error {
 	f.view.Close()
 	f.view = s.View()
 	for _, c := range f.dirty {
-		f.rows = append(f.rows, columns.Of(c.id, c.head, f.env))
+		if row := c.row(f.env); row != nil {
+			f.rows = append(f.rows, row)
+		}
 	}
 	f.overlay.committed()
 	return f.timers.reset(f.view, f.cp.LogTime)
@@ -165,6 +173,7 @@ func (o *overlay) committed() {
 		c.dropPages()
 	}
 	o.dirty, o.paged, o.changes, o.parked, o.sweep = nil, nil, nil, nil, sweepQueue{}
+	o.moving, o.closed = nil, nil
 	o.bytes, o.keys, o.largest = 0, 0, 0
 	if o.youngBytes > o.cacheBytes/2 {
 		o.old, o.young, o.youngBytes = o.young, nil, 0

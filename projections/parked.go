@@ -173,11 +173,10 @@ func (f *fold) parkNew(c *customer) {
 	if c == nil {
 		return
 	}
-	if c.fresh && c.unknown() {
-		f.cp.Customers++
-	}
+	counted := c.counted()
 	c.touch()
 	c.head.Parked++
+	f.recount(c, counted)
 }
 
 // unpark takes away what is parked of an event of which a copy as good, or
@@ -195,8 +194,10 @@ func (f *fold) unpark(c *customer, e *logv1.LoggedEvent, recordedAt int64) error
 	}
 	f.setParked(row, nil)
 	f.cp.Parked--
+	counted := c.counted()
 	c.touch()
 	c.head.Parked--
+	f.recount(c, counted)
 	return nil
 }
 
@@ -242,7 +243,7 @@ func (p *Partition) RetryParked(ctx context.Context, at []events.Position, appen
 		return nil, 0, err
 	}
 	var last uint64
-	for _, record := range records(again) {
+	for _, record := range records(again, retriedBytes) {
 		seq, err := append(ctx, record)
 		if err != nil {
 			return nil, 0, err
@@ -327,13 +328,14 @@ func (p *Partition) hopeless(e *logv1.LoggedEvent, partitions int) error {
 }
 
 // records packs events as they were stamped: only what is counted from the
-// front of a record is counted anew.
-func records(list []again) []*logv1.Record {
+// front of a record is counted anew. A record holds at most maxBytes of events,
+// or one.
+func records(list []again, maxBytes uint32) []*logv1.Record {
 	var all []*logv1.Record
 	for len(list) > 0 {
 		n, size := 0, uint32(0)
 		r := &logv1.Record{At: list[0].at, RecordedAt: list[0].recordedAt}
-		for n < len(list) && (n == 0 || size+list[n].bytes <= retriedBytes) {
+		for n < len(list) && (n == 0 || size+list[n].bytes <= maxBytes) {
 			size += list[n].bytes
 			r.At, r.RecordedAt = min(r.At, list[n].at), min(r.RecordedAt, list[n].recordedAt)
 			n++

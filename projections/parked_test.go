@@ -229,7 +229,7 @@ func TestRecordsOfRetries(t *testing.T) {
 		recorded int64
 	}
 	var got []stamp
-	for _, r := range records(list) {
+	for _, r := range records(list, retriedBytes) {
 		if size := proto.Size(r); size > retriedBytes+1_024 {
 			t.Errorf("a record of %d bytes, limit %d", size, retriedBytes)
 		}

@@ -32,6 +32,10 @@ type Options struct {
 	SetAside func(why error) error
 	Evaluate playbook.Evaluate
 	Rules    *Rules
+	// Applied waits until a partition has folded a message, so that the mover does
+	// not outrun those who receive; nil, or an error for a partition elsewhere: it
+	// does not wait.
+	Applied func(ctx context.Context, partition int, seq uint64) error
 	// Tick bounds how long a due timer waits for a tick; 0 means 15 s.
 	Tick time.Duration
 	// Room is asked before every commit; while it returns an error the partition
@@ -95,7 +99,8 @@ type state struct {
 	ruleSeq  uint64
 	parked   uint64
 	count    uint64
-	err      error // why the partition stands still
+	jobs     uint64 // of the mover
+	err      error  // why the partition stands still
 }
 
 // pending reports whether evaluations wait for the next message.
@@ -289,7 +294,7 @@ func (p *Partition) publish(f *fold) {
 	s := state{
 		applied: applied, logTime: f.cp.LogTime, settled: settled(f.cp, f.timers.earliest),
 		earliest: f.timers.earliest, sweeping: f.cp.Sweep != nil, ruleSeq: f.cp.RuleSeq,
-		parked: f.cp.Parked, count: f.cp.Customers,
+		parked: f.cp.Parked, count: f.cp.Customers, jobs: f.cp.Jobs,
 	}
 	if applied == p.state.applied {
 		s.err = p.state.err // it has got no further yet
@@ -329,6 +334,7 @@ func (p *Partition) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.runFold(ctx) })
 	g.Go(func() error { return p.runNotices(ctx) })
+	g.Go(func() error { return p.runMover(ctx) })
 	g.Go(func() error { return p.runRows(ctx) })
 	g.Go(func() error { return p.runEnd(ctx) })
 	return g.Wait()
@@ -669,6 +675,8 @@ type Status struct {
 	Settled    time.Time // settled time
 	Parked     uint64
 	Customers  uint64
+	Jobs       uint64 // moves that are not done
+	Unheard    uint64 // rules in IDENTITY that it has not heard, or messages that may be some
 	Target     uint64 // what must be folded for it to be ready
 	Err        error  // why the partition stands still, or has no rows; nil: neither
 }
@@ -695,7 +703,7 @@ func (p *Partition) Known() Status {
 	}
 	return Status{
 		ID: p.o.ID, Applied: s.applied, Last: max(p.heard.Load(), s.applied), Settled: events.FromMicros(s.settled),
-		Parked: s.parked, Customers: s.count, Target: p.target, Err: err,
+		Parked: s.parked, Customers: s.count, Jobs: s.jobs, Unheard: uint64(p.o.Rules.unheard(s.ruleSeq)), Target: p.target, Err: err,
 	}
 }
 
@@ -707,7 +715,12 @@ func (p *Partition) Status(ctx context.Context) (Status, error) {
 		return p.Known(), fmt.Errorf("status of partition %d: %w", p.o.ID, err)
 	}
 	p.hear(info.Last)
+	identity, err := p.o.Log.Info(ctx, events.IdentityStream)
+	if err != nil {
+		return p.Known(), fmt.Errorf("status of partition %d: %w", p.o.ID, err)
+	}
 	status := p.Known()
+	status.Unheard += p.o.Rules.unread(identity.Last)
 	status.Last = max(info.Last, status.Applied)
 	if status.Applied < status.Last {
 		if m, err := p.o.Log.Get(ctx, p.stream, status.Applied+1); err == nil {

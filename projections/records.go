@@ -89,7 +89,20 @@ func (p *Partition) fetch(ctx context.Context, seq uint64) (*logv1.Record, error
 		if err != nil {
 			return nil, err
 		}
-		record := &logv1.Record{}
-		return record, events.Open(m.Data, record)
+		return recordIn(m, p.o.ID)
 	})
+}
+
+// recordIn is the record in a message of a partition's stream: told by gateways,
+// or moved by a mover.
+func recordIn(m events.Message, partition int) (*logv1.Record, error) {
+	if m.Subject == events.SubjectMoves(partition) {
+		move := &logv1.Move{}
+		if err := events.Open(m.Data, move); err != nil {
+			return nil, err
+		}
+		return move.GetRecord(), nil
+	}
+	record := &logv1.Record{}
+	return record, events.Open(m.Data, record)
 }

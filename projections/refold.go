@@ -33,7 +33,7 @@ var errTooLongToRefold = fmt.Errorf("a copy with other content is the one that s
 // if that is the new copy, it takes the other's place in the history, and the
 // customer is folded again once the message's events are through. It reports
 // whether the new copy stands.
-func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *logv1.LoggedEvent) (stands bool, err error) {
+func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *logv1.LoggedEvent, at uint64) (stands bool, err error) {
 	h := e.Header
 	recordedAt := f.recordedAt(h)
 	if recordedAt > old.entry.RecordedAt {
@@ -47,7 +47,7 @@ func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *lo
 		if recordedAt < old.entry.RecordedAt {
 			// The facts stay; but this is the copy that a third one is held
 			// against.
-			c.moveArrival(old, f.m.seq, uint32(i), recordedAt, f.m.record.At+h.AtDelta)
+			c.moveArrival(old, f.m.seq, uint32(i), recordedAt, at, h.Trail)
 			return false, f.unpark(c, e, recordedAt)
 		}
 		return false, nil
@@ -68,7 +68,7 @@ func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *lo
 	c.touch()
 	c.head.Stale = true
 	c.remove(old)
-	entry := f.entry(i, e, body)
+	entry := f.entry(i, e, body, at)
 	// The other copy may have left a refusal key that points to its place, and
 	// a third one may look there.
 	c.putRefusal(h, stampOf(entry))
@@ -103,9 +103,9 @@ func contentHash(e *logv1.LoggedEvent) []byte {
 }
 
 // moveArrival makes another copy of the same content the one of an entry.
-func (c *customer) moveArrival(f *found, seq uint64, index uint32, recordedAt int64, at uint64) {
+func (c *customer) moveArrival(f *found, seq uint64, index uint32, recordedAt int64, at uint64, trail []uint64) {
 	c.touch()
-	f.entry.Seq, f.entry.Index, f.entry.RecordedAt, f.entry.At = seq, index, recordedAt, at
+	f.entry.Seq, f.entry.Index, f.entry.RecordedAt, f.entry.At, f.entry.Trail = seq, index, recordedAt, at, trail
 	if f.lead != "" {
 		c.putPage(f.lead, c.pages[f.lead])
 	}

@@ -135,8 +135,11 @@ func (p *Partition) scanRows(ctx context.Context, early *columns.Writer) ([]*col
 		if id, bad = customerFromHeadKey(key); bad != nil || !wanted {
 			return false
 		}
-		var head *statev1.Head
-		if head, bad = decodeOutline(id, value); bad != nil {
+		head, err := v.decodeValue(id, value, decodeOutline)
+		if errors.Is(err, ErrNotFound) || err == nil && !standOf(value).counted {
+			return true
+		}
+		if bad = err; bad != nil {
 			return false
 		}
 		rows = append(rows, columns.Of(id, head, v.env))
@@ -157,9 +160,11 @@ const (
 	factsField   protowire.Number = 2
 	journalField protowire.Number = 3
 	entriesField protowire.Number = 4
+	spilledField protowire.Number = 5
 	parkedField  protowire.Number = 9
-
-	withheldField protowire.Number = 14
+	mergedField  protowire.Number = 12
+	movingField  protowire.Number = 14
+	servedField  protowire.Number = 16
 
 	traitsField    protowire.Number = 5
 	traitNameField protowire.Number = 1
@@ -196,11 +201,11 @@ func PartFor(fields, traits []string) Part {
 }
 
 // Decode reads the part of a head as the store keeps it, and of the head itself
-// kind, journal, how much is parked, and whether he is moving.
+// kind, journal, how much is parked, and what moves are under way.
 func (p Part) Decode(value []byte) (*statev1.Head, error) {
 	head := &statev1.Head{}
 	err := decodeFields(value, head, func(number protowire.Number, _ []byte) bool {
-		return number == kindField || number == journalField || number == parkedField || number == withheldField
+		return number == kindField || number == journalField || number == parkedField || number == movingField
 	})
 	if err != nil {
 		return nil, err
@@ -220,13 +225,49 @@ func (p Part) Decode(value []byte) (*statev1.Head, error) {
 
 // decodeOutline decodes a head without its history entries. It reads no more
 // than the length of each of those.
-func decodeOutline(c events.CustomerID, value []byte) (*statev1.Head, error) {
+func decodeOutline(value []byte) (*statev1.Head, error) {
 	head := &statev1.Head{}
-	err := decodeFields(value, head, func(number protowire.Number, _ []byte) bool { return number != entriesField })
-	if err != nil {
-		return nil, fmt.Errorf("head of customer %s: %w", c, err)
+	return head, decodeFields(value, head, func(number protowire.Number, _ []byte) bool { return number != entriesField })
+}
+
+// journalOf decodes what the open head says of a customer who is shown by a
+// closed one.
+func journalOf(value []byte) (*statev1.Head, error) {
+	head := &statev1.Head{}
+	return head, decodeFields(value, head, func(number protowire.Number, _ []byte) bool {
+		return number == journalField || number == parkedField || number == movingField || number == servedField
+	})
+}
+
+// stand is how a customer stands, by his head as it is stored.
+type stand struct {
+	merged   bool // he became another one
+	counted  bool // as customer.counted
+	withheld bool // moves to him are under way
+	served   bool // a closed generation is shown
+}
+
+func standOf(value []byte) stand {
+	var s stand
+	for len(value) > 0 {
+		number, _, n := consumeField(value)
+		if n < 0 {
+			break // who decodes it says so
+		}
+		switch number {
+		case entriesField, spilledField, parkedField:
+			s.counted = true
+		case mergedField:
+			s.merged = true
+		case movingField:
+			s.withheld = true
+		case servedField:
+			s.served, s.counted = true, true
+		}
+		value = value[n:]
 	}
-	return head, nil
+	s.counted = s.counted && !s.merged
+	return s
 }
 
 // decodeFields decodes the fields of a message that are wanted. It asks with

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -96,8 +97,18 @@ func (v *View) Env() profile.Env { return v.env }
 // Settled is the settled time of this snapshot, microseconds.
 func (v *View) Settled() int64 { return settled(v.cp, v.earliest) }
 
-// Head returns a customer, or ErrNotFound.
+// Head returns a customer, or ErrNotFound: also of one who became another one,
+// and of one whose whole history is another's. While a split moves his history he
+// is as he was before it; Withheld is not empty then.
 func (v *View) Head(c events.CustomerID) (*statev1.Head, error) {
+	return v.decode(c, func(value []byte) (*statev1.Head, error) {
+		head := &statev1.Head{}
+		return head, proto.Unmarshal(value, head)
+	})
+}
+
+// decode reads a customer's head as answers show it.
+func (v *View) decode(c events.CustomerID, read func(value []byte) (*statev1.Head, error)) (*statev1.Head, error) {
 	if v.view == nil {
 		return nil, ErrCatchingUp
 	}
@@ -108,10 +119,38 @@ func (v *View) Head(c events.CustomerID) (*statev1.Head, error) {
 	if value == nil {
 		return nil, ErrNotFound
 	}
-	head := &statev1.Head{}
-	if err := proto.Unmarshal(value, head); err != nil {
+	return v.decodeValue(c, value, read)
+}
+
+// decodeValue reads a head of which the stored value is known.
+func (v *View) decodeValue(c events.CustomerID, value []byte, read func(value []byte) (*statev1.Head, error)) (*statev1.Head, error) {
+	s := standOf(value)
+	if s.merged || !s.counted && !s.withheld {
+		return nil, ErrNotFound
+	}
+	if !s.served {
+		head, err := read(value)
+		if err != nil {
+			return nil, fmt.Errorf("head of customer %s: %w", c, err)
+		}
+		return head, nil
+	}
+	open, err := journalOf(value)
+	if err != nil {
 		return nil, fmt.Errorf("head of customer %s: %w", c, err)
 	}
+	closed, err := v.view.Get(closedKey(c, open.GetServed()))
+	if err == nil && closed == nil {
+		err = errors.New("it is not there")
+	}
+	var head *statev1.Head
+	if err == nil {
+		head, err = read(closed)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("generation %d of customer %s: %w", open.GetServed(), c, err)
+	}
+	head.Journal, head.Withheld, head.Parked = open.Journal, open.Withheld, open.Parked
 	return head, nil
 }
 
@@ -133,36 +172,12 @@ func (v *View) Rows() (*columns.Table, error) {
 // Outline is a customer's head without the entries of his history, which are
 // most of it, or ErrNotFound.
 func (v *View) Outline(c events.CustomerID) (*statev1.Head, error) {
-	if v.view == nil {
-		return nil, ErrCatchingUp
-	}
-	value, err := v.view.Get(headKey(c))
-	if err != nil {
-		return nil, err
-	}
-	if value == nil {
-		return nil, ErrNotFound
-	}
-	return decodeOutline(c, value)
+	return v.decode(c, decodeOutline)
 }
 
 // Part is part of a customer's head, or ErrNotFound.
 func (v *View) Part(c events.CustomerID, part Part) (*statev1.Head, error) {
-	if v.view == nil {
-		return nil, ErrCatchingUp
-	}
-	value, err := v.view.Get(headKey(c))
-	if err != nil {
-		return nil, err
-	}
-	if value == nil {
-		return nil, ErrNotFound
-	}
-	head, err := part.Decode(value)
-	if err != nil {
-		return nil, fmt.Errorf("head of customer %s: %w", c, err)
-	}
-	return head, nil
+	return v.decode(c, part.Decode)
 }
 
 // Parts goes through all customers in order of id, and gives fn the parts of
@@ -183,9 +198,11 @@ func (v *View) Parts(wanted func(c events.CustomerID) (Part, bool), fn func(c ev
 		if !ok {
 			return true
 		}
-		var head *statev1.Head
-		if head, bad = part.Decode(value); bad != nil {
-			bad = fmt.Errorf("head of customer %s: %w", c, bad)
+		head, err := v.decodeValue(c, value, part.Decode)
+		if errors.Is(err, ErrNotFound) {
+			return true
+		}
+		if bad = err; bad != nil {
 			return false
 		}
 		bad = fn(c, head)
@@ -310,10 +327,61 @@ func (v *View) ParkedAt(seq uint64, index uint32) (*statev1.Parked, error) {
 // Customers yields the ids of all customers in order.
 func (v *View) Customers() iter.Seq2[events.CustomerID, error] {
 	return func(yield func(events.CustomerID, error) bool) {
-		scan(v.view, []byte{keyHead}, func(key, _ []byte) (events.CustomerID, error) {
-			return customerFromHeadKey(key)
-		}, yield)
+		if v.view == nil {
+			yield(events.CustomerID{}, ErrCatchingUp)
+			return
+		}
+		stopped := false
+		err := v.view.Scan([]byte{keyHead}, []byte{keyHead + 1}, false, func(key, value []byte) bool {
+			if !standOf(value).counted {
+				return true
+			}
+			id, err := customerFromHeadKey(key)
+			more := yield(id, err)
+			stopped = !more || err != nil
+			return !stopped
+		})
+		if err != nil && !stopped {
+			yield(events.CustomerID{}, err)
+		}
 	}
+}
+
+// WaitRules waits until the partition has heard all rules up to a sequence of
+// IDENTITY, or the context ends; then it returns ErrCatchingUp.
+func (p *Partition) WaitRules(ctx context.Context, identitySeq uint64) error {
+	rule, err := p.o.Rules.lastUpTo(ctx, identitySeq)
+	if err != nil {
+		return fmt.Errorf("partition %d waits for the rules up to %d: %w", p.o.ID, identitySeq, ErrCatchingUp)
+	}
+	return p.wait(ctx, func(s state) bool { return s.ruleSeq >= rule })
+}
+
+// WaitMoved waits until no moves to a customer are under way, or the context
+// ends; then it returns ErrCatchingUp.
+func (p *Partition) WaitMoved(ctx context.Context, c events.CustomerID) error {
+	for {
+		_, changed := p.watch()
+		moving, err := p.moving(c)
+		if err != nil || !moving {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("customer %s is moving: %w", c, ErrCatchingUp)
+		}
+	}
+}
+
+func (p *Partition) moving(c events.CustomerID) (bool, error) {
+	v := p.View()
+	defer v.Close()
+	if v.view == nil {
+		return false, ErrCatchingUp
+	}
+	value, err := v.view.Get(headKey(c))
+	return standOf(value).withheld, err
 }
 
 // scan yields what parse makes of every key with the prefix.

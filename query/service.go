@@ -151,7 +151,7 @@ func (s *service) freshness(sn *snapshot, read ...int) (*queryv1.Freshness, erro
 		if applied < status.Target {
 			return nil, rebuilding(p, applied, status)
 		}
-		f.LagEvents += lag(applied, status.Last)
+		f.LagEvents += lag(applied, status.Last) + int64(status.Jobs+status.Unheard)
 		settled = min(settled, sn.views[p].Settled())
 	}
 	f.LogTime = instant(settled)

@@ -52,7 +52,7 @@ func partitionStatus(status projections.Status) *queryv1.PartitionStatus {
 		Id:         uint32(status.ID),
 		Applied:    int64(status.Applied),
 		Last:       int64(status.Last),
-		LagEvents:  lag(status.Applied, status.Last),
+		LagEvents:  lag(status.Applied, status.Last) + int64(status.Jobs+status.Unheard),
 		LagSeconds: status.LagSeconds,
 		Parked:     uint32(status.Parked),
 	}

@@ -238,6 +238,7 @@ func (e *engine) openPartitions(ctx context.Context, s settings, progress func(s
 			return err
 		}
 	}
+	rules.Begin(e.partitions...)
 	for _, p := range e.partitions {
 		e.folding.group.Go(func() error {
 			// A partition that stops says so to whoever asks; the others go on.
@@ -255,6 +256,9 @@ func (e *engine) partitionOptions(s settings, id int, rules *projections.Rules) 
 	dir := filepath.Join(s.data, "projections", fmt.Sprintf("%02d", id))
 	return projections.Options{
 		Log: e.measured, Genesis: e.genesis, ID: id, Rules: rules, Tick: s.tick, Logger: e.quiet(),
+		Applied: func(ctx context.Context, partition int, seq uint64) error {
+			return e.partitions[partition].WaitApplied(ctx, seq)
+		},
 		Evaluate: playbook.BuiltinStages, Room: func() error { return roomToFold(dir) },
 		OpenStore: func() (store.Store, error) {
 			return store.OpenBadger(dir, store.Options{Sync: s.sync == "always", Logger: e.logger})

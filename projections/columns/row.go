@@ -17,6 +17,7 @@ import (
 // nil section is one of which he has nothing.
 type Row struct {
 	ID         events.CustomerID
+	Gone       bool // he is no customer any more, and nothing else is set
 	Company    bool // a company, not a person
 	Identified bool
 	Name       string // as [profile.Name]

@@ -31,7 +31,8 @@ type chunk [chunkRows]*Row
 // empty.
 type Table struct {
 	chunks []*chunk
-	count  int
+	count  int // places taken, those of customers who are gone included
+	gone   int // whose place holds nil
 }
 
 // Len is the number of rows.
@@ -39,15 +40,18 @@ func (t *Table) Len() int {
 	if t == nil {
 		return 0
 	}
-	return t.count
+	return t.count - t.gone
 }
 
 // All yields every row, in no order that means anything, the same in every
 // later table.
 func (t *Table) All() iter.Seq[*Row] {
 	return func(yield func(*Row) bool) {
-		for i := range t.Len() {
-			if !yield(t.chunks[i/chunkRows][i%chunkRows]) {
+		if t == nil {
+			return
+		}
+		for i := range t.count {
+			if row := t.chunks[i/chunkRows][i%chunkRows]; row != nil && !yield(row) {
 				return
 			}
 		}
@@ -94,9 +98,17 @@ func (w *Writer) Put(rows []*Row) {
 			w.early[r.ID] = r
 		}
 	default:
-		next := draft{&Table{chunks: slices.Clone(w.table.chunks), count: w.table.count}, make(map[int]bool, len(rows))}
+		next := draft{&Table{chunks: slices.Clone(w.table.chunks), count: w.table.count, gone: w.table.gone}, make(map[int]bool, len(rows))}
 		for _, r := range rows {
 			at, known := w.places[r.ID]
+			if r.Gone {
+				if known {
+					delete(w.places, r.ID)
+					next.put(at, nil)
+					next.gone++
+				}
+				continue
+			}
 			if !known {
 				at = next.count
 				w.places[r.ID] = at

@@ -35,7 +35,8 @@ type Freshness struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Settled time, the least of the partitions read.
 	LogTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"`
-	// Records in the log that are not folded yet, all partitions read, as far as
+	// Records in the log that are not folded yet, and moves of merges and splits
+	// that are not done, all partitions read, as far as
 	// was heard of the log: no query asks it. What this process appended it knows
 	// at once, what another did when it is delivered, or a second after a query.
 	LagEvents int64 `protobuf:"varint,2,opt,name=lag_events,json=lagEvents,proto3" json:"lag_events,omitempty"`
