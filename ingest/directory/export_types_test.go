@@ -1,0 +1,20 @@
+package directory
+
+import "fmt"
+
+// Describe tells what the rules know of a type.
+func (t *Types) Describe(typ string) string {
+	k, ok := t.kind(typ)
+	if !ok {
+		return "unknown"
+	}
+	limit := "no limit"
+	if k.limit > 0 {
+		limit = fmt.Sprint("limit ", k.limit)
+	}
+	text := fmt.Sprintf("%s %s, strength %d, %s", kindName(k.company), k.form, k.strength, limit)
+	if k.weak {
+		text += ", rebindable"
+	}
+	return text
+}
