@@ -78,8 +78,11 @@ type Request struct {
 	// Kind of the customer. An identifier's type decides the kind it names, so
 	// a person and a company never share one, and are never joined.
 	Kind logv1.CustomerKind
-	// Of the event, noted where it caused a conflict.
+	// Of the event, noted where it caused a conflict or a merge.
 	Source, EventID string
+	// Force merges the customers that the set names whatever they hold, unless
+	// they are kept apart.
+	Force bool
 }
 
 // Address is whose the event is.
@@ -88,9 +91,13 @@ type Address struct {
 	Kind     logv1.CustomerKind
 	// At is the sequence of IDENTITY at which this was so.
 	At uint64
-	// Others has bit i set where identifier i of the request names another
-	// customer: a conflict, which waits in quarantine.
+	// Others has bit i set where identifier i of the request is not the
+	// customer's: it names another one, a conflict that waits in quarantine, or
+	// it was blocked by hand.
 	Others uint32
+	// Blocked: every identifier of the request was blocked by hand. The set
+	// names nobody, and nobody was made for it: Customer is zero.
+	Blocked bool
 }
 
 // others finds which identifiers name another customer than c.
@@ -197,7 +204,7 @@ func (d *Directory) lookUp(requests []Request, addresses []Address, from int, un
 		if err != nil {
 			return nil, err
 		}
-		addresses[i] = Address{b.customer, b.kind, d.cp.seq, bits}
+		addresses[i] = Address{Customer: b.customer, Kind: b.kind, At: d.cp.seq, Others: bits}
 	}
 	return undecided, nil
 }
