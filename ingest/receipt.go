@@ -48,6 +48,9 @@ func FormatReceipt(seqs map[int]uint64) string {
 		b = binary.AppendUvarint(b, uint64(p))
 		b = binary.AppendUvarint(b, seqs[p])
 	}
+	if len(b) == 1 {
+		return "" // nothing but where nothing was read
+	}
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 

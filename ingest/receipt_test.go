@@ -21,8 +21,10 @@ func TestReceiptReadsWhatItWrote(t *testing.T) {
 	if got, err := ingest.ParseReceipt("AQAEAgk"); err != nil || !cmp.Equal(got, map[int]uint64{0: 4, 2: 9}) {
 		t.Errorf("a receipt of version 1 is read as %v, %v", got, err)
 	}
-	if got := ingest.FormatReceipt(nil); got != "" {
-		t.Errorf("receipt of nothing %q, want none", got)
+	for _, none := range []map[int]uint64{nil, {ingest.ReceiptIdentity: 0}} {
+		if got := ingest.FormatReceipt(none); got != "" {
+			t.Errorf("receipt of %v is %q, want none", none, got)
+		}
 	}
 }
 

@@ -307,19 +307,49 @@ func (e *engine) openGateway(ctx context.Context, s settings, key directory.Key,
 	return nil
 }
 
-// copies asks a customer's partition where an event was logged.
+// copies asks a customer's partition where an event was logged. Of one to whom
+// moves are under way nobody can tell it all; that is not waited for, or a merge
+// would hold up what is told of him.
 func (e *engine) copies(ctx context.Context, customer events.CustomerID, source, eventID string, claimed *int64) (ingest.Copies, error) {
-	c, err := e.partitions[customer.Partition(len(e.partitions))].Copies(ctx, customer, source, eventID, claimed)
+	p := e.partitions[customer.Partition(len(e.partitions))]
+	ctx, cancel := context.WithTimeout(ctx, maxFoldedWait)
+	defer cancel()
+	if err := p.WaitRules(ctx, e.directory.Progress().Applied); err != nil {
+		return ingest.Copies{}, err
+	}
+	moving, err := isMoving(p, customer)
+	if err != nil {
+		return ingest.Copies{}, err
+	}
+	c, err := p.Copies(ctx, customer, source, eventID, claimed)
+	c.Cut = c.Cut || moving
 	return ingest.Copies(c), err
 }
 
-// latest asks a customer's partition what was told last of his records.
+func isMoving(p *projections.Partition, customer events.CustomerID) (bool, error) {
+	view := p.View()
+	defer view.Close()
+	head, err := view.Outline(customer)
+	if errors.Is(err, projections.ErrNotFound) {
+		return false, nil
+	}
+	return len(head.GetWithheld()) > 0, err
+}
+
+// latest asks a customer's partition what was told last of his records, when all
+// that moves to him has come.
 func (e *engine) latest(customer events.CustomerID, records []ingest.Record) ([]*ingest.Telling, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), maxFoldedWait)
+	defer cancel()
+	p := e.partitions[customer.Partition(len(e.partitions))]
+	if err := p.WaitMoved(ctx, customer); err != nil {
+		return nil, err
+	}
 	asked := make([]projections.Record, len(records))
 	for i, r := range records {
 		asked[i] = projections.Record(r)
 	}
-	found, err := e.partitions[customer.Partition(len(e.partitions))].Latest(customer, asked)
+	found, err := p.Latest(customer, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -336,7 +366,7 @@ func (e *engine) latest(customer events.CustomerID, records []ingest.Record) ([]
 const maxFoldedWait = 5 * time.Second
 
 // folded waits until all partitions have folded the log, up to a receipt or up
-// to its end.
+// to its end, and have heard who was merged or split by then.
 func (e *engine) folded(ctx context.Context, receipt string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxFoldedWait)
 	defer cancel()
@@ -345,25 +375,37 @@ func (e *engine) folded(ctx context.Context, receipt string) (string, error) {
 		return "", err
 	}
 	for p, seq := range seqs {
-		if p == ingest.ReceiptIdentity {
-			continue // whose the events are, the directory knows
-		}
 		if p >= len(e.partitions) {
 			return "", fmt.Errorf("%w: partition %d of %d", ingest.ErrBadReceipt, p, len(e.partitions))
 		}
-		if err := e.partitions[p].WaitApplied(ctx, seq); err != nil {
+		if err := e.await(ctx, p, seq); err != nil {
 			return "", fmt.Errorf("%w: %w", ingest.ErrNotReady, err)
 		}
 	}
 	return ingest.FormatReceipt(seqs), nil
 }
 
-// ends are the sequences that a receipt covers, or the ends of the partitions.
+// await waits for one part of a receipt: that a partition has folded a message,
+// or that all have heard the rules up to one.
+func (e *engine) await(ctx context.Context, p int, seq uint64) error {
+	if p != ingest.ReceiptIdentity {
+		return e.partitions[p].WaitApplied(ctx, seq)
+	}
+	for _, p := range e.partitions {
+		if err := p.WaitRules(ctx, seq); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ends are the sequences that a receipt covers, or the ends of the partitions and
+// of what the directory has read.
 func (e *engine) ends(ctx context.Context, receipt string) (map[int]uint64, error) {
 	if receipt != "" {
 		return ingest.ParseReceipt(receipt)
 	}
-	seqs := map[int]uint64{}
+	seqs := map[int]uint64{ingest.ReceiptIdentity: e.directory.Progress().Applied}
 	for _, p := range e.partitions {
 		status, err := p.Status(ctx)
 		if err != nil {
