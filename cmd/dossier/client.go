@@ -38,6 +38,8 @@ type client struct {
 	json     bool
 	// customer is the reference that the command asks about, if it does.
 	customer string
+	// roundTripper carries calls; nil: the network.
+	roundTripper http.RoundTripper
 }
 
 // newClient begins a command; synopsis and about are its help text.
@@ -75,7 +77,7 @@ func (fs *flags) form(std stdio, lang *string, asJSON *bool) {
 }
 
 // parse reads flags and arguments in any order and wants `names` arguments; of
-// a last name that ends in "…" one or more.
+// a last name that ends in "…" one or more. Names in brackets may be left out.
 func (fs *flags) parse(args []string, names ...string) ([]string, error) {
 	var positional []string
 	for {
@@ -90,10 +92,10 @@ func (fs *flags) parse(args []string, names ...string) ([]string, error) {
 		}
 		positional, args = append(positional, fs.Arg(0)), fs.Args()[1:]
 	}
-	if len(positional) < len(names) {
+	if len(positional) < len(names) && !strings.HasPrefix(names[len(positional)], "[") {
 		return nil, wrongUsage("%s missing; `dossier %s -h` tells how", names[len(positional)], fs.Name())
 	}
-	if many := len(names) > 0 && strings.HasSuffix(names[len(names)-1], "…"); len(positional) > len(names) && !many {
+	if many := len(names) > 0 && strings.HasSuffix(strings.TrimSuffix(names[len(names)-1], "]"), "…"); len(positional) > len(names) && !many {
 		return nil, wrongUsage("%q is one argument too many", positional[len(names)])
 	}
 	return positional, nil
@@ -129,6 +131,9 @@ func (c *client) parse(args []string, names ...string) ([]string, error) {
 const dialTimeout = 5 * time.Second
 
 func (c *client) transport() http.RoundTripper {
+	if c.roundTripper != nil {
+		return c.roundTripper
+	}
 	return &http.Transport{
 		Proxy:       http.ProxyFromEnvironment,
 		DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
@@ -136,15 +141,19 @@ func (c *client) transport() http.RoundTripper {
 }
 
 func (c *client) service() queryv1connect.QueryServiceClient {
-	bearer := connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
+	return queryv1connect.NewQueryServiceClient(&http.Client{Transport: c.transport()}, c.server, bearing(c.readKey))
+}
+
+// bearing presents a key with every call; "" is none.
+func bearing(key string) connect.ClientOption {
+	return connect.WithInterceptors(connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
 		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-			if c.readKey != "" {
-				req.Header().Set("Authorization", "Bearer "+c.readKey)
+			if key != "" {
+				req.Header().Set("Authorization", "Bearer "+key)
 			}
 			return next(ctx, req)
 		}
-	})
-	return queryv1connect.NewQueryServiceClient(&http.Client{Transport: c.transport()}, c.server, connect.WithInterceptors(bearer))
+	}))
 }
 
 // explain turns the error of a call into a sentence that says what to do.

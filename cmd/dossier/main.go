@@ -67,6 +67,24 @@ func run(ctx context.Context, std stdio, args []string) int {
 		return exit(std, name, find(ctx, std, rest))
 	case "tail":
 		return exit(std, name, tail(ctx, std, rest))
+	case "link":
+		return exit(std, name, link(ctx, std, rest))
+	case "merge":
+		return exit(std, name, merge(ctx, std, rest))
+	case "split":
+		return exit(std, name, split(ctx, std, rest))
+	case "merges":
+		return exit(std, name, merges(ctx, std, rest))
+	case "conflicts":
+		return exit(std, name, conflicts(ctx, std, rest))
+	case "suspects":
+		return exit(std, name, suspects(ctx, std, rest))
+	case "apart":
+		return exit(std, name, apart(ctx, std, rest))
+	case "block":
+		return exit(std, name, block(ctx, std, rest))
+	case "members":
+		return exit(std, name, members(ctx, std, rest))
 	case "rejected":
 		return exit(std, name, rejectedEvents(ctx, std, rest))
 	case "parked":
@@ -105,6 +123,18 @@ usage: dossier <command> [flags] [arguments]
                  facts told by hand, which outrank imports until released
   unset REF NAME… --reason TEXT
                  release facts told by hand
+
+  link ID ID…    identifiers are one customer's
+  merge REF REF… customers are one
+  split --undo MERGE | REF ID…
+                 they are two: take a merge back, or identifiers out
+  apart REF REF  they are not the same, and no event joins them
+  block ID       an identifier names nobody
+  merges [REF]   the history of merges and splits
+  conflicts      who was named together and not joined: list, show, approve, dismiss
+  suspects       who is probably the same: list, join, dismiss
+  members REF    the persons of a company
+
   tail           events and refused input as they arrive
   rejected       what was refused and waits: list, show, retry, export
   parked         what could not be applied: list, show, retry, export

@@ -26,7 +26,7 @@ the flags.`
 
 // parkedEvents is `dossier parked`.
 func parkedEvents(ctx context.Context, std stdio, args []string) error {
-	return oneOfFour(std, "parked", parkedHelp, args, map[string]func([]string) error{
+	return oneWord(std, "parked", parkedHelp, waitingCommands, args, map[string]func([]string) error{
 		"list":   func(rest []string) error { return parkedList(ctx, std, rest) },
 		"show":   func(rest []string) error { return parkedShow(ctx, std, rest) },
 		"retry":  func(rest []string) error { return parkedRetry(ctx, std, rest) },

@@ -82,7 +82,7 @@ var waitingsWords = map[string]waitingWords{
 
 // rejectedEvents is `dossier rejected`.
 func rejectedEvents(ctx context.Context, std stdio, args []string) error {
-	return oneOfFour(std, "rejected", rejectedHelp, args, map[string]func([]string) error{
+	return oneWord(std, "rejected", rejectedHelp, waitingCommands, args, map[string]func([]string) error{
 		"list":   func(rest []string) error { return rejectedList(ctx, std, rest) },
 		"show":   func(rest []string) error { return rejectedShow(ctx, std, rest) },
 		"retry":  func(rest []string) error { return rejectedRetry(ctx, std, rest) },
@@ -90,21 +90,22 @@ func rejectedEvents(ctx context.Context, std stdio, args []string) error {
 	})
 }
 
-// oneOfFour goes to one of the four words that such a command has.
-func oneOfFour(std stdio, name, help string, args []string, of map[string]func([]string) error) error {
-	if len(args) > 0 {
-		if do := of[args[0]]; do != nil {
-			return do(args[1:])
-		}
-	}
-	if len(args) > 0 && (args[0] == "-h" || args[0] == "--help" || args[0] == "-help") {
-		_, err := fmt.Fprintf(std.out, "usage: dossier %s list|show|retry|export\n\n%s\n", name, help)
+// waitingCommands are the words of rejected and parked.
+var waitingCommands = []string{"list", "show", "retry", "export"}
+
+// oneWord goes to one of the words that such a command has.
+func oneWord(std stdio, name, help string, words, args []string, of map[string]func([]string) error) error {
+	wanted := strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
+	switch {
+	case len(args) == 0:
+		return wrongUsage("%s wanted; `dossier %s -h` tells how", wanted, name)
+	case of[args[0]] != nil:
+		return of[args[0]](args[1:])
+	case args[0] == "-h" || args[0] == "--help" || args[0] == "-help":
+		_, err := fmt.Fprintf(std.out, "usage: dossier %s %s\n\n%s\n", name, strings.Join(words, "|"), help)
 		return err
 	}
-	if len(args) == 0 {
-		return wrongUsage("list, show, retry or export wanted; `dossier %s -h` tells how", name)
-	}
-	return wrongUsage("%q: list, show, retry or export wanted; `dossier %s -h` tells how", args[0], name)
+	return wrongUsage("%q: %s wanted; `dossier %s -h` tells how", args[0], wanted, name)
 }
 
 // rejectFilter are the flags that say which rejects.

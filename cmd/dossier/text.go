@@ -106,7 +106,7 @@ var words = map[string]vocabulary{
 		customTypeFormat: "%s is no type of Dossier's own, so custom events of exactly that name were looked for",
 		revision:         "revision", modified: " and changes not committed", committed: "committed", recordFormat: "record format",
 		list: ", ", colon: ": ",
-		causes: map[string]string{"event": "event", "time": "time", "rules": "rules", "manual": "hand", "merge": "merge"},
+		causes: map[string]string{"event": "event", "time": "time", "rules": "rules", "manual": "hand", "merge": "merge", "split": "split"},
 
 		memberships: "Member of", members: "Members",
 		acquisition: "Acquisition", firstTouch: "first touch", lastTouch: "last touch", channels: "channels", campaigns: "campaigns",
@@ -171,7 +171,7 @@ var words = map[string]vocabulary{
 		types: chineseTypes, fields: chineseFields,
 		values: chineseValues, beginnings: chineseBeginnings, traitMarks: chineseTraitMarks,
 		list: "，", colon: "：",
-		causes:      map[string]string{"event": "事件", "time": "时间", "rules": "规则", "manual": "人工", "merge": "合并"},
+		causes:      map[string]string{"event": "事件", "time": "时间", "rules": "规则", "manual": "人工", "merge": "合并", "split": "拆分"},
 		memberships: "所属公司", members: "成员",
 		acquisition: "获客", firstTouch: "首次触点", lastTouch: "最近触点", channels: "渠道", campaigns: "营销活动",
 		touchesFormat: "触点%s个", adViewsFormat: "看广告%s次", adClicksFormat: "点广告%s次",

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
+)
+
+const suspectsHelp = `Pairs of customers that are probably the same although no identifier says so, the
+likeliest first. They are proposed, never joined: a person decides.
+
+  dossier suspects list [--customer REF] [--kind person|company] [--min-score S]
+  dossier suspects join REF REF --reason TEXT [--dry-run]
+  dossier suspects dismiss REF REF --reason TEXT [--dry-run]
+
+Joined, the two are merged; dismissed, they are kept apart and not proposed again.
+` + "`dossier suspects <word> -h`" + ` tells the flags.`
+
+// maxShownReasons is how many reasons of a suspicion stand in its line.
+const maxShownReasons = 4
+
+// suspectWords are what suspicions say in one language.
+type suspectWords struct {
+	score, a, b, why        string
+	none, more, totalFormat string
+	hows                    map[string]string // how two values compare
+	fields                  map[string]string // nil: as the service says
+}
+
+var suspectsWords = map[string]suspectWords{
+	langEN: {
+		score: "SCORE", a: "CUSTOMER", b: "PERHAPS THE SAME AS", why: "WHY",
+		none: "nobody is suspected to be somebody else", more: "there are more; --limit 0 shows all",
+		totalFormat: "pairs: %d; the two as one: dossier suspects join A B --dry-run",
+		hows:        map[string]string{"similar": "~", "swapped": "swapped", "differs": "≠"},
+	},
+	langZH: {
+		score: "得分", a: "客户", b: "疑似同一客户", why: "依据",
+		none: "没有疑似重复的客户", more: "还有更多；用 --limit 0 显示全部",
+		totalFormat: "共 %d 对；查看合并后的结果：dossier suspects join A B --dry-run",
+		hows:        map[string]string{"similar": "≈", "swapped": "互换", "differs": "≠"},
+		fields: map[string]string{
+			"name": "姓名", "given_name": "名", "family_name": "姓", "full_name": "姓名", "address": "地址", "street": "街道", "number": "门牌号",
+			"suburb": "区县", "postcode": "邮编", "state": "省份", "city": "城市", "birth_date": "出生日期", "phone": "电话", "email": "邮箱",
+			"company": "公司", "domain": "域名", "id": "证件号码",
+		},
+	},
+}
+
+// suspects is `dossier suspects`.
+func suspects(ctx context.Context, std stdio, args []string) error {
+	return oneWord(std, "suspects", suspectsHelp, []string{"list", "join", "dismiss"}, args, map[string]func([]string) error{
+		"list":    func(rest []string) error { return suspectsList(ctx, std, rest) },
+		"join":    func(rest []string) error { return suspectsJoin(ctx, std, rest) },
+		"dismiss": func(rest []string) error { return suspectsDismiss(ctx, std, rest) },
+	})
+}
+
+func suspectsList(ctx context.Context, std stdio, args []string) error {
+	c := newClient(std, "suspects list", "suspects list [flags]", "Lists pairs of customers that are probably the same, the likeliest first.")
+	c.flags.StringVar(&c.customer, "customer", "", "only who may be this customer, a `REF`")
+	kind := c.flags.String("kind", "", "only of this `kind`: person or company")
+	least := c.flags.Float64("min-score", 0, "only pairs of this `score` or more, 0 to 1; 0 is what the server proposes by itself")
+	limit := c.limitFlag("pairs")
+	if _, err := c.parse(args); err != nil {
+		return err
+	}
+	switch {
+	case *kind != "" && *kind != "person" && *kind != "company":
+		return wrongUsage("--kind %q: person or company wanted", *kind)
+	case math.IsNaN(*least) || *least < 0 || *least > 1:
+		return wrongUsage("--min-score %v: a number from 0 to 1 wanted", *least)
+	}
+	if err := checkLimit(*limit); err != nil {
+		return err
+	}
+	w, p, t, total := suspectsWords[c.lang], printerFor(c.lang), &table{}, uint64(0)
+	t.add(w.score, w.a, "", w.b, "", w.why)
+	service := c.identity()
+	more, err := eachPage(*limit, func(size uint32, token string) ([]*queryv1.Suspect, string, error) {
+		resp, err := service.ListSuspects(ctx, &queryv1.ListSuspectsRequest{Customer: c.customer, Kind: *kind, MinScore: *least, PageSize: size, PageToken: token})
+		total = resp.GetTotal()
+		return resp.GetSuspects(), resp.GetNextPageToken(), c.explain(err)
+	}, func(s *queryv1.Suspect) error {
+		if c.json {
+			return writeLine(std.out, s)
+		}
+		t.add(fmt.Sprintf("%.3f", s.GetScore()), s.GetA(), cut(plain(s.GetAName()), maxNameColumns), s.GetB(), cut(plain(s.GetBName()), maxNameColumns),
+			cut(p.suspicion(s), maxReasonColumns))
+		return nil
+	})
+	if err != nil || c.json {
+		return err
+	}
+	if !more {
+		w.more = ""
+	}
+	return c.listed(t, w.none, w.more, fmt.Sprintf(w.totalFormat, total))
+}
+
+// suspicion is what speaks for and against two customers being one.
+func (p printer) suspicion(s *queryv1.Suspect) string {
+	w := suspectsWords[p.lang]
+	var reasons []string
+	for _, r := range s.GetReasons()[:min(len(s.GetReasons()), maxShownReasons)] {
+		field, how := cmp.Or(w.fields[r.GetField()], plain(r.GetField())), cmp.Or(w.hows[r.GetHow()], plain(r.GetHow()))
+		if r.GetHow() == "equal" {
+			reasons = append(reasons, field+" = "+plain(r.GetA()))
+		} else {
+			reasons = append(reasons, field+" "+plain(r.GetA())+" "+how+" "+plain(r.GetB()))
+		}
+	}
+	return strings.Join(reasons, p.semicolon)
+}
+
+func suspectsJoin(ctx context.Context, std stdio, args []string) error {
+	d := newDecider(std, "suspects join", "suspects join REF REF --reason TEXT [flags]", "Merges two customers who are suspected to be one. "+
+		"--dry-run shows them beside\nwhat they would be.")
+	d.waitFlag()
+	customers, err := d.parse(args, "REF", "REF")
+	if err != nil {
+		return err
+	}
+	return d.merge(ctx, customers, "suspect")
+}
+
+func suspectsDismiss(ctx context.Context, std stdio, args []string) error {
+	d := newDecider(std, "suspects dismiss", "suspects dismiss REF REF --reason TEXT [flags]", "Says that two customers who are suspected to be one are not: they are kept\n"+
+		"apart, and not proposed again.")
+	customers, err := d.parse(args, "REF", "REF")
+	if err != nil {
+		return err
+	}
+	return d.keepApart(ctx, customers)
+}
