@@ -31,10 +31,9 @@ func (f *fold) evaluateTimer(c *customer) {
 
 // evaluate makes the verdict on a customer at an instant, arms his timer with
 // the instant it flips, and records what changed. It takes one k, whether or
-// not anything comes of it. Nobody is judged while moves to him are under way,
-// nor once he is another customer.
+// not anything comes of it. Of who is silent nothing is made.
 func (f *fold) evaluate(c *customer, at int64, because cause) {
-	if c.withheld() {
+	if c.silent() {
 		return
 	}
 	f.announceMoves(c, at, because)
@@ -81,8 +80,9 @@ func (f *fold) evaluate(c *customer, at int64, because cause) {
 	f.announce(changeKey(f.cp.Epoch, f.m.seq, k, ruleStage), change)
 }
 
-// withheld reports whether nothing is to be said of a customer.
-func (c *customer) withheld() bool { return len(c.head.Withheld) > 0 || len(c.head.MergedInto) > 0 }
+// silent reports whether nothing is to be said of a customer: moves to him are
+// under way, or he is another one, or nothing is left of him.
+func (c *customer) silent() bool { return len(c.head.Withheld) > 0 || !c.counted() }
 
 // changeID is <pp>-<epoch>-<seq>-<k>-<rule>.
 func (f *fold) changeID(k uint32, rule uint16) string {

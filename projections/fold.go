@@ -45,9 +45,10 @@ type foldOptions struct {
 	Fetch func(ctx context.Context, seq uint64) (*logv1.Record, error)
 	// CacheBytes bounds the customers kept decoded between commits.
 	CacheBytes int
-	// RefoldEntries bounds who is folded again inline; 0 means
-	// maxRefoldEntries. Part of what a fold version is: for tests alone.
-	RefoldEntries int
+	// RefoldEntries bounds who is folded again inline, SearchedEntries whose
+	// history is searched; 0 means maxRefoldEntries and maxSearchedEntries. Part
+	// of what a fold version is: for tests alone.
+	RefoldEntries, SearchedEntries int
 }
 
 // fold folds one partition's stream, message by message, in steps between any
@@ -68,7 +69,7 @@ type fold struct {
 // newFold goes on from the checkpoint in the view; an empty store begins at
 // message 1.
 func newFold(o foldOptions, v store.View) (*fold, error) {
-	f := &fold{foldOptions: o, overlay: overlay{view: v, cacheBytes: o.CacheBytes, refoldEntries: cmp.Or(o.RefoldEntries, maxRefoldEntries)}, cp: &statev1.Checkpoint{FoldVersion: FoldVersion}}
+	f := &fold{foldOptions: o, overlay: overlay{view: v, cacheBytes: o.CacheBytes, refoldEntries: cmp.Or(o.RefoldEntries, maxRefoldEntries), searchedEntries: cmp.Or(o.SearchedEntries, maxSearchedEntries)}, cp: &statev1.Checkpoint{FoldVersion: FoldVersion}}
 	value, err := v.Get(checkpointKey)
 	if err != nil {
 		return nil, err
@@ -402,15 +403,27 @@ func (f *fold) stepRefold(ctx context.Context, r *round) error {
 		return err
 	}
 	if c.head.Stale {
-		if f.bytes > maxRefoldBytes {
-			return errCommitFirst
-		}
-		if err := f.refold(ctx, c); err != nil {
+		if err := f.foldAgain(ctx, c); err != nil {
 			return err
 		}
 	}
 	p.Index++
 	return nil
+}
+
+// foldAgain folds a customer again whose history changed under his facts: at
+// once, or by moves if that would hold up others.
+func (f *fold) foldAgain(ctx context.Context, c *customer) error {
+	short, err := c.refoldable()
+	switch {
+	case err != nil:
+		return err
+	case !short:
+		return f.refoldLong(c)
+	case f.bytes > maxRefoldBytes:
+		return errCommitFirst
+	}
+	return f.refold(ctx, c)
 }
 
 // stepEvaluate evaluates one touched customer, unless due instants of his are

@@ -474,14 +474,11 @@ func waitsBefore(head *statev1.Head, job *statev1.MoveJob) bool {
 	return slices.ContainsFunc(head.GetWithheld(), func(number uint64) bool { return isBefore(number, job) })
 }
 
-// isBefore reports whether a move began before a job, in the partition's stream
-// or in that of rules.
+// isBefore reports whether a move began before a job of a rule, in the
+// partition's stream or in that of rules.
 func isBefore(number uint64, job *statev1.MoveJob) bool {
-	switch {
-	case number&refoldNumber != 0:
+	if number&refoldNumber != 0 {
 		return number&^refoldNumber < job.GetJob().GetSeq()
-	case job.GetNumber()&refoldNumber != 0:
-		return true // heard before the job arose
 	}
 	return number < job.GetNumber()
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/events/memlog"
@@ -427,6 +428,86 @@ func TestMovesAreFoldedAgain(t *testing.T) {
 		}
 		if diff := cmp.Diff(changes, [][]string{s.changes(l), s.changes(w)}); diff != "" {
 			t.Errorf("changes (-before +after):\n%s", diff)
+		}
+	})
+}
+
+// What takes back an event of a long history, or replaces it, has all of it told
+// to him once more. What it names without its time is searched for.
+func TestTakingBackOfLongCustomers(t *testing.T) {
+	const long = 1_500
+	eachStreet(t, func(t *testing.T, s *street) {
+		view := func(id string, when time.Time, change func(*logv1.LoggedEvent, *eventsv1.Event)) *logv1.LoggedEvent {
+			at := events.Micros(when)
+			e := &logv1.LoggedEvent{Header: &logv1.Header{
+				Customer: w[:], Type: eventsv1.Type_TYPE_PAGE_VIEWED, Source: "test", EventId: id, ClaimedAt: &at, OccurredAt: at, RecordedDelta: 10,
+			}}
+			body := &eventsv1.Event{}
+			if change != nil {
+				change(e, body)
+			}
+			var err error
+			if e.Body, err = proto.Marshal(body); err != nil {
+				t.Fatal(err)
+			}
+			return e
+		}
+		tell := func(list ...*logv1.LoggedEvent) {
+			for len(list) > 0 {
+				n := min(len(list), 500)
+				p := w.Partition(len(s.stores))
+				s.append(events.PartitionStream(p), events.SubjectEvents(p), &logv1.Record{At: 1, RecordedAt: 1, Events: list[:n]})
+				list = list[n:]
+			}
+		}
+		day := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
+		minute := func(n int) time.Time { return day.Add(time.Duration(n) * time.Minute) }
+		void := func(id, of string, at *timestamppb.Timestamp, role logv1.Role, held bool) *logv1.LoggedEvent {
+			return view(id, day, func(e *logv1.LoggedEvent, body *eventsv1.Event) {
+				e.Header.Type, e.Header.Role, e.Header.Held = eventsv1.Type_TYPE_EVENT_VOIDED, role, held
+				body.Payload = &eventsv1.Event_Void{Void: &eventsv1.Void{EventId: of, Time: at}}
+			})
+		}
+		var list []*logv1.LoggedEvent
+		for i := range long {
+			list = append(list, view(fmt.Sprint("e", i), minute(i), nil))
+		}
+		tell(list...)
+		views := func(want int) {
+			t.Helper()
+			s.settle()
+			v := s.partitions[w.Partition(len(s.partitions))].View()
+			defer v.Close()
+			head, err := v.Head(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := int(head.Facts.Engagement.PageViews); got != want || head.Parked != 0 || len(head.Withheld) > 0 {
+				t.Errorf("%d views, %d parked, withheld %v; want %d views", got, head.Parked, head.Withheld, want)
+			}
+		}
+		views(long)
+		tell(void("v1", "e3", nil, logv1.Role_ROLE_SUBJECT, false))
+		views(long - 1)
+		tell(void("v2", "e4", timestamppb.New(minute(4)), logv1.Role_ROLE_SUBJECT, false))
+		tell(void("v3", "e5", timestamppb.New(minute(999)), logv1.Role_ROLE_SUBJECT, false)) // names nothing that is there
+		tell(void("v4", "e6", nil, logv1.Role_ROLE_COMPANY, true))                           // known to be here
+		views(long - 3)
+		// One that comes with what it names, and a copy that outranks another.
+		replaced := view("e7", minute(7), func(e *logv1.LoggedEvent, body *eventsv1.Event) {
+			e.Header.RecordedDelta = 1
+			body.Payload = &eventsv1.Event_View{View: &eventsv1.View{Url: "https://x/"}}
+		})
+		tell(void("v5", "later", nil, logv1.Role_ROLE_SUBJECT, false), view("later", minute(5000), nil), replaced)
+		views(long - 3)
+		v := s.partitions[w.Partition(len(s.partitions))].View()
+		defer v.Close()
+		head, err := v.Head(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := head.Facts.Engagement.Pages; len(got) != 1 || got[0].Count != 1 {
+			t.Errorf("pages %v, want the one of the copy that stands", got)
 		}
 	})
 }

@@ -19,9 +19,10 @@ import (
 // becomes the old one, and what was old and not asked for meanwhile goes.
 // Customers with uncommitted changes are never let go.
 type overlay struct {
-	view          store.View // of the last commit
-	cacheBytes    int        // bounds both generations of customers
-	refoldEntries int        // bounds who is folded again inline
+	view            store.View // of the last commit
+	cacheBytes      int        // bounds both generations of customers
+	refoldEntries   int        // bounds who is folded again inline
+	searchedEntries int        // bounds whose history is searched
 
 	young, old map[events.CustomerID]*customer
 	youngBytes int

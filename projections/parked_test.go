@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
 	"github.com/dossier360/dossier/events"
@@ -114,20 +113,20 @@ func TestParkedIsAppliedLater(t *testing.T) {
 	const short = 8
 	void := told(customerNo(1), "v1", eventsv1.Type_TYPE_EVENT_VOIDED, day0,
 		&eventsv1.Event{Payload: &eventsv1.Event_Void{Void: &eventsv1.Void{EventId: "e3"}}})
-	timed := told(customerNo(1), "v2", eventsv1.Type_TYPE_EVENT_VOIDED, day0,
-		&eventsv1.Event{Payload: &eventsv1.Event_Void{Void: &eventsv1.Void{EventId: "e4", Time: timestamppb.New(day0)}}})
+	other := told(customerNo(1), "v2", eventsv1.Type_TYPE_EVENT_VOIDED, day0,
+		&eventsv1.Event{Payload: &eventsv1.Event_Void{Void: &eventsv1.Void{EventId: "e4"}}})
 	build := func() *stream {
 		s := newStream("wall", day0)
 		for n := range short + 1 {
 			s.record(day0, told(customerNo(1), fmt.Sprint("e", n), eventsv1.Type_TYPE_PAGE_VIEWED, day0, nil))
 		}
-		s.record(day0, void, timed)
+		s.record(day0, void, other)
 		return s
 	}
 	s := build()
-	s.refoldEntries = short
+	s.searchedEntries = short
 	s.record(day0, void)
-	s.record(day0, timed, void)
+	s.record(day0, other, void)
 	m := store.OpenMemory()
 	s.foldAll(t, m, never, never)
 	places := func() (all []string) {
@@ -148,8 +147,8 @@ func TestParkedIsAppliedLater(t *testing.T) {
 		t.Errorf("%d parked, want 2", got)
 	}
 
-	s.refoldEntries = 0
-	s.record(day0, timed)
+	s.searchedEntries = 0
+	s.record(day0, other)
 	s.foldAll(t, m, never, never)
 	if diff := cmp.Diff([]string{"11/0 v1"}, places()); diff != "" {
 		t.Errorf("parked after one of them was applied (-want +got):\n%s", diff)

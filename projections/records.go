@@ -89,20 +89,21 @@ func (p *Partition) fetch(ctx context.Context, seq uint64) (*logv1.Record, error
 		if err != nil {
 			return nil, err
 		}
-		return recordIn(m, p.o.ID)
+		return RecordIn(m, p.o.ID)
 	})
 }
 
-// recordIn is the record in a message of a partition's stream: told by gateways,
-// or moved by a mover.
-func recordIn(m events.Message, partition int) (*logv1.Record, error) {
-	if m.Subject == events.SubjectMoves(partition) {
+// RecordIn is the record in a message of a partition's stream, told by gateways
+// or moved by a mover; nil if the message holds none.
+func RecordIn(m events.Message, partition int) (*logv1.Record, error) {
+	switch m.Subject {
+	case events.SubjectEvents(partition):
+		record := &logv1.Record{}
+		return record, events.Open(m.Data, record)
+	case events.SubjectMoves(partition):
 		move := &logv1.Move{}
-		if err := events.Open(m.Data, move); err != nil {
-			return nil, err
-		}
-		return move.GetRecord(), nil
+		err := events.Open(m.Data, move)
+		return move.Record, err
 	}
-	record := &logv1.Record{}
-	return record, events.Open(m.Data, record)
+	return nil, nil
 }

@@ -24,9 +24,6 @@ const (
 	maxRefoldBytes   = 512 << 10
 )
 
-var errTooLongToRefold = fmt.Errorf("a copy with other content is the one that stands, but the customer has more than %d events or %d KiB to fold again",
-	maxRefoldEntries, maxRefoldBytes>>10)
-
 // refuse handles a repeat of an event that is in the history: nearly always
 // nothing is to do. Of two copies with other content the least (recorded_at,
 // content hash) stands, so that the facts do not depend on which came first;
@@ -58,12 +55,6 @@ func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *lo
 	body, err := readBody(e)
 	if err != nil {
 		return false, f.park(c, i, e, err)
-	}
-	switch short, err := c.refoldable(); {
-	case err != nil:
-		return false, err
-	case !short:
-		return false, f.park(c, i, e, errTooLongToRefold)
 	}
 	c.touch()
 	c.head.Stale = true
@@ -112,6 +103,30 @@ func (c *customer) moveArrival(f *found, seq uint64, index uint32, recordedAt in
 }
 
 var errLong = errors.New("long")
+
+// refoldLong has the mover tell a customer his whole history once more, for he is
+// too long to be folded again inline: his generation is closed, and answers are
+// read from it until the moves are through.
+func (f *fold) refoldLong(c *customer) error {
+	if c.dirty {
+		return errCommitFirst // he is closed as he is stored
+	}
+	generation, err := c.close()
+	if err != nil {
+		return err
+	}
+	if c.head.Served == nil {
+		c.head.Served = &generation
+	}
+	number := refoldNumber | f.m.seq
+	f.withhold(c, number)
+	job := &statev1.MoveJob{
+		Job:    &logv1.MoveJob{Kind: logv1.MoveKind_MOVE_KIND_REFOLD, Seq: f.m.seq, Index: f.m.place.Index, Customer: bytes.Clone(c.id[:])},
+		Number: number, Generation: generation,
+	}
+	f.cp.Jobs++
+	return f.putMoving(jobKey(job.Job), job)
+}
 
 // refoldable reports whether a customer is short enough to be folded again
 // inline.

@@ -37,12 +37,13 @@ const rowTakeback profile.RowKind = 'x'
 // maxTakebacks bounds the voids, and the corrections, of one event.
 const maxTakebacks = 256
 
+// maxSearchedEntries bounds the history that is searched for an event that is
+// taken back without saying when it was: some 20 ms.
+const maxSearchedEntries = 20_000
+
 // Reasons for parking a void or a correction.
 var (
-	errTooLongToTakeBack = fmt.Errorf("it takes back an event of a customer who has more than %d events or %d KiB to fold again",
-		maxRefoldEntries, maxRefoldBytes>>10)
-	errTooLongToSearch = fmt.Errorf("it names an event without its time, and the customer has more than %d events or %d KiB to search",
-		maxRefoldEntries, maxRefoldBytes>>10)
+	errTooLongToSearch  = fmt.Errorf("it names an event without its time, and the customer has more than %d events to search", maxSearchedEntries)
 	errTooManyTakebacks = fmt.Errorf("there are %d voids or corrections of that event already", maxTakebacks)
 )
 
@@ -203,9 +204,9 @@ func (c *customer) takeBack(t target, h *logv1.Header, body *eventsv1.Event) (re
 // back: what it names, or another correction of it.
 func (c *customer) applied(t target, h *logv1.Header, body *eventsv1.Event) (found bool, reason, err error) {
 	claimed := claimedTarget(h, body)
-	n, size := 0, 0
+	n := 0
 	err = c.everyEntry(func(e *statev1.Entry) error {
-		if n, size = n+1, size+int(e.BodyBytes); n > c.o.refoldEntries || size > maxRefoldBytes {
+		if n++; n > c.o.searchedEntries {
 			return errLong
 		}
 		found = found || e.Source == t.source && e.EventId == t.id && (claimed == nil || sameTime(claimed, e.ClaimedAt))
@@ -220,7 +221,7 @@ func (c *customer) applied(t target, h *logv1.Header, body *eventsv1.Event) (fou
 	switch {
 	case claimed != nil:
 	case h.Held:
-		return false, errTooLongToTakeBack, nil
+		return true, nil, nil
 	case h.Role == logv1.Role_ROLE_SUBJECT:
 		return false, errTooLongToSearch, nil
 	default:
@@ -228,10 +229,8 @@ func (c *customer) applied(t target, h *logv1.Header, body *eventsv1.Event) (fou
 		// it would have been found with its subject.
 		return false, nil, nil
 	}
-	if found, err = c.holdsAt(t, *claimed); found {
-		return false, errTooLongToTakeBack, err
-	}
-	return false, nil, err
+	found, err = c.holdsAt(t, *claimed)
+	return found, nil, err
 }
 
 // claimedTarget is the claimed time of the event that a void names, nil if it

@@ -234,57 +234,6 @@ func checkTakenBack(t *rapid.T, m *store.Memory, sent []*logv1.LoggedEvent, cust
 	}
 }
 
-// A void that meets a long customer is parked where it cannot be done inline,
-// and done where there is nothing to do.
-func TestTakingBackOfLongCustomers(t *testing.T) {
-	t.Parallel()
-	void := func(id, of string, at *timestamppb.Timestamp) *logv1.LoggedEvent {
-		return told(customerNo(1), id, eventsv1.Type_TYPE_EVENT_VOIDED, day0,
-			&eventsv1.Event{Payload: &eventsv1.Event_Void{Void: &eventsv1.Void{EventId: of, Time: at}}})
-	}
-	view := func(id string, at time.Time) *logv1.LoggedEvent {
-		return told(customerNo(1), id, eventsv1.Type_TYPE_PAGE_VIEWED, at, nil)
-	}
-	s := newStream("wall", day0)
-	for n := range maxRefoldEntries + 1 {
-		s.record(day0, view(fmt.Sprint("e", n), day0.Add(time.Duration(n)*time.Minute)))
-	}
-	later := day0.Add(48 * time.Hour)
-	s.record(day0, void("v1", "e3", nil))                                             // parked: too long to search
-	s.record(day0, void("v2", "e4", timestamppb.New(day0.Add(4*time.Minute))))        // parked: found, too long to fold
-	s.record(day0, void("v3", "later", timestamppb.New(later)), view("later", later)) // done
-	s.record(day0, void("v4", "e5", timestamppb.New(day0.Add(999*time.Minute))))      // names nothing that is there
-	copied := func(id string, held bool) *logv1.LoggedEvent {                         // to him as another party
-		v := void(id, id+" names nothing here", nil)
-		v.Header.Role, v.Header.Held = logv1.Role_ROLE_COMPANY, held
-		return v
-	}
-	s.record(day0, copied("v5", false)) // in case that it comes yet
-	s.record(day0, copied("v6", true))  // parked: known to be here
-	m := store.OpenMemory()
-	s.foldAll(t, m, never, never)
-	head := heads(t, m)[customerNo(1).String()]
-	if got, want := head.Facts.Engagement.PageViews, uint32(maxRefoldEntries+1); got != want {
-		t.Errorf("%d views, want %d", got, want)
-	}
-	v := viewOf(t, m)
-	defer v.Close()
-	reasons := map[string]string{}
-	for p, err := range v.Parked(0, 0) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		reasons[p.EventId] = p.Reason
-	}
-	want := map[string]string{"v1": errTooLongToSearch.Error(), "v2": errTooLongToTakeBack.Error(), "v6": errTooLongToTakeBack.Error()}
-	if diff := gocmp.Diff(want, reasons); diff != "" {
-		t.Errorf("parked (-want +got):\n%s", diff)
-	}
-	if head.Parked != 3 {
-		t.Errorf("the customer has %d parked events, want 3", head.Parked)
-	}
-}
-
 // An event takes no more voids and corrections than fit a row.
 func TestTakebacksAreBounded(t *testing.T) {
 	t.Parallel()

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/projections"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
@@ -54,12 +55,12 @@ func (s *service) record(ctx context.Context, pos events.Position) (*logv1.Recor
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", pos, err)
 	}
-	if m.Subject != events.SubjectEvents(pos.Partition) {
-		return nil, noEvent(pos)
-	}
-	record := &logv1.Record{}
-	if err := events.Open(m.Data, record); err != nil {
+	record, err := projections.RecordIn(m, pos.Partition)
+	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", pos, err)
+	}
+	if record == nil {
+		return nil, noEvent(pos)
 	}
 	return record, nil
 }
