@@ -137,7 +137,7 @@ func TestDemo(t *testing.T) {
 	status := make(chan int, 1)
 	go func() {
 		std := stdio{in: strings.NewReader(""), out: out, err: &stderr, getenv: func(string) string { return "" }}
-		status <- run(ctx, std, []string{"demo", "--http", "127.0.0.1:0", "--customers", "40", "--seed", "3"})
+		status <- run(ctx, std, []string{"demo", "--http", quietAddress(t), "--customers", "40", "--seed", "3"})
 	}()
 	select {
 	case <-out.seen:

@@ -29,17 +29,46 @@ import (
 // The tests of this file's kind drive the real binary as a process of its own.
 
 // binary builds the program once per test run.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "dossier-test-")
+var binary = sync.OnceValues(func() (string, error) { return programs.build("dossier", ".") })
+
+// built are the programs that tests built, in a directory of their own.
+type built struct {
+	mu  sync.Mutex
+	dir string // guarded by mu; made with the first
+}
+
+var programs built
+
+// build builds a package. What a checkout says of itself is left out: nobody
+// asks for it, and git refuses to tell it to another user.
+func (b *built) build(name, pkg string) (string, error) {
+	dir, err := b.directory()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "dossier")
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
+	path := filepath.Join(dir, name)
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", path, pkg).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 	}
 	return path, nil
-})
+}
+
+func (b *built) directory() (dir string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.dir == "" {
+		b.dir, err = os.MkdirTemp("", "dossier-test-")
+	}
+	return b.dir, err
+}
+
+func (b *built) remove() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.dir != "" {
+		_ = os.RemoveAll(b.dir) // best effort, in a directory of temporary things
+	}
+}
 
 // engineProcess is a running `dossier serve` on a directory.
 type engineProcess struct {
@@ -57,8 +86,8 @@ type engineProcess struct {
 func startProcess(t testing.TB, data string, flags ...string) *engineProcess {
 	t.Helper()
 	p := &engineProcess{t: t, data: data, flags: flags}
+	t.Cleanup(p.kill) // of a start that fails too
 	p.start()
-	t.Cleanup(p.kill)
 	return p
 }
 
@@ -93,6 +122,7 @@ func (p *engineProcess) start() {
 // follow passes the log on to the test and finds the address in it.
 func (p *engineProcess) follow(cmd *exec.Cmd, stderr io.Reader, address chan<- string, exited chan<- struct{}) {
 	lines := bufio.NewScanner(stderr)
+	lines.Buffer(nil, 16<<20) // a line that ends the scan would block whoever writes the next
 	for lines.Scan() {
 		if m := servingAt.FindStringSubmatch(lines.Text()); m != nil {
 			address <- m[1]
@@ -124,6 +154,9 @@ func (p *engineProcess) awaitReady() {
 
 // kill ends the process at once, as kill -9 does.
 func (p *engineProcess) kill() {
+	if p.exited == nil {
+		return // it never started
+	}
 	p.cmd.Process.Kill()
 	<-p.exited
 }

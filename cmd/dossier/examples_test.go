@@ -100,7 +100,7 @@ func TestExampleScripts(t *testing.T) {
 // a query.
 func (p *engineProcess) runExample(cmd *exec.Cmd) *queryv1.Profile {
 	p.t.Helper()
-	cmd.Env = append(os.Environ(), "DOSSIER_SERVER="+p.url, "DOSSIER_WRITE_KEY=secret", "DOSSIER_READ_KEY=reader")
+	cmd.Env = append(os.Environ(), "DOSSIER_SERVER="+p.url, "DOSSIER_WRITE_KEY=secret", "DOSSIER_READ_KEY=reader", "no_proxy=127.0.0.1")
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -78,6 +79,11 @@ func page(call, events int) []byte {
 	return []byte(b.String())
 }
 
+var (
+	logWriteFailed = regexp.MustCompile(`(?m)^dossier_log_append_errors_total\{reason="(full|unknown)",stream="EVENTS"\} [1-9]`)
+	logLost        = regexp.MustCompile(`(?m)^dossier_log_lost_total [1-9]`)
+)
+
 const (
 	smallDiskBytes = 320 << 20
 	pageEvents     = 200
@@ -87,6 +93,9 @@ const (
 // the engine itself; nothing acknowledged is lost, and it goes on by itself
 // when there is room.
 func TestNearlyFullDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills a disk in memory")
+	}
 	t.Parallel()
 	disk := smallDisk(t, smallDiskBytes)
 	p := startPublisher(t, filepath.Join(disk, "data"), "--partitions", "1")
@@ -98,14 +107,22 @@ func TestNearlyFullDisk(t *testing.T) {
 		if call%2 == 1 {
 			try = p.tryPublish
 		}
-		taken, retryAfter, err := try(page(call, pageEvents))
-		if err != nil || !taken && retryAfter != "60" {
-			t.Fatalf("call %d: taken %v, Retry-After %q, error %v; want it taken, or refused with 507 for 60 s", call, taken, retryAfter, err)
+		for {
+			v, err := try(page(call, pageEvents))
+			switch {
+			case err != nil || v.status == http.StatusInsufficientStorage && v.retryAfter != "60":
+				t.Fatalf("call %d: %+v, error %v; want it taken, or refused with 507 for 60 s", call, v, err)
+			case v.status == http.StatusInsufficientStorage:
+				return false
+			case v.taken():
+				acknowledged[call%10] += pageEvents
+				return true
+			}
+			// A machine that is slow may be overloaded as well.
+			if err := v.pause(); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if taken {
-			acknowledged[call%10] += pageEvents
-		}
-		return taken
 	}
 	check := func(when string) {
 		t.Helper()
@@ -117,16 +134,18 @@ func TestNearlyFullDisk(t *testing.T) {
 		}
 	}
 	call := 0
-	for ; take(call); call++ {
+	// A store that makes its files smaller may leave room for some more: the
+	// reserve is reached when neither way takes a call.
+	for refused := 0; refused < 2; call++ {
+		if refused++; take(call) {
+			refused = 0
+		}
 		if call > 10_000 {
 			t.Fatal("the reserve is never reached")
 		}
 	}
-	if call == 0 {
+	if len(acknowledged) == 0 {
 		t.Fatal("nothing was taken before the reserve was reached")
-	}
-	if take(call + 1) {
-		t.Error("refused on one way and taken on the other")
 	}
 	// What was taken in is folded on the reserve.
 	check("at the reserve")
@@ -140,7 +159,9 @@ func TestNearlyFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, next := range []int{call, call + 1} {
-		if err := every(t.Context(), 10*time.Millisecond, func() (bool, error) { return take(next), nil }); err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		err := every(ctx, 10*time.Millisecond, func() (bool, error) { return take(next), nil })
+		if cancel(); err != nil {
 			t.Fatalf("still refused, though there is room: %v", err)
 		}
 	}
@@ -154,6 +175,9 @@ func TestNearlyFullDisk(t *testing.T) {
 // with room again the server inside is started anew, and the engine, still the
 // same process, goes on with all that was acknowledged.
 func TestFullLogDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills a disk in memory")
+	}
 	t.Parallel()
 	data := t.TempDir()
 	logDir := filepath.Join(data, "log")
@@ -165,14 +189,15 @@ func TestFullLogDisk(t *testing.T) {
 		}
 	}
 	p := startPublisher(t, data)
-	if taken, _, err := p.tryPublish(page(0, pageEvents)); !taken || err != nil {
-		t.Fatalf("taken %v, error %v", taken, err)
+	if v, err := p.tryPublish(page(0, pageEvents)); !v.taken() || err != nil {
+		t.Fatalf("%+v, error %v; want it taken", v, err)
 	}
 	p.awaitFolded()
 	fillDisk(t, filepath.Join(disk, "other"), 0)
-	// Notices are written though ingest keeps its reserve, until one fails.
+	// Notices are written though ingest keeps its reserve, until one fails. A tick
+	// that merely takes long is no sign of that.
 	from := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
-	for i := 0; ; i++ {
+	for i := 0; !logWriteFailed.MatchString(p.metrics("")); i++ {
 		if i == 1_000 {
 			t.Fatal("the log takes more than fits on its disk")
 		}
@@ -182,12 +207,9 @@ func TestFullLogDisk(t *testing.T) {
 		if connect.CodeOf(err) == connect.CodeInvalidArgument {
 			t.Fatal(err)
 		}
-		if err != nil {
-			break
-		}
 	}
-	if taken, retryAfter, err := p.tryPublish(page(1, pageEvents)); taken || retryAfter != "60" || err != nil {
-		t.Errorf("on a full disk: taken %v, Retry-After %q, error %v; want 507", taken, retryAfter, err)
+	if v, err := p.tryPublish(page(1, pageEvents)); v != (verdict{http.StatusInsufficientStorage, "60"}) || err != nil {
+		t.Errorf("on a full disk: %+v, error %v; want 507", v, err)
 	}
 	if err := os.Remove(filepath.Join(disk, "other")); err != nil {
 		t.Fatal(err)
@@ -195,7 +217,7 @@ func TestFullLogDisk(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := every(ctx, 100*time.Millisecond, func() (bool, error) {
-		return strings.Contains(p.metrics(""), "\ndossier_log_lost_total 1\n"), nil
+		return logLost.MatchString(p.metrics("")), nil
 	})
 	if err != nil {
 		t.Fatalf("the server inside was not started anew: %v", err)

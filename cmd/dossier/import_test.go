@@ -113,7 +113,7 @@ func TestImportKilled(t *testing.T) {
 	const users = 40
 	orders, kills := 8000, 9
 	if testing.Short() {
-		orders, kills = 1200, 3
+		orders, kills = 400, 3
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -173,16 +173,22 @@ func (p publisher) checkRefusals(js jetstream.JetStream) {
 	if err := p.conn.Publish("dossier.intake.till", []byte(viewed("e6", "u2"))); err != nil {
 		t.Fatal(err)
 	}
-	err = every(t.Context(), 10*time.Millisecond, func() (bool, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), readyWithin)
+	defer cancel()
+	err = every(ctx, 10*time.Millisecond, func() (bool, error) {
 		_, err := p.query().GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: "user_id:u2"})
 		return err == nil && p.awaitFolded().Rejected == before+2, nil
 	})
 	if err != nil {
 		t.Errorf("published without a reply subject: %d kept, want %d: %v", p.awaitFolded().Rejected, before+2, err)
 	}
-	text := p.metrics("")
+	// Messages are counted once they are answered, a moment after what they bring.
 	for _, want := range []string{`dossier_intake_messages_total{result="refused"} 3`, "dossier_intake_unanswered_total 0"} {
-		if !strings.Contains(text, "\n"+want+"\n") {
+		ctx, cancel := context.WithTimeout(t.Context(), readyWithin)
+		err := every(ctx, 10*time.Millisecond, func() (bool, error) {
+			return strings.Contains(p.metrics(""), "\n"+want+"\n"), nil
+		})
+		if cancel(); err != nil {
 			t.Errorf("/metrics does not say %s", want)
 		}
 	}
@@ -238,9 +244,9 @@ func TestNATSExample(t *testing.T) {
 	p := startPublisher(t, t.TempDir(), "--nats-user", "shop:secret")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	program := filepath.Join(t.TempDir(), "nats")
-	if out, err := exec.Command("go", "build", "-o", program, filepath.Join(repository, "docs/examples/nats")).CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	program, err := programs.build("nats", filepath.Join(repository, "docs/examples/nats"))
+	if err != nil {
+		t.Fatal(err)
 	}
 	example := exec.CommandContext(ctx, program, "--server", p.url, "--source", "till")
 	example.Stdin = strings.NewReader(viewed("e1", "u1") + "\n" + viewed("e1", "u1") + "\n" + `{"type":"x"}` + "\n")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,26 +40,42 @@ type overload struct {
 	calls, refused atomic.Int64
 }
 
-// call makes a call until it is taken. try returns nil if it was, else the
-// seconds to wait that it was told, "" if it was told none.
-func (o *overload) call(t *testing.T, try func() (taken bool, retryAfter string, err error)) {
+// verdict is how a call was answered: with 200, or with the status of a
+// refusal and the seconds to wait, "" if none were told.
+type verdict struct {
+	status     int
+	retryAfter string
+}
+
+func (v verdict) taken() bool { return v.status == http.StatusOK }
+
+// pause waits as told.
+func (v verdict) pause() error {
+	seconds, err := strconv.Atoi(v.retryAfter)
+	if err != nil || seconds < 1 || seconds > 60 {
+		return fmt.Errorf("status %d: Retry-After %q, 1 to 60 wanted", v.status, v.retryAfter)
+	}
+	<-time.After(time.Duration(seconds) * time.Second)
+	return nil
+}
+
+// call makes a call until it is taken.
+func (o *overload) call(t *testing.T, try func() (verdict, error)) {
 	o.calls.Add(1)
 	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); {
-		taken, retryAfter, err := try()
+		v, err := try()
 		switch {
 		case err != nil:
 			t.Errorf("no answer: %v", err)
 			return
-		case taken:
+		case v.taken():
 			return
 		}
 		o.refused.Add(1)
-		seconds, err := strconv.Atoi(retryAfter)
-		if err != nil || seconds < 1 || seconds > 60 {
-			t.Errorf("Retry-After %q, 1 to 60 wanted", retryAfter)
+		if err := v.pause(); err != nil {
+			t.Error(err)
 			return
 		}
-		<-time.After(time.Duration(seconds) * time.Second)
 	}
 	t.Error("a call was not taken in five minutes")
 }
@@ -87,12 +105,12 @@ func TestOverload(t *testing.T) {
 	}
 	var web, bus overload
 	var publishers sync.WaitGroup
-	publish := func(o *overload, way string, try func([]byte) (bool, string, error)) {
+	publish := func(o *overload, way string, try func([]byte) (verdict, error)) {
 		var next atomic.Int64
 		for range overloadPublishers {
 			publishers.Go(func() {
 				for call := next.Add(1) - 1; call < int64(*soak) && !t.Failed(); call = next.Add(1) - 1 {
-					o.call(t, func() (bool, string, error) { return try(body(way, int(call))) })
+					o.call(t, func() (verdict, error) { return try(body(way, int(call))) })
 				}
 			})
 		}
@@ -113,11 +131,11 @@ func TestOverload(t *testing.T) {
 	}
 	t.Logf("at most %d MiB until all was folded and asked for", p.mostMemory()>>20)
 	// And on, without a restart.
-	if taken, _, err := p.tryPost(body("after", 0)); !taken || err != nil {
-		t.Errorf("a call afterwards: taken %v, error %v", taken, err)
+	if v, err := p.tryPost(body("after", 0)); !v.taken() || err != nil {
+		t.Errorf("a call afterwards: %+v, error %v", v, err)
 	}
-	if taken, _, err := p.tryPublish(body("after", 1)); !taken || err != nil {
-		t.Errorf("a message afterwards: taken %v, error %v", taken, err)
+	if v, err := p.tryPublish(body("after", 1)); !v.taken() || err != nil {
+		t.Errorf("a message afterwards: %+v, error %v", v, err)
 	}
 }
 
@@ -136,46 +154,45 @@ func (p publisher) checkViews(way string) {
 	}
 }
 
+// comeAgain are the statuses of a refusal for now. 503 is told by a directory
+// that a slow machine keeps from its log for 5 s.
+var comeAgain = []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusInsufficientStorage}
+
 // tryPost makes a call over HTTP.
-func (p publisher) tryPost(body []byte) (taken bool, retryAfter string, err error) {
-	r, err := http.Post(p.engineProcess.url+"/v1/events", "application/json", strings.NewReader(string(body)))
+func (p publisher) tryPost(body []byte) (verdict, error) {
+	r, err := http.Post(p.engineProcess.url+"/v1/events", "application/json", bytes.NewReader(body))
 	if err != nil {
-		return false, "", err
+		return verdict{}, err
 	}
 	defer r.Body.Close()
 	text, err := io.ReadAll(r.Body)
-	switch {
-	case err != nil:
-		return false, "", err
-	case r.StatusCode == http.StatusOK:
-		return true, "", nil
-	case r.StatusCode == http.StatusTooManyRequests, r.StatusCode == http.StatusInsufficientStorage,
-		r.StatusCode == http.StatusServiceUnavailable: // of a directory that a slow machine keeps from its log for 5 s
-		return false, r.Header.Get("Retry-After"), nil
+	if err == nil && r.StatusCode != http.StatusOK && !slices.Contains(comeAgain, r.StatusCode) {
+		err = fmt.Errorf("status %d: %s", r.StatusCode, text)
 	}
-	return false, "", fmt.Errorf("status %d: %s", r.StatusCode, text)
+	return verdict{r.StatusCode, r.Header.Get("Retry-After")}, err
 }
 
 // tryPublish publishes a message.
-func (p publisher) tryPublish(body []byte) (taken bool, retryAfter string, err error) {
+func (p publisher) tryPublish(body []byte) (verdict, error) {
 	r, err := p.conn.RequestMsg(&nats.Msg{Subject: "dossier.intake.shop", Data: body}, 2*time.Minute)
 	if err != nil {
-		return false, "", err
+		return verdict{}, err
 	}
 	var reply intakeReply
 	if err := json.Unmarshal(r.Data, &reply); err != nil {
-		return false, "", err
+		return verdict{}, err
 	}
+	if reply.Error == nil {
+		return verdict{status: http.StatusOK}, nil
+	}
+	v := verdict{reply.Error.Code, r.Header.Get("Retry-After")}
 	switch {
-	case reply.Error == nil:
-		return true, "", nil
-	case reply.Error.Code == 429, reply.Error.Code == 503, reply.Error.Code == 507:
-		if header := r.Header.Get("Retry-After"); header != strconv.Itoa(reply.RetryAfter) {
-			return false, "", fmt.Errorf("Retry-After %q in the header, %d in the body", header, reply.RetryAfter)
-		}
-		return false, r.Header.Get("Retry-After"), nil
+	case !slices.Contains(comeAgain, v.status):
+		return v, fmt.Errorf("%s", r.Data)
+	case v.retryAfter != strconv.Itoa(reply.RetryAfter):
+		return v, fmt.Errorf("Retry-After %q in the header, %d in the body", v.retryAfter, reply.RetryAfter)
 	}
-	return false, "", fmt.Errorf("%s", r.Data)
+	return v, nil
 }
 
 // mostMemory is the most that the process had in memory, in bytes; 0 where that

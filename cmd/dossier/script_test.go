@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,7 +18,15 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"dossier": main})
+	testscript.Main(tidyTests{m}, map[string]func(){"dossier": main})
+}
+
+// tidyTests removes the programs that tests built once they have run.
+type tidyTests struct{ *testing.M }
+
+func (m tidyTests) Run() int {
+	defer programs.remove()
+	return m.M.Run()
 }
 
 // TestScripts plays testdata/script/*.txtar against the real binary. Beside
@@ -77,7 +84,7 @@ func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || s.cmd != nil {
 		ts.Fatalf("usage: start [flags], once until halt or crash")
 	}
-	address := freeAddress(ts)
+	address := quietAddress(ts)
 	s.url = "http://" + address
 	serve := append([]string{"serve", "--data", ts.MkAbs("data"), "--http", address, "--nats-listen", "off"}, args...)
 	log, err := os.OpenFile(ts.MkAbs("serve.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
@@ -100,14 +107,6 @@ func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("DOSSIER_SERVER", s.url)
 	ts.Setenv("ADDRESS", address)
 	s.wait = func() error { return <-ended }
-}
-
-// freeAddress is an address that nobody listened on a moment ago.
-func freeAddress(ts *testscript.TestScript) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // lookPath finds a program in the script's own PATH, where testscript put it.

@@ -169,7 +169,7 @@ func TestSimulatorDocument(t *testing.T) {
 			command := strings.NewReplacer("docs/", repository+"/docs/").Replace(strings.TrimSpace(line))
 			cmd := exec.CommandContext(t.Context(), "sh", "-c", strings.Replace(command, "dossier ", program+" ", 1))
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "DOSSIER_SERVER="+p.url, "LANG=C")
+			cmd.Env = append(os.Environ(), "DOSSIER_SERVER="+p.url, "LANG=C", "no_proxy=127.0.0.1")
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("%s: %v\n%s", line, err, out)
 			}
