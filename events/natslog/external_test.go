@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -23,14 +24,25 @@ import (
 	"github.com/dossier360/dossier/events/natslog"
 )
 
+// programDir is where nats-server is built; TestMain makes and removes it.
+var programDir string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		var err error
+		if programDir, err = os.MkdirTemp("", "nats-server-test-"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(programDir)
+		return m.Run()
+	}())
+}
+
 // program builds nats-server, which is a tool of go.mod, once per test run.
 var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "nats-server-test-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "nats-server")
-	if out, err := exec.Command("go", "build", "-o", path, "github.com/nats-io/nats-server/v2").CombinedOutput(); err != nil {
+	path := filepath.Join(programDir, "nats-server")
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", path, "github.com/nats-io/nats-server/v2").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build nats-server: %w\n%s", err, out)
 	}
 	return path, nil
@@ -48,20 +60,13 @@ type process struct {
 // to its configuration.
 func startProcess(t testing.TB, more string) *process {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &process{t: t, address: l.Addr().String(), config: filepath.Join(t.TempDir(), "nats.conf")}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	p := &process{t: t, address: quietAddress(t), config: filepath.Join(t.TempDir(), "nats.conf")}
 	config := fmt.Sprintf("listen: %q\njetstream { store_dir: %q, sync_interval: always }\n%s\n", p.address, t.TempDir(), more)
 	if err := os.WriteFile(p.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(p.kill) // of a start that fails too
 	p.start()
-	t.Cleanup(p.kill)
 	return p
 }
 
@@ -94,6 +99,9 @@ func (p *process) start() {
 
 // kill ends the process as kill -9 does.
 func (p *process) kill() {
+	if p.cmd == nil || p.cmd.Process == nil {
+		return // it never started
+	}
 	p.cmd.Process.Kill()
 	p.cmd.Wait()
 }
@@ -199,13 +207,6 @@ func await(t testing.TB, ok func() bool) {
 // refuses, which is not.
 func TestOpenExternal(t *testing.T) {
 	t.Parallel()
-	away, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := away.Close(); err != nil {
-		t.Fatal(err)
-	}
 	guarded := startProcess(t, `max_payload: 2MB
 		authorization { user: ann, password: right }`)
 	narrow := startProcess(t, "max_payload: 64KB")
@@ -221,7 +222,7 @@ func TestOpenExternal(t *testing.T) {
 		unavailable bool
 		want        string // "" is no error
 	}{
-		{"away", natslog.Dial{URL: "nats://" + away.Addr().String()}, true, "no servers available"},
+		{"away", natslog.Dial{URL: "nats://" + quietAddress(t)}, true, "no servers available"},
 		{"right password", natslog.Dial{URL: "nats://ann:right@" + guarded.address}, false, ""},
 		{"wrong password", natslog.Dial{URL: "nats://ann:wrong@" + guarded.address}, false, "Authorization Violation"},
 		{"no credentials file", natslog.Dial{URL: guarded.url(), Credentials: filepath.Join(t.TempDir(), "none.creds")}, false, "no such file"},
@@ -303,14 +304,45 @@ func TestRedact(t *testing.T) {
 	}
 }
 
+// quietPorts are below what systems give to connections that ask for no port:
+// a port of those may be in use for a connection, by anybody, the moment before
+// a server comes (back) to it. Other packages' tests have ports of their own.
+const (
+	firstQuietPort = 12_000
+	quietPortCount = 8_000
+)
+
+var quietPorts struct {
+	mu    sync.Mutex
+	given map[int]bool // guarded by mu
+}
+
+// quietAddress is an address of this machine that nobody listens on, and that
+// no other test of this process is given.
 func quietAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	quietPorts.mu.Lock()
+	defer quietPorts.mu.Unlock()
+	if quietPorts.given == nil {
+		quietPorts.given = map[int]bool{}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	for range 100 {
+		port := firstQuietPort + mathrand.IntN(quietPortCount)
+		if quietPorts.given[port] {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue // somebody listens
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		quietPorts.given[port] = true
+		return l.Addr().String()
+	}
+	t.Fatalf("no port of 100 from %d on is free", firstQuietPort)
+	return ""
 }
 
 // Streams that another made are looked at before they are trusted.
