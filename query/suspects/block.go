@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/dossier360/dossier/events"
 )
 
 // The limits of blocks.
@@ -321,6 +319,3 @@ func (f *found) shrink() {
 func compareMatches(m, n match) int {
 	return cmp.Or(cmp.Compare(n.total, m.total), cmp.Compare(m.a, n.a), cmp.Compare(m.b, n.b))
 }
-
-// compareRecords is the order of customer ids of records, for a search.
-func compareRecords(r record, id events.CustomerID) int { return r.id.Compare(id) }

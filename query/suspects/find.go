@@ -63,7 +63,7 @@ type Reason struct {
 type Source func(ctx context.Context, wanted func(events.CustomerID) bool) iter.Seq2[*Facts, error]
 
 // Find ranks the pairs among all customers of a source. It holds some 200 bytes
-// a customer, with at most 64 MiB of counters and a few sorted keys beside, and
+// a customer, with at most 32 MiB of counters and a few sorted keys beside, and
 // takes a time that grows with their number.
 func Find(ctx context.Context, source Source) (*Ranking, error) {
 	gathered, err := gather(ctx, source)

@@ -20,7 +20,7 @@ type population struct {
 // share counters and some look a little more common than they are.
 const (
 	minCounters = 1 << 12
-	maxCounters = 1 << 23
+	maxCounters = 1 << 22
 )
 
 func newPopulation(size, values int) *population {

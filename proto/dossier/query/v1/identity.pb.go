@@ -1402,6 +1402,14 @@ type ListSuspectsResponse struct {
 	Suspects      []*Suspect             `protobuf:"bytes,1,rep,name=suspects,proto3" json:"suspects,omitempty"`
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	Total         uint64                 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	// The pairs are those of this instant, among so many customers of whom
+	// anything is known that can be compared.
+	ComputedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=computed_at,json=computedAt,proto3" json:"computed_at,omitempty"`
+	Customers  uint64                 `protobuf:"varint,5,opt,name=customers,proto3" json:"customers,omitempty"`
+	// What too many customers share; not all of those were compared by it.
+	Crowded []*SuspectCrowd `protobuf:"bytes,6,rep,name=crowded,proto3" json:"crowded,omitempty"`
+	// More pairs were found than are kept, which are the likeliest.
+	Cut           bool `protobuf:"varint,7,opt,name=cut,proto3" json:"cut,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1457,6 +1465,110 @@ func (x *ListSuspectsResponse) GetTotal() uint64 {
 	return 0
 }
 
+func (x *ListSuspectsResponse) GetComputedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ComputedAt
+	}
+	return nil
+}
+
+func (x *ListSuspectsResponse) GetCustomers() uint64 {
+	if x != nil {
+		return x.Customers
+	}
+	return 0
+}
+
+func (x *ListSuspectsResponse) GetCrowded() []*SuspectCrowd {
+	if x != nil {
+		return x.Crowded
+	}
+	return nil
+}
+
+func (x *ListSuspectsResponse) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
+}
+
+type SuspectCrowd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`              // "birth date", "names"
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`            // person | company
+	Values        uint64                 `protobuf:"varint,3,opt,name=values,proto3" json:"values,omitempty"`       // that too many share
+	Customers     uint64                 `protobuf:"varint,4,opt,name=customers,proto3" json:"customers,omitempty"` // who share one of them
+	Largest       uint64                 `protobuf:"varint,5,opt,name=largest,proto3" json:"largest,omitempty"`     // most customers who share one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuspectCrowd) Reset() {
+	*x = SuspectCrowd{}
+	mi := &file_dossier_query_v1_identity_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspectCrowd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspectCrowd) ProtoMessage() {}
+
+func (x *SuspectCrowd) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_query_v1_identity_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspectCrowd.ProtoReflect.Descriptor instead.
+func (*SuspectCrowd) Descriptor() ([]byte, []int) {
+	return file_dossier_query_v1_identity_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SuspectCrowd) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SuspectCrowd) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *SuspectCrowd) GetValues() uint64 {
+	if x != nil {
+		return x.Values
+	}
+	return 0
+}
+
+func (x *SuspectCrowd) GetCustomers() uint64 {
+	if x != nil {
+		return x.Customers
+	}
+	return 0
+}
+
+func (x *SuspectCrowd) GetLargest() uint64 {
+	if x != nil {
+		return x.Largest
+	}
+	return 0
+}
+
 type Suspect struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	A             string                 `protobuf:"bytes,1,opt,name=a,proto3" json:"a,omitempty"` // customer id
@@ -1472,7 +1584,7 @@ type Suspect struct {
 
 func (x *Suspect) Reset() {
 	*x = Suspect{}
-	mi := &file_dossier_query_v1_identity_proto_msgTypes[19]
+	mi := &file_dossier_query_v1_identity_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1596,7 @@ func (x *Suspect) String() string {
 func (*Suspect) ProtoMessage() {}
 
 func (x *Suspect) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_identity_proto_msgTypes[19]
+	mi := &file_dossier_query_v1_identity_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1609,7 @@ func (x *Suspect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suspect.ProtoReflect.Descriptor instead.
 func (*Suspect) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_identity_proto_rawDescGZIP(), []int{19}
+	return file_dossier_query_v1_identity_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Suspect) GetA() string {
@@ -1562,7 +1674,7 @@ type SuspectReason struct {
 
 func (x *SuspectReason) Reset() {
 	*x = SuspectReason{}
-	mi := &file_dossier_query_v1_identity_proto_msgTypes[20]
+	mi := &file_dossier_query_v1_identity_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1574,7 +1686,7 @@ func (x *SuspectReason) String() string {
 func (*SuspectReason) ProtoMessage() {}
 
 func (x *SuspectReason) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_identity_proto_msgTypes[20]
+	mi := &file_dossier_query_v1_identity_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1587,7 +1699,7 @@ func (x *SuspectReason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspectReason.ProtoReflect.Descriptor instead.
 func (*SuspectReason) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_identity_proto_rawDescGZIP(), []int{20}
+	return file_dossier_query_v1_identity_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SuspectReason) GetField() string {
@@ -1637,7 +1749,7 @@ type ListMembersRequest struct {
 
 func (x *ListMembersRequest) Reset() {
 	*x = ListMembersRequest{}
-	mi := &file_dossier_query_v1_identity_proto_msgTypes[21]
+	mi := &file_dossier_query_v1_identity_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1761,7 @@ func (x *ListMembersRequest) String() string {
 func (*ListMembersRequest) ProtoMessage() {}
 
 func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_identity_proto_msgTypes[21]
+	mi := &file_dossier_query_v1_identity_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1774,7 @@ func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListMembersRequest) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_identity_proto_rawDescGZIP(), []int{21}
+	return file_dossier_query_v1_identity_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListMembersRequest) GetCompany() string {
@@ -1703,7 +1815,7 @@ type ListMembersResponse struct {
 
 func (x *ListMembersResponse) Reset() {
 	*x = ListMembersResponse{}
-	mi := &file_dossier_query_v1_identity_proto_msgTypes[22]
+	mi := &file_dossier_query_v1_identity_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1715,7 +1827,7 @@ func (x *ListMembersResponse) String() string {
 func (*ListMembersResponse) ProtoMessage() {}
 
 func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_identity_proto_msgTypes[22]
+	mi := &file_dossier_query_v1_identity_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1728,7 +1840,7 @@ func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListMembersResponse) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_identity_proto_rawDescGZIP(), []int{22}
+	return file_dossier_query_v1_identity_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListMembersResponse) GetMembers() []*Member {
@@ -1757,7 +1869,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_dossier_query_v1_identity_proto_msgTypes[23]
+	mi := &file_dossier_query_v1_identity_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1881,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_query_v1_identity_proto_msgTypes[23]
+	mi := &file_dossier_query_v1_identity_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1894,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_dossier_query_v1_identity_proto_rawDescGZIP(), []int{23}
+	return file_dossier_query_v1_identity_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Member) GetCustomerId() string {
@@ -1934,11 +2046,22 @@ const file_dossier_query_v1_identity_proto_rawDesc = "" +
 	"\tmin_score\x18\x03 \x01(\x01R\bminScore\x12\x1b\n" +
 	"\tpage_size\x18\x04 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x05 \x01(\tR\tpageToken\"\x8b\x01\n" +
+	"page_token\x18\x05 \x01(\tR\tpageToken\"\xb2\x02\n" +
 	"\x14ListSuspectsResponse\x125\n" +
 	"\bsuspects\x18\x01 \x03(\v2\x19.dossier.query.v1.SuspectR\bsuspects\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\x04R\x05total\"\xb8\x01\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\x12;\n" +
+	"\vcomputed_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"computedAt\x12\x1c\n" +
+	"\tcustomers\x18\x05 \x01(\x04R\tcustomers\x128\n" +
+	"\acrowded\x18\x06 \x03(\v2\x1e.dossier.query.v1.SuspectCrowdR\acrowded\x12\x10\n" +
+	"\x03cut\x18\a \x01(\bR\x03cut\"\x84\x01\n" +
+	"\fSuspectCrowd\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06values\x18\x03 \x01(\x04R\x06values\x12\x1c\n" +
+	"\tcustomers\x18\x04 \x01(\x04R\tcustomers\x12\x18\n" +
+	"\alargest\x18\x05 \x01(\x04R\alargest\"\xb8\x01\n" +
 	"\aSuspect\x12\f\n" +
 	"\x01a\x18\x01 \x01(\tR\x01a\x12\f\n" +
 	"\x01b\x18\x02 \x01(\tR\x01b\x12\x15\n" +
@@ -1994,7 +2117,7 @@ func file_dossier_query_v1_identity_proto_rawDescGZIP() []byte {
 	return file_dossier_query_v1_identity_proto_rawDescData
 }
 
-var file_dossier_query_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_dossier_query_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_dossier_query_v1_identity_proto_goTypes = []any{
 	(*LinkRequest)(nil),            // 0: dossier.query.v1.LinkRequest
 	(*MergeRequest)(nil),           // 1: dossier.query.v1.MergeRequest
@@ -2015,59 +2138,62 @@ var file_dossier_query_v1_identity_proto_goTypes = []any{
 	(*ResolveConflictRequest)(nil), // 16: dossier.query.v1.ResolveConflictRequest
 	(*ListSuspectsRequest)(nil),    // 17: dossier.query.v1.ListSuspectsRequest
 	(*ListSuspectsResponse)(nil),   // 18: dossier.query.v1.ListSuspectsResponse
-	(*Suspect)(nil),                // 19: dossier.query.v1.Suspect
-	(*SuspectReason)(nil),          // 20: dossier.query.v1.SuspectReason
-	(*ListMembersRequest)(nil),     // 21: dossier.query.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),    // 22: dossier.query.v1.ListMembersResponse
-	(*Member)(nil),                 // 23: dossier.query.v1.Member
-	(*Profile)(nil),                // 24: dossier.query.v1.Profile
-	(*timestamppb.Timestamp)(nil),  // 25: google.protobuf.Timestamp
+	(*SuspectCrowd)(nil),           // 19: dossier.query.v1.SuspectCrowd
+	(*Suspect)(nil),                // 20: dossier.query.v1.Suspect
+	(*SuspectReason)(nil),          // 21: dossier.query.v1.SuspectReason
+	(*ListMembersRequest)(nil),     // 22: dossier.query.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),    // 23: dossier.query.v1.ListMembersResponse
+	(*Member)(nil),                 // 24: dossier.query.v1.Member
+	(*Profile)(nil),                // 25: dossier.query.v1.Profile
+	(*timestamppb.Timestamp)(nil),  // 26: google.protobuf.Timestamp
 }
 var file_dossier_query_v1_identity_proto_depIdxs = []int32{
 	6,  // 0: dossier.query.v1.IdentityAnswer.decisions:type_name -> dossier.query.v1.IdentityDecision
-	24, // 1: dossier.query.v1.IdentityAnswer.profiles:type_name -> dossier.query.v1.Profile
+	25, // 1: dossier.query.v1.IdentityAnswer.profiles:type_name -> dossier.query.v1.Profile
 	7,  // 2: dossier.query.v1.IdentityDecision.identifiers:type_name -> dossier.query.v1.IdentifierRef
 	10, // 3: dossier.query.v1.ListMergesResponse.merges:type_name -> dossier.query.v1.MergeEntry
-	25, // 4: dossier.query.v1.MergeEntry.at:type_name -> google.protobuf.Timestamp
+	26, // 4: dossier.query.v1.MergeEntry.at:type_name -> google.protobuf.Timestamp
 	7,  // 5: dossier.query.v1.MergeEntry.identifiers:type_name -> dossier.query.v1.IdentifierRef
 	13, // 6: dossier.query.v1.ListConflictsResponse.conflicts:type_name -> dossier.query.v1.Conflict
 	7,  // 7: dossier.query.v1.Conflict.identifiers:type_name -> dossier.query.v1.IdentifierRef
-	25, // 8: dossier.query.v1.Conflict.at:type_name -> google.protobuf.Timestamp
-	25, // 9: dossier.query.v1.Conflict.resolved_at:type_name -> google.protobuf.Timestamp
+	26, // 8: dossier.query.v1.Conflict.at:type_name -> google.protobuf.Timestamp
+	26, // 9: dossier.query.v1.Conflict.resolved_at:type_name -> google.protobuf.Timestamp
 	13, // 10: dossier.query.v1.GetConflictResponse.conflict:type_name -> dossier.query.v1.Conflict
-	24, // 11: dossier.query.v1.GetConflictResponse.now:type_name -> dossier.query.v1.Profile
-	24, // 12: dossier.query.v1.GetConflictResponse.joined:type_name -> dossier.query.v1.Profile
-	19, // 13: dossier.query.v1.ListSuspectsResponse.suspects:type_name -> dossier.query.v1.Suspect
-	20, // 14: dossier.query.v1.Suspect.reasons:type_name -> dossier.query.v1.SuspectReason
-	23, // 15: dossier.query.v1.ListMembersResponse.members:type_name -> dossier.query.v1.Member
-	25, // 16: dossier.query.v1.Member.since:type_name -> google.protobuf.Timestamp
-	0,  // 17: dossier.query.v1.IdentityService.Link:input_type -> dossier.query.v1.LinkRequest
-	1,  // 18: dossier.query.v1.IdentityService.Merge:input_type -> dossier.query.v1.MergeRequest
-	2,  // 19: dossier.query.v1.IdentityService.Split:input_type -> dossier.query.v1.SplitRequest
-	3,  // 20: dossier.query.v1.IdentityService.KeepApart:input_type -> dossier.query.v1.KeepApartRequest
-	4,  // 21: dossier.query.v1.IdentityService.Block:input_type -> dossier.query.v1.BlockRequest
-	8,  // 22: dossier.query.v1.IdentityService.ListMerges:input_type -> dossier.query.v1.ListMergesRequest
-	11, // 23: dossier.query.v1.IdentityService.ListConflicts:input_type -> dossier.query.v1.ListConflictsRequest
-	14, // 24: dossier.query.v1.IdentityService.GetConflict:input_type -> dossier.query.v1.GetConflictRequest
-	16, // 25: dossier.query.v1.IdentityService.ResolveConflict:input_type -> dossier.query.v1.ResolveConflictRequest
-	17, // 26: dossier.query.v1.IdentityService.ListSuspects:input_type -> dossier.query.v1.ListSuspectsRequest
-	21, // 27: dossier.query.v1.IdentityService.ListMembers:input_type -> dossier.query.v1.ListMembersRequest
-	5,  // 28: dossier.query.v1.IdentityService.Link:output_type -> dossier.query.v1.IdentityAnswer
-	5,  // 29: dossier.query.v1.IdentityService.Merge:output_type -> dossier.query.v1.IdentityAnswer
-	5,  // 30: dossier.query.v1.IdentityService.Split:output_type -> dossier.query.v1.IdentityAnswer
-	5,  // 31: dossier.query.v1.IdentityService.KeepApart:output_type -> dossier.query.v1.IdentityAnswer
-	5,  // 32: dossier.query.v1.IdentityService.Block:output_type -> dossier.query.v1.IdentityAnswer
-	9,  // 33: dossier.query.v1.IdentityService.ListMerges:output_type -> dossier.query.v1.ListMergesResponse
-	12, // 34: dossier.query.v1.IdentityService.ListConflicts:output_type -> dossier.query.v1.ListConflictsResponse
-	15, // 35: dossier.query.v1.IdentityService.GetConflict:output_type -> dossier.query.v1.GetConflictResponse
-	5,  // 36: dossier.query.v1.IdentityService.ResolveConflict:output_type -> dossier.query.v1.IdentityAnswer
-	18, // 37: dossier.query.v1.IdentityService.ListSuspects:output_type -> dossier.query.v1.ListSuspectsResponse
-	22, // 38: dossier.query.v1.IdentityService.ListMembers:output_type -> dossier.query.v1.ListMembersResponse
-	28, // [28:39] is the sub-list for method output_type
-	17, // [17:28] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	25, // 11: dossier.query.v1.GetConflictResponse.now:type_name -> dossier.query.v1.Profile
+	25, // 12: dossier.query.v1.GetConflictResponse.joined:type_name -> dossier.query.v1.Profile
+	20, // 13: dossier.query.v1.ListSuspectsResponse.suspects:type_name -> dossier.query.v1.Suspect
+	26, // 14: dossier.query.v1.ListSuspectsResponse.computed_at:type_name -> google.protobuf.Timestamp
+	19, // 15: dossier.query.v1.ListSuspectsResponse.crowded:type_name -> dossier.query.v1.SuspectCrowd
+	21, // 16: dossier.query.v1.Suspect.reasons:type_name -> dossier.query.v1.SuspectReason
+	24, // 17: dossier.query.v1.ListMembersResponse.members:type_name -> dossier.query.v1.Member
+	26, // 18: dossier.query.v1.Member.since:type_name -> google.protobuf.Timestamp
+	0,  // 19: dossier.query.v1.IdentityService.Link:input_type -> dossier.query.v1.LinkRequest
+	1,  // 20: dossier.query.v1.IdentityService.Merge:input_type -> dossier.query.v1.MergeRequest
+	2,  // 21: dossier.query.v1.IdentityService.Split:input_type -> dossier.query.v1.SplitRequest
+	3,  // 22: dossier.query.v1.IdentityService.KeepApart:input_type -> dossier.query.v1.KeepApartRequest
+	4,  // 23: dossier.query.v1.IdentityService.Block:input_type -> dossier.query.v1.BlockRequest
+	8,  // 24: dossier.query.v1.IdentityService.ListMerges:input_type -> dossier.query.v1.ListMergesRequest
+	11, // 25: dossier.query.v1.IdentityService.ListConflicts:input_type -> dossier.query.v1.ListConflictsRequest
+	14, // 26: dossier.query.v1.IdentityService.GetConflict:input_type -> dossier.query.v1.GetConflictRequest
+	16, // 27: dossier.query.v1.IdentityService.ResolveConflict:input_type -> dossier.query.v1.ResolveConflictRequest
+	17, // 28: dossier.query.v1.IdentityService.ListSuspects:input_type -> dossier.query.v1.ListSuspectsRequest
+	22, // 29: dossier.query.v1.IdentityService.ListMembers:input_type -> dossier.query.v1.ListMembersRequest
+	5,  // 30: dossier.query.v1.IdentityService.Link:output_type -> dossier.query.v1.IdentityAnswer
+	5,  // 31: dossier.query.v1.IdentityService.Merge:output_type -> dossier.query.v1.IdentityAnswer
+	5,  // 32: dossier.query.v1.IdentityService.Split:output_type -> dossier.query.v1.IdentityAnswer
+	5,  // 33: dossier.query.v1.IdentityService.KeepApart:output_type -> dossier.query.v1.IdentityAnswer
+	5,  // 34: dossier.query.v1.IdentityService.Block:output_type -> dossier.query.v1.IdentityAnswer
+	9,  // 35: dossier.query.v1.IdentityService.ListMerges:output_type -> dossier.query.v1.ListMergesResponse
+	12, // 36: dossier.query.v1.IdentityService.ListConflicts:output_type -> dossier.query.v1.ListConflictsResponse
+	15, // 37: dossier.query.v1.IdentityService.GetConflict:output_type -> dossier.query.v1.GetConflictResponse
+	5,  // 38: dossier.query.v1.IdentityService.ResolveConflict:output_type -> dossier.query.v1.IdentityAnswer
+	18, // 39: dossier.query.v1.IdentityService.ListSuspects:output_type -> dossier.query.v1.ListSuspectsResponse
+	23, // 40: dossier.query.v1.IdentityService.ListMembers:output_type -> dossier.query.v1.ListMembersResponse
+	30, // [30:41] is the sub-list for method output_type
+	19, // [19:30] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_dossier_query_v1_identity_proto_init() }
@@ -2082,7 +2208,7 @@ func file_dossier_query_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dossier_query_v1_identity_proto_rawDesc), len(file_dossier_query_v1_identity_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
