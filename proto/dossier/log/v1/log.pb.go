@@ -1592,6 +1592,7 @@ type Decision struct {
 	//	*Decision_KeptApart
 	//	*Decision_Blocked
 	//	*Decision_IdentifierTypes
+	//	*Decision_Rekeyed
 	Decision      isDecision_Decision `protobuf_oneof:"decision"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1706,6 +1707,15 @@ func (x *Decision) GetIdentifierTypes() *IdentifierTypes {
 	return nil
 }
 
+func (x *Decision) GetRekeyed() *Rekeyed {
+	if x != nil {
+		if x, ok := x.Decision.(*Decision_Rekeyed); ok {
+			return x.Rekeyed
+		}
+	}
+	return nil
+}
+
 type isDecision_Decision interface {
 	isDecision_Decision()
 }
@@ -1742,6 +1752,10 @@ type Decision_IdentifierTypes struct {
 	IdentifierTypes *IdentifierTypes `protobuf:"bytes,8,opt,name=identifier_types,json=identifierTypes,proto3,oneof"`
 }
 
+type Decision_Rekeyed struct {
+	Rekeyed *Rekeyed `protobuf:"bytes,9,opt,name=rekeyed,proto3,oneof"`
+}
+
 func (*Decision_Created) isDecision_Decision() {}
 
 func (*Decision_Linked) isDecision_Decision() {}
@@ -1757,6 +1771,8 @@ func (*Decision_KeptApart) isDecision_Decision() {}
 func (*Decision_Blocked) isDecision_Decision() {}
 
 func (*Decision_IdentifierTypes) isDecision_Decision() {}
+
+func (*Decision_Rekeyed) isDecision_Decision() {}
 
 // Created: a new customer with its first identifiers.
 type Created struct {
@@ -2322,6 +2338,70 @@ func (x *IdentifierType) GetBlockedPatterns() []string {
 	return nil
 }
 
+// Rekeyed: from `done` on identifiers are hashed under another identity key. One
+// that was named before keeps the hash by which it stands in headers and rules:
+// the pairs say which that is. Those of a key that is never done mean nothing.
+type Rekeyed struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	KeyCheck []byte                 `protobuf:"bytes,1,opt,name=key_check,json=keyCheck,proto3" json:"key_check,omitempty"` // of the new key, as Genesis.identity_key_check
+	// Pairs of 16 bytes each: the hash under the new key, and that in the log.
+	Hashes        []byte `protobuf:"bytes,2,opt,name=hashes,proto3" json:"hashes,omitempty"`
+	Done          bool   `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"` // the new key holds from here on, and no other
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rekeyed) Reset() {
+	*x = Rekeyed{}
+	mi := &file_dossier_log_v1_log_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rekeyed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rekeyed) ProtoMessage() {}
+
+func (x *Rekeyed) ProtoReflect() protoreflect.Message {
+	mi := &file_dossier_log_v1_log_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rekeyed.ProtoReflect.Descriptor instead.
+func (*Rekeyed) Descriptor() ([]byte, []int) {
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Rekeyed) GetKeyCheck() []byte {
+	if x != nil {
+		return x.KeyCheck
+	}
+	return nil
+}
+
+func (x *Rekeyed) GetHashes() []byte {
+	if x != nil {
+		return x.Hashes
+	}
+	return nil
+}
+
+func (x *Rekeyed) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
 // Joined: from an instant on a person belongs to a company, or to none. Later
 // events of the person that name no company roll up to it.
 type Joined struct {
@@ -2335,7 +2415,7 @@ type Joined struct {
 
 func (x *Joined) Reset() {
 	*x = Joined{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[24]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2347,7 +2427,7 @@ func (x *Joined) String() string {
 func (*Joined) ProtoMessage() {}
 
 func (x *Joined) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[24]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2360,7 +2440,7 @@ func (x *Joined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joined.ProtoReflect.Descriptor instead.
 func (*Joined) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Joined) GetPerson() []byte {
@@ -2400,7 +2480,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[25]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2412,7 +2492,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[25]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2425,7 +2505,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Notice) GetNotice() isNotice_Notice {
@@ -2510,7 +2590,7 @@ type Relays struct {
 
 func (x *Relays) Reset() {
 	*x = Relays{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[26]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2522,7 +2602,7 @@ func (x *Relays) String() string {
 func (*Relays) ProtoMessage() {}
 
 func (x *Relays) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[26]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2535,7 +2615,7 @@ func (x *Relays) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relays.ProtoReflect.Descriptor instead.
 func (*Relays) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{26}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Relays) GetRelays() []*Relay {
@@ -2558,7 +2638,7 @@ type Relay struct {
 
 func (x *Relay) Reset() {
 	*x = Relay{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[27]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2570,7 +2650,7 @@ func (x *Relay) String() string {
 func (*Relay) ProtoMessage() {}
 
 func (x *Relay) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[27]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2583,7 +2663,7 @@ func (x *Relay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relay.ProtoReflect.Descriptor instead.
 func (*Relay) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{27}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Relay) GetSeq() uint64 {
@@ -2617,7 +2697,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[28]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2629,7 +2709,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[28]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2642,7 +2722,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{28}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Tick) GetTo() int64 {
@@ -2663,7 +2743,7 @@ type MoveDone struct {
 
 func (x *MoveDone) Reset() {
 	*x = MoveDone{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[29]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2675,7 +2755,7 @@ func (x *MoveDone) String() string {
 func (*MoveDone) ProtoMessage() {}
 
 func (x *MoveDone) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[29]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2688,7 +2768,7 @@ func (x *MoveDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveDone.ProtoReflect.Descriptor instead.
 func (*MoveDone) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{29}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MoveDone) GetJobs() []*MoveJob {
@@ -2712,7 +2792,7 @@ type MoveJob struct {
 
 func (x *MoveJob) Reset() {
 	*x = MoveJob{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[30]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2724,7 +2804,7 @@ func (x *MoveJob) String() string {
 func (*MoveJob) ProtoMessage() {}
 
 func (x *MoveJob) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[30]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2737,7 +2817,7 @@ func (x *MoveJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveJob.ProtoReflect.Descriptor instead.
 func (*MoveJob) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{30}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MoveJob) GetKind() MoveKind {
@@ -2787,7 +2867,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[31]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2799,7 +2879,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[31]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2812,7 +2892,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{31}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Move) GetJob() *MoveJob {
@@ -2862,7 +2942,7 @@ type MoveFinal struct {
 
 func (x *MoveFinal) Reset() {
 	*x = MoveFinal{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[32]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2874,7 +2954,7 @@ func (x *MoveFinal) String() string {
 func (*MoveFinal) ProtoMessage() {}
 
 func (x *MoveFinal) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[32]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2887,7 +2967,7 @@ func (x *MoveFinal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveFinal.ProtoReflect.Descriptor instead.
 func (*MoveFinal) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{32}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MoveFinal) GetCustomer() []byte {
@@ -2926,7 +3006,7 @@ type Absorbed struct {
 
 func (x *Absorbed) Reset() {
 	*x = Absorbed{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[33]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2938,7 +3018,7 @@ func (x *Absorbed) String() string {
 func (*Absorbed) ProtoMessage() {}
 
 func (x *Absorbed) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[33]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2951,7 +3031,7 @@ func (x *Absorbed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Absorbed.ProtoReflect.Descriptor instead.
 func (*Absorbed) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{33}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Absorbed) GetCustomer() []byte {
@@ -3020,7 +3100,7 @@ type Reject struct {
 
 func (x *Reject) Reset() {
 	*x = Reject{}
-	mi := &file_dossier_log_v1_log_proto_msgTypes[34]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3032,7 +3112,7 @@ func (x *Reject) String() string {
 func (*Reject) ProtoMessage() {}
 
 func (x *Reject) ProtoReflect() protoreflect.Message {
-	mi := &file_dossier_log_v1_log_proto_msgTypes[34]
+	mi := &file_dossier_log_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3045,7 +3125,7 @@ func (x *Reject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reject.ProtoReflect.Descriptor instead.
 func (*Reject) Descriptor() ([]byte, []int) {
-	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{34}
+	return file_dossier_log_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Reject) GetSource() string {
@@ -3290,7 +3370,7 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\"B\n" +
 	"\bBindings\x126\n" +
-	"\tdecisions\x18\x01 \x03(\v2\x18.dossier.log.v1.DecisionR\tdecisions\"\xe4\x03\n" +
+	"\tdecisions\x18\x01 \x03(\v2\x18.dossier.log.v1.DecisionR\tdecisions\"\x99\x04\n" +
 	"\bDecision\x123\n" +
 	"\acreated\x18\x01 \x01(\v2\x17.dossier.log.v1.CreatedH\x00R\acreated\x120\n" +
 	"\x06linked\x18\x02 \x01(\v2\x16.dossier.log.v1.LinkedH\x00R\x06linked\x123\n" +
@@ -3300,7 +3380,8 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"kept_apart\x18\x06 \x01(\v2\x19.dossier.log.v1.KeptApartH\x00R\tkeptApart\x123\n" +
 	"\ablocked\x18\a \x01(\v2\x17.dossier.log.v1.BlockedH\x00R\ablocked\x12L\n" +
-	"\x10identifier_types\x18\b \x01(\v2\x1f.dossier.log.v1.IdentifierTypesH\x00R\x0fidentifierTypesB\n" +
+	"\x10identifier_types\x18\b \x01(\v2\x1f.dossier.log.v1.IdentifierTypesH\x00R\x0fidentifierTypes\x123\n" +
+	"\arekeyed\x18\t \x01(\v2\x17.dossier.log.v1.RekeyedH\x00R\arekeyedB\n" +
 	"\n" +
 	"\bdecision\"\x9b\x01\n" +
 	"\aCreated\x12\x1a\n" +
@@ -3351,7 +3432,11 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"normaliser\x12\x18\n" +
 	"\apattern\x18\a \x01(\tR\apattern\x12\x18\n" +
 	"\ablocked\x18\b \x03(\tR\ablocked\x12)\n" +
-	"\x10blocked_patterns\x18\t \x03(\tR\x0fblockedPatterns\"P\n" +
+	"\x10blocked_patterns\x18\t \x03(\tR\x0fblockedPatterns\"R\n" +
+	"\aRekeyed\x12\x1b\n" +
+	"\tkey_check\x18\x01 \x01(\fR\bkeyCheck\x12\x16\n" +
+	"\x06hashes\x18\x02 \x01(\fR\x06hashes\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\"P\n" +
 	"\x06Joined\x12\x16\n" +
 	"\x06person\x18\x01 \x01(\fR\x06person\x12\x18\n" +
 	"\acompany\x18\x02 \x01(\fR\acompany\x12\x14\n" +
@@ -3451,7 +3536,7 @@ func file_dossier_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_dossier_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_dossier_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_dossier_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_dossier_log_v1_log_proto_goTypes = []any{
 	(Role)(0),                // 0: dossier.log.v1.Role
 	(CustomerKind)(0),        // 1: dossier.log.v1.CustomerKind
@@ -3481,24 +3566,25 @@ var file_dossier_log_v1_log_proto_goTypes = []any{
 	(*Blocked)(nil),          // 25: dossier.log.v1.Blocked
 	(*IdentifierTypes)(nil),  // 26: dossier.log.v1.IdentifierTypes
 	(*IdentifierType)(nil),   // 27: dossier.log.v1.IdentifierType
-	(*Joined)(nil),           // 28: dossier.log.v1.Joined
-	(*Notice)(nil),           // 29: dossier.log.v1.Notice
-	(*Relays)(nil),           // 30: dossier.log.v1.Relays
-	(*Relay)(nil),            // 31: dossier.log.v1.Relay
-	(*Tick)(nil),             // 32: dossier.log.v1.Tick
-	(*MoveDone)(nil),         // 33: dossier.log.v1.MoveDone
-	(*MoveJob)(nil),          // 34: dossier.log.v1.MoveJob
-	(*Move)(nil),             // 35: dossier.log.v1.Move
-	(*MoveFinal)(nil),        // 36: dossier.log.v1.MoveFinal
-	(*Absorbed)(nil),         // 37: dossier.log.v1.Absorbed
-	(*Reject)(nil),           // 38: dossier.log.v1.Reject
-	(v1.Type)(0),             // 39: dossier.events.v1.Type
+	(*Rekeyed)(nil),          // 28: dossier.log.v1.Rekeyed
+	(*Joined)(nil),           // 29: dossier.log.v1.Joined
+	(*Notice)(nil),           // 30: dossier.log.v1.Notice
+	(*Relays)(nil),           // 31: dossier.log.v1.Relays
+	(*Relay)(nil),            // 32: dossier.log.v1.Relay
+	(*Tick)(nil),             // 33: dossier.log.v1.Tick
+	(*MoveDone)(nil),         // 34: dossier.log.v1.MoveDone
+	(*MoveJob)(nil),          // 35: dossier.log.v1.MoveJob
+	(*Move)(nil),             // 36: dossier.log.v1.Move
+	(*MoveFinal)(nil),        // 37: dossier.log.v1.MoveFinal
+	(*Absorbed)(nil),         // 38: dossier.log.v1.Absorbed
+	(*Reject)(nil),           // 39: dossier.log.v1.Reject
+	(v1.Type)(0),             // 40: dossier.events.v1.Type
 }
 var file_dossier_log_v1_log_proto_depIdxs = []int32{
 	5,  // 0: dossier.log.v1.Record.events:type_name -> dossier.log.v1.LoggedEvent
 	6,  // 1: dossier.log.v1.LoggedEvent.header:type_name -> dossier.log.v1.Header
 	0,  // 2: dossier.log.v1.Header.role:type_name -> dossier.log.v1.Role
-	39, // 3: dossier.log.v1.Header.type:type_name -> dossier.events.v1.Type
+	40, // 3: dossier.log.v1.Header.type:type_name -> dossier.events.v1.Type
 	8,  // 4: dossier.log.v1.Header.identifiers:type_name -> dossier.log.v1.HashedIdentifier
 	2,  // 5: dossier.log.v1.Header.flags:type_name -> dossier.log.v1.Flag
 	1,  // 6: dossier.log.v1.Header.customer_kind:type_name -> dossier.log.v1.CustomerKind
@@ -3523,40 +3609,41 @@ var file_dossier_log_v1_log_proto_depIdxs = []int32{
 	21, // 25: dossier.log.v1.Decision.linked:type_name -> dossier.log.v1.Linked
 	22, // 26: dossier.log.v1.Decision.rebound:type_name -> dossier.log.v1.Rebound
 	23, // 27: dossier.log.v1.Decision.quarantined:type_name -> dossier.log.v1.Quarantined
-	28, // 28: dossier.log.v1.Decision.joined:type_name -> dossier.log.v1.Joined
+	29, // 28: dossier.log.v1.Decision.joined:type_name -> dossier.log.v1.Joined
 	24, // 29: dossier.log.v1.Decision.kept_apart:type_name -> dossier.log.v1.KeptApart
 	25, // 30: dossier.log.v1.Decision.blocked:type_name -> dossier.log.v1.Blocked
 	26, // 31: dossier.log.v1.Decision.identifier_types:type_name -> dossier.log.v1.IdentifierTypes
-	1,  // 32: dossier.log.v1.Created.kind:type_name -> dossier.log.v1.CustomerKind
-	8,  // 33: dossier.log.v1.Created.identifiers:type_name -> dossier.log.v1.HashedIdentifier
-	8,  // 34: dossier.log.v1.Linked.identifiers:type_name -> dossier.log.v1.HashedIdentifier
-	8,  // 35: dossier.log.v1.Linked.voucher:type_name -> dossier.log.v1.HashedIdentifier
-	8,  // 36: dossier.log.v1.Rebound.identifier:type_name -> dossier.log.v1.HashedIdentifier
-	8,  // 37: dossier.log.v1.Quarantined.stronger_identifier:type_name -> dossier.log.v1.HashedIdentifier
-	8,  // 38: dossier.log.v1.Quarantined.weaker_identifier:type_name -> dossier.log.v1.HashedIdentifier
-	13, // 39: dossier.log.v1.KeptApart.why:type_name -> dossier.log.v1.Why
-	8,  // 40: dossier.log.v1.Blocked.identifier:type_name -> dossier.log.v1.HashedIdentifier
-	13, // 41: dossier.log.v1.Blocked.why:type_name -> dossier.log.v1.Why
-	27, // 42: dossier.log.v1.IdentifierTypes.types:type_name -> dossier.log.v1.IdentifierType
-	13, // 43: dossier.log.v1.IdentifierTypes.why:type_name -> dossier.log.v1.Why
-	31, // 44: dossier.log.v1.Notice.relay:type_name -> dossier.log.v1.Relay
-	32, // 45: dossier.log.v1.Notice.tick:type_name -> dossier.log.v1.Tick
-	33, // 46: dossier.log.v1.Notice.move_done:type_name -> dossier.log.v1.MoveDone
-	30, // 47: dossier.log.v1.Notice.relays:type_name -> dossier.log.v1.Relays
-	31, // 48: dossier.log.v1.Relays.relays:type_name -> dossier.log.v1.Relay
-	10, // 49: dossier.log.v1.Relay.rule:type_name -> dossier.log.v1.Rule
-	34, // 50: dossier.log.v1.MoveDone.jobs:type_name -> dossier.log.v1.MoveJob
-	3,  // 51: dossier.log.v1.MoveJob.kind:type_name -> dossier.log.v1.MoveKind
-	34, // 52: dossier.log.v1.Move.job:type_name -> dossier.log.v1.MoveJob
-	4,  // 53: dossier.log.v1.Move.record:type_name -> dossier.log.v1.Record
-	36, // 54: dossier.log.v1.Move.final:type_name -> dossier.log.v1.MoveFinal
-	37, // 55: dossier.log.v1.MoveFinal.absorbed:type_name -> dossier.log.v1.Absorbed
-	37, // 56: dossier.log.v1.MoveFinal.split_from:type_name -> dossier.log.v1.Absorbed
-	57, // [57:57] is the sub-list for method output_type
-	57, // [57:57] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	28, // 32: dossier.log.v1.Decision.rekeyed:type_name -> dossier.log.v1.Rekeyed
+	1,  // 33: dossier.log.v1.Created.kind:type_name -> dossier.log.v1.CustomerKind
+	8,  // 34: dossier.log.v1.Created.identifiers:type_name -> dossier.log.v1.HashedIdentifier
+	8,  // 35: dossier.log.v1.Linked.identifiers:type_name -> dossier.log.v1.HashedIdentifier
+	8,  // 36: dossier.log.v1.Linked.voucher:type_name -> dossier.log.v1.HashedIdentifier
+	8,  // 37: dossier.log.v1.Rebound.identifier:type_name -> dossier.log.v1.HashedIdentifier
+	8,  // 38: dossier.log.v1.Quarantined.stronger_identifier:type_name -> dossier.log.v1.HashedIdentifier
+	8,  // 39: dossier.log.v1.Quarantined.weaker_identifier:type_name -> dossier.log.v1.HashedIdentifier
+	13, // 40: dossier.log.v1.KeptApart.why:type_name -> dossier.log.v1.Why
+	8,  // 41: dossier.log.v1.Blocked.identifier:type_name -> dossier.log.v1.HashedIdentifier
+	13, // 42: dossier.log.v1.Blocked.why:type_name -> dossier.log.v1.Why
+	27, // 43: dossier.log.v1.IdentifierTypes.types:type_name -> dossier.log.v1.IdentifierType
+	13, // 44: dossier.log.v1.IdentifierTypes.why:type_name -> dossier.log.v1.Why
+	32, // 45: dossier.log.v1.Notice.relay:type_name -> dossier.log.v1.Relay
+	33, // 46: dossier.log.v1.Notice.tick:type_name -> dossier.log.v1.Tick
+	34, // 47: dossier.log.v1.Notice.move_done:type_name -> dossier.log.v1.MoveDone
+	31, // 48: dossier.log.v1.Notice.relays:type_name -> dossier.log.v1.Relays
+	32, // 49: dossier.log.v1.Relays.relays:type_name -> dossier.log.v1.Relay
+	10, // 50: dossier.log.v1.Relay.rule:type_name -> dossier.log.v1.Rule
+	35, // 51: dossier.log.v1.MoveDone.jobs:type_name -> dossier.log.v1.MoveJob
+	3,  // 52: dossier.log.v1.MoveJob.kind:type_name -> dossier.log.v1.MoveKind
+	35, // 53: dossier.log.v1.Move.job:type_name -> dossier.log.v1.MoveJob
+	4,  // 54: dossier.log.v1.Move.record:type_name -> dossier.log.v1.Record
+	37, // 55: dossier.log.v1.Move.final:type_name -> dossier.log.v1.MoveFinal
+	38, // 56: dossier.log.v1.MoveFinal.absorbed:type_name -> dossier.log.v1.Absorbed
+	38, // 57: dossier.log.v1.MoveFinal.split_from:type_name -> dossier.log.v1.Absorbed
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_dossier_log_v1_log_proto_init() }
@@ -3585,8 +3672,9 @@ func file_dossier_log_v1_log_proto_init() {
 		(*Decision_KeptApart)(nil),
 		(*Decision_Blocked)(nil),
 		(*Decision_IdentifierTypes)(nil),
+		(*Decision_Rekeyed)(nil),
 	}
-	file_dossier_log_v1_log_proto_msgTypes[25].OneofWrappers = []any{
+	file_dossier_log_v1_log_proto_msgTypes[26].OneofWrappers = []any{
 		(*Notice_Relay)(nil),
 		(*Notice_Tick)(nil),
 		(*Notice_MoveDone)(nil),
@@ -3598,7 +3686,7 @@ func file_dossier_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dossier_log_v1_log_proto_rawDesc), len(file_dossier_log_v1_log_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   35,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
