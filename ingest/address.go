@@ -92,8 +92,29 @@ func (g *Gateway) resolve(ctx context.Context, items []item) error {
 		for n := range it.parties() {
 			it.party(n).address, addresses = addresses[0], addresses[1:]
 		}
+		it.dropBlocked(i)
 	}
 	return nil
+}
+
+// dropBlocked leaves out the parties whose names were all blocked by hand, as one
+// that names nobody is. The event is refused that has no subject without it, and
+// that which joins nobody.
+func (it *item) dropBlocked(index int) {
+	for n := range it.parties() {
+		p := it.party(n)
+		joined := p.role == companyRole && it.typ == eventsv1.Type_TYPE_GROUP_JOINED
+		if p.address.Blocked && (n == 0 || joined) {
+			id := &p.identifiers[0]
+			it.refused = Refuse(CodeBlockedID, id.Type, "", id.Type+" "+Shown(id.Value)+" is blocked: it names nobody")
+			it.refused.Index = index
+			if !it.minted {
+				it.refused.MessageID = it.id
+			}
+			return
+		}
+	}
+	it.others = slices.DeleteFunc(it.others, func(o party) bool { return o.address.Blocked })
 }
 
 // requestsOf asks for every party of the events that are not refused, in order.
@@ -106,7 +127,9 @@ func requestsOf(items []item) []directory.Request {
 		}
 		for n := range it.parties() {
 			ids := it.party(n).identifiers
-			requests = append(requests, directory.Request{Identifiers: ids, Kind: ids[0].Kind(), Source: it.source, EventID: it.id})
+			requests = append(requests, directory.Request{
+				Identifiers: ids, Kind: ids[0].Kind(), Source: it.source, EventID: it.id, Force: it.force && n == 0,
+			})
 		}
 	}
 	return requests
@@ -205,7 +228,11 @@ func (g *Gateway) takeBack(ctx context.Context, it *item, asked *askedCopies) er
 			it.others[i].withdraws = true
 		}
 	}
-	for _, c := range slices.Concat(g.holders.of(subject, it.source, it.target()), found.Holders) {
+	recent, err := g.recentHolders(subject, it)
+	if err != nil {
+		return err
+	}
+	for _, c := range slices.Concat(recent, found.Holders) {
 		if err := g.addHolder(it, c, what); err != nil {
 			return err
 		}
@@ -270,7 +297,22 @@ func (a *askedCopies) copies(ctx context.Context, subject events.CustomerID, it 
 	return c, nil
 }
 
-// addHolder adds who holds a copy.
+// recentHolders are those that were noted under the subject, or under an id that
+// he had then.
+func (g *Gateway) recentHolders(subject events.CustomerID, it *item) ([]*logv1.Copy, error) {
+	copies := g.holders.of(subject, it.source, it.target())
+	aliases, err := g.o.Directory.Aliases(subject)
+	if err != nil {
+		return nil, err
+	}
+	for _, alias := range aliases {
+		copies = slices.Concat(copies, g.holders.of(alias, it.source, it.target()))
+	}
+	return copies, nil
+}
+
+// addHolder adds who holds a copy: whoever has become the customer that was
+// given it, for that one's history has moved.
 func (g *Gateway) addHolder(it *item, c *logv1.Copy, what party) error {
 	if c.GetRole() == subjectRole {
 		return nil // the subject itself
@@ -278,6 +320,9 @@ func (g *Gateway) addHolder(it *item, c *logv1.Copy, what party) error {
 	customer, err := events.CustomerIDFromBytes(c.GetCustomer())
 	if err != nil {
 		return fmt.Errorf("copy in role %v: %w", c.GetRole(), err)
+	}
+	if customer, err = g.o.Directory.Root(customer); err != nil {
+		return err
 	}
 	kind, err := g.o.Directory.Kind(customer)
 	if err != nil {

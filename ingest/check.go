@@ -33,6 +33,7 @@ type item struct {
 	times    times
 	flags    []logv1.Flag
 	body     []byte
+	force    bool // an alias that joins whatever the two hold
 	subject  party
 	others   []party // nil of nearly every event
 }

@@ -115,6 +115,7 @@ func (it *item) identifySubject(d *directory.Directory, e *eventsv1.Event) (comp
 	if it.typ != eventsv1.Type_TYPE_IDENTITY_ALIASED || previous == nil {
 		return companies, blocked, nil
 	}
+	it.force = e.GetAlias().GetForce()
 	if known, bad := identify(d, previous); bad == nil {
 		previous.Type, previous.Value = known.Type, known.Value
 		return it.alias(e, companies, known), blocked, nil

@@ -149,17 +149,21 @@ func openFolded(t tb) *folded {
 	ctx, cancel := context.WithCancel(context.Background())
 	rules := projections.NewRules()
 	ended := make(chan error, foldedPartitions+1)
-	go func() { ended <- rules.Run(ctx, log) }()
 	for id := range foldedPartitions {
 		p, err := projections.Open(ctx, projections.Options{
 			Log: log, Genesis: genesis, ID: id, Rules: rules, Evaluate: playbook.BuiltinStages,
 			OpenStore: func() (store.Store, error) { return store.OpenMemory(), nil },
 			SetAside:  func(why error) error { return errors.Join(errors.New("set aside"), why) },
+			Applied:   func(ctx context.Context, p int, seq uint64) error { return f.partitions[p].WaitApplied(ctx, seq) },
 		})
 		if err != nil {
 			t.Fatalf("open partition %d: %v", id, err)
 		}
 		f.partitions = append(f.partitions, p)
+	}
+	rules.Begin(f.partitions...)
+	go func() { ended <- rules.Run(ctx, log) }()
+	for _, p := range f.partitions {
 		go func() { ended <- p.Run(ctx) }()
 	}
 	f.rig = start(t, log, func(o *ingest.Options) { o.Latest, o.Folded, o.Copies = f.latest, f.settled, f.copies })
