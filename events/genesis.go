@@ -72,9 +72,9 @@ func (e *SettingError) Error() string {
 	return fmt.Sprintf("%s: this log was created with %s, asked for %s; it cannot be changed", e.Setting, e.Log, e.Asked)
 }
 
-// ErrIdentityKey tells that the identity key is not the one that the log was
-// created with: under it no known identifier would be recognised.
-var ErrIdentityKey = errors.New("identity key: it is not the key that this log was created with; restore that key from the backup")
+// ErrIdentityKey tells that the identity key is none that the log was created
+// with, or that it was changed to: under it no known identifier would be recognised.
+var ErrIdentityKey = errors.New("identity key: it is not the key of this log; restore that key from the backup")
 
 // Found brings a new log into being, or opens the one that exists, and returns
 // its Genesis. Afterwards every stream exists, every partition starts with a
@@ -87,7 +87,8 @@ var ErrIdentityKey = errors.New("identity key: it is not the key that this log w
 // again.
 //
 // Errors: *[SettingError] and [ErrIdentityKey] where the log was created
-// otherwise; [ErrCorrupt], naming the stream, where something that was there
+// otherwise, [ErrFormerKey] where the key was changed since, unless it is the
+// one of Genesis, which the directory refuses; [ErrCorrupt], naming the stream, where something that was there
 // once is missing or other than it was.
 func Found(ctx context.Context, l Log, s Settings, now func() time.Time, rand io.Reader) (*logv1.Genesis, error) {
 	if err := s.validate(); err != nil {
@@ -100,7 +101,11 @@ func Found(ctx context.Context, l Log, s Settings, now func() time.Time, rand io
 	if err != nil {
 		return nil, err
 	}
-	if err := s.compare(genesis); err != nil {
+	err = s.compare(genesis)
+	if errors.Is(err, ErrIdentityKey) {
+		err = CheckIdentityKey(ctx, l, s.IdentityKeyCheck, readySeq+1)
+	}
+	if err != nil {
 		return nil, err
 	}
 	ready, err := isReady(ctx, l)
