@@ -144,12 +144,14 @@ func (c *client) service() queryv1connect.QueryServiceClient {
 	return queryv1connect.NewQueryServiceClient(&http.Client{Transport: c.transport()}, c.server, bearing(c.readKey))
 }
 
-// bearing presents a key with every call; "" is none.
-func bearing(key string) connect.ClientOption {
+// bearing presents keys with every call; "" is none.
+func bearing(keys ...string) connect.ClientOption {
 	return connect.WithInterceptors(connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
 		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-			if key != "" {
-				req.Header().Set("Authorization", "Bearer "+key)
+			for _, key := range keys {
+				if key != "" {
+					req.Header().Add("Authorization", "Bearer "+key)
+				}
 			}
 			return next(ctx, req)
 		}

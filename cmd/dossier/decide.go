@@ -144,8 +144,8 @@ func (c *client) identity() queryv1connect.IdentityServiceClient {
 func (d *decider) decide(ctx context.Context, change func(queryv1connect.IdentityServiceClient) (*queryv1.IdentityAnswer, error)) error {
 	service := d.identity()
 	if !d.dryRun {
-		// A server without write keys may have one for reading.
-		service = queryv1connect.NewIdentityServiceClient(&http.Client{Transport: d.transport()}, d.server, bearing(cmp.Or(d.writeKey, d.readKey)))
+		// The key for reading too: without it the answer shows no customers.
+		service = queryv1connect.NewIdentityServiceClient(&http.Client{Transport: d.transport()}, d.server, bearing(d.writeKey, d.readKey))
 	}
 	a, err := change(service)
 	if err != nil {

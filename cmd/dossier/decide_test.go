@@ -41,7 +41,7 @@ type registrar struct {
 
 	mu    sync.Mutex
 	asked []proto.Message // guarded by mu
-	keys  []string        // of each of asked; guarded by mu
+	keys  []string        // Authorization of each of asked; guarded by mu
 }
 
 // note keeps a call.
@@ -49,7 +49,7 @@ func (r *registrar) note(ctx context.Context, m proto.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	info, _ := connect.CallInfoForHandlerContext(ctx)
-	r.asked, r.keys = append(r.asked, m), append(r.keys, info.RequestHeader().Get("Authorization"))
+	r.asked, r.keys = append(r.asked, m), append(r.keys, strings.Join(info.RequestHeader().Values("Authorization"), ", "))
 }
 
 // calls are those whose messages have a type, with the key of the last.
@@ -362,7 +362,8 @@ func TestDecisionsAsked(t *testing.T) {
 	}
 }
 
-// Changes present the write key, reads and dry runs the read key.
+// Changes present the write key, and the read key to see the customers; reads
+// and dry runs the read key alone.
 func TestDecisionsBearKeys(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -371,7 +372,7 @@ func TestDecisionsBearKeys(t *testing.T) {
 		args  []string
 		want  string
 	}{
-		{"a change", "told", []string{"--reason", "r"}, "Bearer told"},
+		{"a change", "told", []string{"--reason", "r"}, "Bearer told, Bearer asked"},
 		{"a change where no write key is known", "", []string{"--reason", "r"}, "Bearer asked"},
 		{"a dry run", "told", []string{"--dry-run"}, "Bearer asked"},
 	} {

@@ -6,7 +6,6 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -252,28 +252,27 @@ func (p *engineProcess) profile(ref, receipt string) *queryv1.Profile {
 	return r.Profile
 }
 
+// folded reports whether nothing in the log is unfolded.
+func folded(ctx context.Context, service queryv1connect.QueryServiceClient) (*queryv1.GetStatusResponse, bool, error) {
+	status, err := service.GetStatus(ctx, &queryv1.GetStatusRequest{})
+	switch {
+	case connect.CodeOf(err) == connect.CodeUnavailable:
+		return nil, false, nil
+	case err != nil:
+		return nil, false, err
+	}
+	return status, !slices.ContainsFunc(status.GetPartitions(), func(p *queryv1.PartitionStatus) bool { return p.GetLagEvents() > 0 }), nil
+}
+
 // awaitFolded waits until nothing in the log is unfolded.
 func (p *engineProcess) awaitFolded() *queryv1.GetStatusResponse {
 	p.t.Helper()
 	var last *queryv1.GetStatusResponse
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	err := every(ctx, 10*time.Millisecond, func() (bool, error) {
-		var err error
-		last, err = p.query().GetStatus(ctx, &queryv1.GetStatusRequest{})
-		if err != nil {
-			var ce *connect.Error
-			if errors.As(err, &ce) && ce.Code() == connect.CodeUnavailable {
-				return false, nil
-			}
-			return false, err
-		}
-		for _, part := range last.Partitions {
-			if part.LagEvents > 0 {
-				return false, nil
-			}
-		}
-		return true, nil
+	err := every(ctx, 10*time.Millisecond, func() (done bool, err error) {
+		last, done, err = folded(ctx, p.query())
+		return done, err
 	})
 	if err != nil {
 		p.t.Fatalf("not folded: %v; %v", err, last)

@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
+	"github.com/dossier360/dossier/proto/dossier/query/v1/queryv1connect"
 )
 
 func TestMain(m *testing.M) {
@@ -41,6 +44,7 @@ func (m tidyTests) Run() int {
 //	                       POST a file; the answer is stdout, its status line
 //	                       stderr; ! wants a status of 400 or more
 //	receipt VAR            keeps the receipt of the last answer in VAR
+//	folded                 waits until all that was told is folded, and moved
 //	await FILE REGEXP      waits until a line of a file that something in the
 //	                       background writes matches
 //	example REGEXP         runs the line of README.md's shell block that
@@ -57,7 +61,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"start": scriptStart, "halt": scriptHalt, "crash": scriptCrash, "post": scriptPost, "receipt": scriptReceipt, "await": scriptAwait, "example": scriptExample,
+			"start": scriptStart, "halt": scriptHalt, "crash": scriptCrash, "post": scriptPost, "receipt": scriptReceipt, "folded": scriptFolded, "await": scriptAwait, "example": scriptExample,
 		},
 	})
 }
@@ -206,6 +210,24 @@ func scriptReceipt(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: receipt VAR, after a post that was accepted; last answer: %s", serverOf(ts).answer)
 	}
 	ts.Setenv(args[0], token)
+}
+
+func scriptFolded(ts *testscript.TestScript, neg bool, args []string) {
+	s := serverOf(ts)
+	if neg || s.cmd == nil || len(args) > 0 {
+		ts.Fatalf("usage: folded, after start")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
+	defer cancel()
+	service := queryv1connect.NewQueryServiceClient(http.DefaultClient, s.url)
+	var last *queryv1.GetStatusResponse
+	err := every(ctx, 10*time.Millisecond, func() (done bool, err error) {
+		last, done, err = folded(ctx, service)
+		return done, err
+	})
+	if err != nil {
+		ts.Fatalf("not folded: %v; %v", err, last)
+	}
 }
 
 func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
