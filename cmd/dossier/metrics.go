@@ -338,6 +338,8 @@ var (
 	descSettled     = gauge("dossier_partition_settled_timestamp_seconds", "Settled time, seconds since 1970.", "partition")
 	descParked      = gauge("dossier_partition_parked_events", "Events set aside by the fold.", "partition")
 	descCustomers   = gauge("dossier_partition_customers", "Customers of the partition.", "partition")
+	descMoves       = gauge("dossier_partition_moves", "Moves of merges and splits that are not done.", "partition")
+	descUnheard     = gauge("dossier_partition_rules_unheard", "Rules of IDENTITY that the partition has not heard.", "partition")
 	descStill       = gauge("dossier_partition_stands_still", "1 if the partition gets no further.", "partition")
 	descIdentities  = gauge("dossier_directory_applied", "Last message of IDENTITY that the directory has.")
 	descIdentityEnd = gauge("dossier_directory_last", "Last message of IDENTITY, as last heard.")
@@ -428,6 +430,8 @@ func collectPartition(send sendFunc, s projections.Status) {
 	send(descSettled, float64(s.Settled.UnixMilli())/1000, id)
 	send(descParked, float64(s.Parked), id)
 	send(descCustomers, float64(s.Customers), id)
+	send(descMoves, float64(s.Jobs), id)
+	send(descUnheard, float64(s.Unheard), id)
 	send(descStill, number(s.Err != nil), id)
 }
 
