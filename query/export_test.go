@@ -15,6 +15,18 @@ import (
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
+// Unmerged is a directory in which nobody was ever joined, nor in question.
+type Unmerged struct{ Directory }
+
+// Root implements [Directory].
+func (Unmerged) Root(c events.CustomerID) (events.CustomerID, error) { return c, nil }
+
+// Aliases implements [Directory].
+func (Unmerged) Aliases(events.CustomerID) ([]events.CustomerID, error) { return nil, nil }
+
+// InConflict implements [Directory].
+func (Unmerged) InConflict(events.CustomerID) (bool, error) { return false, nil }
+
 // Filter is a compiled filter with its ways of deciding open to tests.
 type Filter struct {
 	filter *filter
@@ -42,7 +54,7 @@ func (f *Filter) OnProfiles() bool { return f.filter.rest.program != nil }
 // Split decides as lists do: by the row as far as that goes, then by a profile
 // of no more than what is left reads.
 func (f *Filter) Split(r *columns.Row, v View, now time.Time) (holds, byProfile bool, err error) {
-	l := newService(Options{}).look(f.filter, nil, v)
+	l := newService(Options{Directory: Unmerged{}}).look(f.filter, nil, v)
 	s := &subject{l: f.filter.l, now: types.Timestamp{Time: now}}
 	ask, err := l.byRow(s, r)
 	if err != nil || ask == nil {

@@ -153,6 +153,8 @@ func (r *reads) add(other reads) {
 	r.referrer = r.referrer || other.referrer
 }
 
+func (r *reads) has(field string) bool { return slices.Contains(r.fields, field) }
+
 func distinct(names []string) []string {
 	slices.Sort(names)
 	return slices.Compact(names)

@@ -17,6 +17,7 @@ import (
 	"connectrpc.com/grpcreflect"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 	"github.com/dossier360/dossier/proto/dossier/query/v1/queryv1connect"
@@ -33,29 +34,36 @@ var Paths = []string{
 // mounted at [Paths]. gRPC clients need a server that speaks HTTP/2 without
 // TLS; all else works over HTTP/1.1.
 func New(o Options) http.Handler {
-	shared := []connect.HandlerOption{
-		connect.WithReadMaxBytes(MaxRequestBytes),
-		connect.WithRecover(recoverer(o.Logger)),
-	}
-	own := append(slices.Clone(shared),
-		connect.WithInterceptors(coder{o.Logger}),
+	shared := bounded(o.Logger)
+	reflector := grpcreflect.NewStaticReflector(queryv1connect.QueryServiceName, queryv1connect.IdentityServiceName)
+	mux := http.NewServeMux()
+	path, methods := queryv1connect.NewQueryServiceHandler(newService(o), HandlerOptions(o.Logger)...)
+	mux.Handle(path, KnownMethods(path, queryv1.File_dossier_query_v1_query_proto.Services().ByName("QueryService"), paced(methods)))
+	mux.Handle(grpcreflect.NewHandlerV1(reflector, shared...))
+	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, shared...))
+	return CrossOrigin(o.CORSOrigins, Guard(o.ReadKeys, mux))
+}
+
+// HandlerOptions are those of every service behind this door: bounded requests,
+// JSON without unknown fields, errors in the codes of the wire. Interceptors
+// stand before the methods; their errors are told in these codes too.
+func HandlerOptions(logger *slog.Logger, interceptors ...connect.Interceptor) []connect.HandlerOption {
+	return append(bounded(logger),
+		connect.WithInterceptors(append([]connect.Interceptor{coder{logger}}, interceptors...)...),
 		connect.WithCodec(strictJSON{name: "json"}),
 		connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),
 	)
-	reflector := grpcreflect.NewStaticReflector(queryv1connect.QueryServiceName)
-	mux := http.NewServeMux()
-	path, methods := queryv1connect.NewQueryServiceHandler(newService(o), own...)
-	mux.Handle(path, known(path, paced(methods)))
-	mux.Handle(grpcreflect.NewHandlerV1(reflector, shared...))
-	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, shared...))
-	return crossOrigin(o.CORSOrigins, Guard(o.ReadKeys, mux))
 }
 
-// known lets calls of the service's methods through. Any other is told which
-// there are, in the form of its protocol: the generated handler would answer
-// plain text, which a client cannot tell from that of some other server.
-func known(path string, methods http.Handler) http.Handler {
-	names := methodNames()
+func bounded(logger *slog.Logger) []connect.HandlerOption {
+	return []connect.HandlerOption{connect.WithReadMaxBytes(MaxRequestBytes), connect.WithRecover(recoverer(logger))}
+}
+
+// KnownMethods lets calls of a service's methods through. Any other is told
+// which there are, in the form of its protocol: the generated handler would
+// answer plain text, which a client cannot tell from that of some other server.
+func KnownMethods(path string, service protoreflect.ServiceDescriptor, methods http.Handler) http.Handler {
+	names := methodNames(service)
 	writer := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := strings.TrimPrefix(r.URL.Path, path)
@@ -73,8 +81,8 @@ func known(path string, methods http.Handler) http.Handler {
 	})
 }
 
-func methodNames() []string {
-	all := queryv1.File_dossier_query_v1_query_proto.Services().ByName("QueryService").Methods()
+func methodNames(service protoreflect.ServiceDescriptor) []string {
+	all := service.Methods()
 	names := make([]string, all.Len())
 	for i := range names {
 		names[i] = string(all.Get(i).Name())
@@ -182,9 +190,9 @@ func bearsOneOf(r *http.Request, sums [][sha256.Size]byte) bool {
 	return match == 1
 }
 
-// crossOrigin lets pages of the named origins read answers. Preflights come
+// CrossOrigin lets pages of the named origins read answers. Preflights come
 // without a key, so this stands before the guard.
-func crossOrigin(origins []string, next http.Handler) http.Handler {
+func CrossOrigin(origins []string, next http.Handler) http.Handler {
 	if len(origins) == 0 {
 		return next
 	}

@@ -282,7 +282,7 @@ func (s *service) show(page *listPage, v View, id events.CustomerID) (*queryv1.P
 			return nil, fmt.Errorf("read customer %s: %w", id, err)
 		}
 		p := render(id, head, v)
-		return p, s.nameOthers(p, id, head, reads{companies: true, referrer: true})
+		return p, s.nameOthers(v, p, id, head, sections(nil).reads())
 	}
 	head, err := v.Part(id, page.shown.part)
 	if err != nil {
@@ -316,12 +316,15 @@ func (s *service) renderPart(v View, id events.CustomerID, head *statev1.Head, s
 		p.Flags = []string{flagParked}
 	}
 	profile.RenderFields(head.GetFacts(), v.Settled(), v.Env(), fields, p)
-	return p, s.nameOthers(p, id, head, some)
+	return p, s.nameOthers(v, p, id, head, some)
 }
 
 // nameOthers says who the other customers of a profile are, as far as that is
 // read.
-func (s *service) nameOthers(p *queryv1.Profile, id events.CustomerID, head *statev1.Head, r reads) error {
+func (s *service) nameOthers(v View, p *queryv1.Profile, id events.CustomerID, head *statev1.Head, r reads) error {
+	if err := s.nameIdentity(v, p, id, head, r); err != nil {
+		return err
+	}
 	if r.companies {
 		if err := s.nameCompanies(p); err != nil {
 			return err

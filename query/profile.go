@@ -39,12 +39,12 @@ func (s *service) GetProfile(ctx context.Context, req *queryv1.GetProfileRequest
 	if err != nil {
 		return nil, err
 	}
-	p := id.Partition(len(s.Partitions))
-	if seq := receipt[p]; seq > 0 {
-		if err := s.awaitReceipt(ctx, p, seq, wait); err != nil {
+	if len(receipt) > 0 {
+		if id, err = s.awaitReceipt(ctx, id, receipt, wait); err != nil {
 			return nil, err
 		}
 	}
+	p := id.Partition(len(s.Partitions))
 	sn := s.snapshot()
 	defer sn.close()
 	head, fresh, err := s.customer(ctx, sn, req.GetCustomer(), id, known)
@@ -53,13 +53,8 @@ func (s *service) GetProfile(ctx context.Context, req *queryv1.GetProfileRequest
 	}
 	answer := render(id, head, sn.views[p])
 	wanted.keep(answer)
-	if err := s.nameCompanies(answer); err != nil {
+	if err := s.nameOthers(sn.views[p], answer, id, head, wanted.reads()); err != nil {
 		return nil, err
-	}
-	if wanted.has("referrals") {
-		if err := s.nameReferrer(answer, id, head.GetFacts()); err != nil {
-			return nil, err
-		}
 	}
 	return &queryv1.GetProfileResponse{Profile: answer, Freshness: fresh}, nil
 }
@@ -77,20 +72,63 @@ func receiptWait(timeoutMillis uint32) (time.Duration, error) {
 	return wait, nil
 }
 
-// awaitReceipt waits for one partition: the customer's own. What the receipt
-// acknowledged elsewhere is not in this answer anyway.
-func (s *service) awaitReceipt(ctx context.Context, p int, seq uint64, wait time.Duration) error {
+// awaitReceipt waits until the partition of a customer holds of him what a
+// receipt acknowledged: the events there, and what was decided of who he is,
+// with all that moves to him by it. What the receipt acknowledged elsewhere is
+// not in this answer anyway. It returns who he is by then.
+func (s *service) awaitReceipt(ctx context.Context, id events.CustomerID, receipt map[int]uint64, wait time.Duration) (events.CustomerID, error) {
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	err := s.Partitions[p].WaitApplied(waiting, seq)
-	if ctx.Err() != nil {
-		return ctx.Err() // the caller's own deadline, not the receipt's
+	for {
+		err := s.await(waiting, id, receipt)
+		if ctx.Err() != nil {
+			return id, ctx.Err() // the caller's own deadline, not the receipt's
+		}
+		if err != nil {
+			return id, notReached(err, wait)
+		}
+		root, err := s.root(id)
+		if err != nil || root == id {
+			return id, err
+		}
+		id = root // he became another one meanwhile
 	}
+}
+
+func (s *service) await(ctx context.Context, id events.CustomerID, receipt map[int]uint64) error {
+	p := id.Partition(len(s.Partitions))
+	if seq := receipt[p]; seq > 0 {
+		err := s.Partitions[p].WaitApplied(ctx, seq)
+		if errors.Is(err, projections.ErrCatchingUp) {
+			err = refuse(err, "partition %d has folded record %d of %d", p, s.Partitions[p].Known().Applied, seq)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	at := receipt[ReceiptIdentity]
+	if at == 0 {
+		return nil
+	}
+	err := s.Partitions[p].WaitRules(ctx, at)
+	if errors.Is(err, projections.ErrCatchingUp) {
+		err = refuse(err, "partition %d has not folded all merges and splits up to %d", p, at)
+	}
+	if err != nil {
+		return err
+	}
+	err = s.Partitions[p].WaitMoved(ctx, id)
+	if errors.Is(err, projections.ErrCatchingUp) {
+		err = refuse(err, "events are still being moved to customer %s", id)
+	}
+	return err
+}
+
+func notReached(err error, wait time.Duration) error {
 	if !errors.Is(err, projections.ErrCatchingUp) {
 		return err
 	}
-	applied := s.Partitions[p].Known().Applied
-	return refuse(projections.ErrCatchingUp, "receipt not reached within %v: partition %d has folded record %d of %d; ask again with the same receipt", wait, p, applied, seq)
+	return refuse(projections.ErrCatchingUp, "receipt not reached within %v: %v; ask again with the same receipt", wait, err)
 }
 
 // render shows a customer: facts at the settled time, and what rests on the
@@ -140,7 +178,7 @@ func (s *service) nameReferrer(p *queryv1.Profile, id events.CustomerID, f *stat
 		if err != nil {
 			return fmt.Errorf("look up the referrer of customer %s: %w", id, err)
 		}
-		if !known || referrer == id {
+		if !known || referrer == id { // himself, it may be as he was called before
 			continue
 		}
 		if p.Referrals == nil {
@@ -195,6 +233,15 @@ func sectionNames() []string {
 		}
 	}
 	return names
+}
+
+// reads is what showing them reads of other customers.
+func (wanted sections) reads() reads {
+	r := reads{fields: []string{"aliases", "flags"}, companies: true, referrer: wanted.has("referrals")}
+	if wanted.has("members") {
+		r.fields = append(r.fields, "members")
+	}
+	return r
 }
 
 func (wanted sections) has(name protoreflect.Name) bool { return wanted == nil || wanted[name] }

@@ -23,6 +23,7 @@ import (
 	"connectrpc.com/grpcreflect"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -47,7 +48,10 @@ const partitions = 4
 type desk struct {
 	partitions [partitions]*shelf
 	names      map[string]events.CustomerID
+	became     map[events.CustomerID]events.CustomerID // by a merge
+	inConflict map[events.CustomerID]bool
 	notReady   error // of the directory
+	hashesAway error // of looking up hashes in it
 	log        *memlog.Log
 	genesis    *logv1.Genesis
 	options    query.Options
@@ -154,6 +158,8 @@ type shelf struct {
 	unheard       uint64 // of last
 	stuck         error
 	reach         func(ctx context.Context, seq uint64) error // WaitApplied
+	hear          func(ctx context.Context, seq uint64) error // WaitRules
+	gather        func(ctx context.Context) error             // WaitMoved
 	ticked        []time.Time
 	open          atomic.Int64 // views not closed
 	entriesRead   int
@@ -161,7 +167,8 @@ type shelf struct {
 	noRows        bool         // they are still being read
 	statusFailure error
 	headFailure   error
-	takenBack     map[string]string // by event id
+	takenBack     map[string]string                          // by event id
+	members       map[events.CustomerID][]projections.Member // of companies
 	parked        []*statev1.Parked
 }
 
@@ -177,6 +184,20 @@ func (s *shelf) WaitApplied(ctx context.Context, seq uint64) error {
 		return nil
 	}
 	return s.reach(ctx, seq)
+}
+
+func (s *shelf) WaitRules(ctx context.Context, seq uint64) error {
+	if s.hear == nil {
+		return nil
+	}
+	return s.hear(ctx, seq)
+}
+
+func (s *shelf) WaitMoved(ctx context.Context, _ events.CustomerID) error {
+	if s.gather == nil {
+		return nil
+	}
+	return s.gather(ctx)
 }
 
 // Known has heard of all but the unheard.
@@ -903,8 +924,9 @@ func TestProtocols(t *testing.T) {
 	}
 	stream := grpcreflect.NewClient(&http.Client{Transport: h2}, url).NewStream(t.Context())
 	services, err := stream.ListServices()
-	if err != nil || len(services) != 1 || services[0] != queryv1connect.QueryServiceName {
-		t.Errorf("reflection lists %v (%v), want %s", services, err, queryv1connect.QueryServiceName)
+	slices.Sort(services)
+	if want := []protoreflect.FullName{queryv1connect.IdentityServiceName, queryv1connect.QueryServiceName}; err != nil || !slices.Equal(services, want) {
+		t.Errorf("reflection lists %v (%v), want %v", services, err, want)
 	}
 	if files, err := stream.FileContainingSymbol("dossier.query.v1.Profile"); err != nil || len(files) == 0 {
 		t.Errorf("reflection has no file with the profile: %v", err)

@@ -19,8 +19,8 @@ func hashOf(name string) (hash directory.Hash) {
 }
 
 func (d *desk) LookupHash(hash directory.Hash) (events.CustomerID, bool, error) {
-	if d.notReady != nil {
-		return events.CustomerID{}, false, d.notReady
+	if d.hashesAway != nil {
+		return events.CustomerID{}, false, d.hashesAway
 	}
 	for name, id := range d.names {
 		if hashOf(name) == hash {
@@ -82,15 +82,15 @@ func TestReferredBy(t *testing.T) {
 	}
 }
 
-// TestReferredByUnasked: who wants another section does not wait for the
-// directory; who wants this one is told that it is not ready.
+// TestReferredByUnasked: who wants another section is not told that the
+// directory cannot say who referred; who wants this one is.
 func TestReferredByUnasked(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	bob, shelf := d.customer(3, "email:bob@x.y")
 	hash := hashOf("email:ann@x.y")
 	shelf.heads[bob].Facts.Referrals = &statev1.ReferralsFacts{Referrers: []*statev1.ReferrerFact{{Party: &logv1.HashedIdentifier{Hash: hash[:]}}}}
-	d.notReady = directory.ErrNotReady
+	d.hashesAway = directory.ErrNotReady
 	client, _ := d.serve(t)
 	_, err := client.GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: bob.String(), Sections: []string{"orders"}})
 	if err != nil {

@@ -31,6 +31,11 @@ type Partition interface {
 	View() View
 	// WaitApplied returns projections.ErrCatchingUp if the context ends first.
 	WaitApplied(ctx context.Context, seq uint64) error
+	// WaitRules waits until the rules up to a sequence of IDENTITY are folded,
+	// WaitMoved until no events are being moved to a customer. Both return
+	// projections.ErrCatchingUp if the context ends first.
+	WaitRules(ctx context.Context, identitySeq uint64) error
+	WaitMoved(ctx context.Context, c events.CustomerID) error
 	// Known does not ask the log: its end is the one last heard.
 	Known() projections.Status
 	// Status asks the log for its end. With an error it tells what is known.
@@ -51,6 +56,7 @@ type View interface {
 	Parts(wanted func(c events.CustomerID) (projections.Part, bool), fn func(c events.CustomerID, head *statev1.Head) error) error
 	Rows() (*columns.Table, error)
 	Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*statev1.Entry, error]
+	Members(company events.CustomerID) iter.Seq2[projections.Member, error]
 	Parked(fromSeq uint64, fromIndex uint32) iter.Seq2[*statev1.Parked, error]
 	ParkedAt(seq uint64, index uint32) (*statev1.Parked, error)
 	TakenBack(c events.CustomerID) (func(*statev1.Entry) (string, error), error)
@@ -71,9 +77,18 @@ type Directory interface {
 	Lookup(typ, value string) (events.CustomerID, bool, error)
 	// LookupHash is Lookup of an identifier of which only the hash is known.
 	LookupHash(hash directory.Hash) (events.CustomerID, bool, error)
+	// Root is the customer that one has become by merges: himself if none.
+	Root(c events.CustomerID) (events.CustomerID, error)
+	// Aliases are the customers that became this one, by id.
+	Aliases(c events.CustomerID) ([]events.CustomerID, error)
+	// InConflict reports whether an identity conflict of a customer waits.
+	InConflict(c events.CustomerID) (bool, error)
 	// QuarantinedCount is the number of identity conflicts that wait.
 	QuarantinedCount() uint64
 }
+
+// ReceiptIdentity is the key of the sequence of IDENTITY in a receipt.
+const ReceiptIdentity = -1
 
 // Options of [New]. All fields without a stated zero value are required.
 type Options struct {
@@ -85,7 +100,8 @@ type Options struct {
 	// Rejected is what was refused and waits; the caller runs it.
 	Rejected *rejected.Ledger
 	// ParseReceipt reads the token of an ingest answer: partition to the
-	// sequence that must be folded.
+	// sequence that must be folded, and [ReceiptIdentity] to the sequence of
+	// IDENTITY that its events were addressed at.
 	ParseReceipt func(token string) (map[int]uint64, error)
 	Logger       *slog.Logger
 	// ReadKeys guard every path; none leaves them open.
@@ -198,7 +214,9 @@ func (s *service) resolve(reference string) (id events.CustomerID, known bool, e
 		return events.CustomerID{}, false, err
 	}
 	if ref.byCustomer {
-		return ref.id, false, nil
+		id, err := s.root(ref.id)
+		// Of who became another one the directory knows.
+		return id, id != ref.id, err
 	}
 	id, found, err := s.Directory.Lookup(ref.typ, ref.value)
 	if err != nil {

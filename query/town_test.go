@@ -55,7 +55,7 @@ func newTown(t testing.TB, openStore func(p int) (store.Store, error)) *town {
 		t.Fatal(err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	options := query.Options{Log: w.log, Genesis: genesis, Logger: quiet}
+	options := query.Options{Log: w.log, Genesis: genesis, Logger: quiet, Directory: query.Unmerged{}}
 	ctx, end := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for p := range townPartitions {

@@ -26,6 +26,7 @@ import (
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 	"github.com/dossier360/dossier/proto/dossier/query/v1/queryv1connect"
 	"github.com/dossier360/dossier/query"
+	"github.com/dossier360/dossier/query/identity"
 )
 
 const (
@@ -252,6 +253,9 @@ func requestGroup(path string) string {
 			return groupStream
 		}
 		return "query"
+	}
+	if strings.HasPrefix(path, identity.Path) {
+		return "identity"
 	}
 	if strings.HasPrefix(path, "/v1/projects/") {
 		return "settings"

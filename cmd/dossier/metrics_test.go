@@ -190,7 +190,7 @@ func TestRequestGroups(t *testing.T) {
 		"/v1/batch": "segment", "/v1/b": "segment", "/v1/batch/": "segment", "/batch/": "posthog", "/i/v0/e/": "posthog", "/v1/events": "native",
 		"/v1/cloudevents": "cloudevents", "/v1/projects/key/settings": "settings", "/readyz": "probe", "/metrics": "probe",
 		"/dossier.query.v1.QueryService/GetProfile": "query", "/dossier.query.v1.QueryService/Tail": "stream",
-		"/dossier.query.v1.QueryService/made-up": "query", "/": "other", "/v1/made-up": "other", "/grpc.reflection.v1.ServerReflection/x": "other",
+		"/dossier.query.v1.QueryService/made-up": "query", "/dossier.query.v1.IdentityService/Merge": "identity", "/": "other", "/v1/made-up": "other", "/grpc.reflection.v1.ServerReflection/x": "other",
 	} {
 		if got := requestGroup(path); got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
