@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +28,7 @@ import (
 	"github.com/dossier360/dossier/projections/store"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	"github.com/dossier360/dossier/query"
+	"github.com/dossier360/dossier/query/identity"
 )
 
 // engine is everything behind the door:
@@ -432,8 +435,13 @@ func (e *engine) handler(s settings) http.Handler {
 		Accept: e.accept, Preview: e.gateway.Preview, WriteKeys: keys, Ready: e.takes, Logger: e.logger, MemoryBytes: s.ingestMemoryBytes(),
 		RetryRejected: e.rejected.Retry, RetryParked: e.retryParked,
 	})
+	decided := identity.New(identity.Options{
+		Partitions: e.partitions, Directory: e.directory, FormatReceipt: ingest.FormatReceipt, Logger: e.logger,
+		ReadKeys: s.readKeys, WriteKeys: slices.Collect(maps.Keys(keys)), CORSOrigins: s.corsOrigins,
+	})
 	mux := http.NewServeMux()
 	mux.Handle("/", told)
+	mux.Handle(identity.Path, decided)
 	for _, path := range query.Paths {
 		mux.Handle(path, asked)
 	}
