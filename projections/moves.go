@@ -258,11 +258,19 @@ func (f *fold) applySplit(d uint64, rule *logv1.Rule) error {
 		counted := to.counted()
 		to.touch()
 		to.head.Kind = split.Kind
-		// Who comes back after an undone merge is a new customer to everybody who
-		// was told that he became another one.
-		to.head.MergedInto, to.head.Journal.Created = nil, false
+		back := len(to.head.MergedInto) > 0
+		if back {
+			// Who comes back after an undone merge is a new customer to everybody
+			// who was told that he became another one.
+			to.head.MergedInto, to.head.Journal.Created = nil, false
+		}
 		f.withhold(to, d)
 		f.recount(to, counted)
+		if back {
+			// His moves may be through already: nobody judged him at their end, as
+			// he was another one then.
+			f.evaluate(to, f.cp.LogTime, cause{Cause: &statev1.Cause{Kind: "split", At: f.cp.LogTime}})
+		}
 	}
 	return nil
 }
