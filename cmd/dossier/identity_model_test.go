@@ -48,6 +48,7 @@ type refEvent struct {
 	recordedAt int64
 	at         uint64
 	trail      []uint64
+	path       []events.CustomerID // whom it was with on its way
 }
 
 // readReference reads the whole log.
@@ -151,6 +152,7 @@ func (r *reference) route(e *refEvent) events.CustomerID {
 		}
 		at = rule.d
 		if to := rule.to(e); to != c {
+			e.path = append(e.path, c)
 			c, e.trail = to, append(e.trail, rule.d)
 		}
 	}
@@ -198,15 +200,25 @@ func (r refRule) takes(h *logv1.Header) bool {
 
 // groups are the events by whose they are in the end, each event once: of
 // copies the least (time of recording, content) stands.
-func (r *reference) groups() map[events.CustomerID][]refEvent {
+//
+// A repeat is refused where it meets its like and forgotten, and what meets
+// where depends on what comes first. So of an event of which copies met that
+// part later, by an undo, say, only the one that was kept goes on: kept says, of
+// such an event, whether a customer has it, and when that copy was recorded.
+func (r *reference) groups(kept func(c events.CustomerID, key string) (recordedAt int64, ok bool)) map[events.CustomerID][]refEvent {
 	groups := map[events.CustomerID]map[string]refEvent{}
+	parted := r.parted()
 	for _, e := range r.events {
-		e.trail = nil
-		c := r.route(&e)
+		e.trail, e.path = nil, nil
+		c, key := r.route(&e), e.key()
+		if parted[key] {
+			if at, ok := kept(c, key); !ok || at != e.recordedAt {
+				continue
+			}
+		}
 		if groups[c] == nil {
 			groups[c] = map[string]refEvent{}
 		}
-		key := e.key()
 		old, known := groups[c][key]
 		if !known || cmp.Or(cmp.Compare(e.recordedAt, old.recordedAt), bytes.Compare(e.content, old.content)) < 0 {
 			groups[c][key] = e
@@ -219,6 +231,30 @@ func (r *reference) groups() map[events.CustomerID][]refEvent {
 		}
 	}
 	return sorted
+}
+
+// parted are the events of which copies met, at whichever customer, and end at
+// more than one.
+func (r *reference) parted() map[string]bool {
+	copies := map[string][]refEvent{}
+	for _, e := range r.events {
+		e.trail, e.path = nil, nil
+		e.path = append(e.path, r.route(&e))
+		copies[e.key()] = append(copies[e.key()], e)
+	}
+	parted := map[string]bool{}
+	for key, list := range copies {
+		for i := range list {
+			for j := range i {
+				met := slices.ContainsFunc(list[i].path, func(c events.CustomerID) bool { return slices.Contains(list[j].path, c) })
+				end := func(e refEvent) events.CustomerID { return e.path[len(e.path)-1] }
+				if met && end(list[i]) != end(list[j]) {
+					parted[key] = true
+				}
+			}
+		}
+	}
+	return parted
 }
 
 // key tells events of one customer apart.
@@ -367,23 +403,22 @@ func root(into map[events.CustomerID]events.CustomerID, c events.CustomerID) eve
 	}
 }
 
-// refCustomer is what the reference says of one customer, for comparison.
+// refCustomer is what is compared of a customer.
 type refCustomer struct {
 	Digest string
 	Events []string // keys of his history
 }
 
 // customers are all who have a history.
-func (r *reference) customers(t testing.TB) map[string]refCustomer {
+func (r *reference) customers(t testing.TB, kept func(c events.CustomerID, key string) (recordedAt int64, ok bool)) map[string]refCustomer {
 	t.Helper()
 	all := map[string]refCustomer{}
-	for c, group := range r.groups() {
+	for c, group := range r.groups(kept) {
 		f, err := r.facts(group)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sum := profile.Digest(f)
-		told := refCustomer{Digest: hex.EncodeToString(sum[:])}
+		told := refCustomer{Digest: digestOf(f)}
 		for i := range group {
 			told.Events = append(told.Events, group[i].key())
 		}
@@ -392,11 +427,12 @@ func (r *reference) customers(t testing.TB) map[string]refCustomer {
 	return all
 }
 
+func digestOf(f *statev1.Facts) string {
+	sum := profile.Digest(f)
+	return hex.EncodeToString(sum[:])
+}
+
 // entryKey is the key of a refEvent as an entry of a history tells it.
 func entryKey(e *statev1.Entry) string {
-	claimed := "none"
-	if e.ClaimedAt != nil {
-		claimed = fmt.Sprint(*e.ClaimedAt)
-	}
-	return fmt.Sprintf("%s|%q|%q|%v|%v", e.Source, e.EventId, claimed, e.Role, e.Type)
+	return (&refEvent{header: &logv1.Header{Source: e.Source, EventId: e.EventId, ClaimedAt: e.ClaimedAt, Role: e.Role, Type: e.Type}}).key()
 }

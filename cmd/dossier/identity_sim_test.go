@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	mathrand "math/rand/v2"
 	"slices"
 	"sync"
@@ -23,7 +24,6 @@ import (
 	"github.com/dossier360/dossier/ingest/directory"
 	"github.com/dossier360/dossier/projections"
 	"github.com/dossier360/dossier/projections/playbook"
-	"github.com/dossier360/dossier/projections/profile"
 	"github.com/dossier360/dossier/projections/store"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
@@ -489,26 +489,42 @@ func (w *town) post(gateway int, b ingest.Batch) ingest.Result {
 	}
 }
 
+// told is what a process says of all customers.
+type told struct {
+	customers map[string]refCustomer
+	recorded  map[string]int64 // customer and key of an event to when its copy was recorded
+}
+
+func (g *told) kept(c events.CustomerID, key string) (int64, bool) {
+	at, ok := g.recorded[c.String()+key]
+	return at, ok
+}
+
 // check holds every process's partitions against the reference.
 func (w *town) check() {
 	w.t.Helper()
 	r := readReference(w.t, w.log)
-	want := r.customers(w.t)
 	into := r.becomes()
 	for i, f := range w.folds {
-		got := map[string]refCustomer{}
+		got := &told{map[string]refCustomer{}, map[string]int64{}}
 		for id, p := range f.now.Load().partitions {
-			w.checkPartition(r, into, id, p, got)
+			w.checkPartition(into, id, p, got)
 		}
-		if diff := gocmp.Diff(got, want); diff != "" {
-			w.t.Errorf("process %d after %d crashes and %d faults (-engine +reference):\n%s\n%s", i, w.crashes.Load(), w.faults.Load(), diff, r.story())
+		want := r.customers(w.t, got.kept)
+		if diff := gocmp.Diff(got.customers, want); diff != "" {
+			w.t.Errorf("process %d after %d crashes and %d faults (-engine +reference):\n%s\n%s%s", i, w.crashes.Load(), w.faults.Load(), diff, r.story(), r.copies(got.customers, want))
+		}
+		for key := range r.parted() {
+			if !slices.ContainsFunc(slices.Collect(maps.Values(got.customers)), func(c refCustomer) bool { return slices.Contains(c.Events, key) }) {
+				w.t.Errorf("process %d: nobody has event %s", i, key)
+			}
 		}
 	}
 }
 
 // checkPartition gathers a partition's customers, and holds what a partition
 // must say of itself against that.
-func (w *town) checkPartition(r *reference, into map[events.CustomerID]events.CustomerID, id int, p *projections.Partition, got map[string]refCustomer) {
+func (w *town) checkPartition(into map[events.CustomerID]events.CustomerID, id int, p *projections.Partition, got *told) {
 	v := p.View()
 	defer v.Close()
 	count := uint64(0)
@@ -527,24 +543,23 @@ func (w *town) checkPartition(r *reference, into map[events.CustomerID]events.Cu
 		if len(head.Withheld) > 0 || head.Served != nil {
 			w.t.Errorf("partition %d: %s is withheld for %v, served %v, although all is settled", id, c, head.Withheld, head.Served)
 		}
-		count++
-		told := refCustomer{}
-		sum := profile.Digest(head.Facts)
-		told.Digest = hex.EncodeToString(sum[:])
+		this := refCustomer{Digest: digestOf(head.Facts)}
 		for e, err := range v.Entries(c, nil) {
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			told.Events = append(told.Events, entryKey(e))
+			this.Events = append(this.Events, entryKey(e))
+			got.recorded[c.String()+entryKey(e)] = e.RecordedAt
 		}
-		slices.Sort(told.Events)
-		if len(told.Events) == 0 {
-			continue // all that he had became another's
+		slices.Sort(this.Events)
+		if len(this.Events) == 0 {
+			w.t.Errorf("partition %d: %s is a customer, and has no history", id, c)
 		}
-		got[c.String()] = told
+		count++
+		got.customers[c.String()] = this
 		verdict, _ := playbook.BuiltinStages(head.Facts, v.Settled())
 		if head.Journal.GetStage() != verdict.Stage {
-			w.t.Errorf("partition %d: %s stands at %q, his facts at settled time say %q", id, c, head.Journal.GetStage(), verdict.Stage)
+			w.t.Errorf("partition %d: %s stands at %q, his facts at settled time say %q\n%s", id, c, head.Journal.GetStage(), verdict.Stage, w.heard(id, c))
 		}
 	}
 	if cp := v.Checkpoint(); cp.Customers != count {
@@ -558,6 +573,56 @@ func (w *town) checkPartition(r *reference, into map[events.CustomerID]events.Cu
 	}
 }
 
+// heard is what a partition's stream says of the moves of a customer.
+func (w *town) heard(partition int, c events.CustomerID) (text string) {
+	is := func(id []byte) bool { return string(id) == string(c[:]) }
+	eachMessage(w.t, w.log, events.PartitionStream(partition), func(m events.Message) {
+		notice, move, record := &logv1.Notice{}, &logv1.Move{}, &logv1.Record{}
+		switch m.Subject {
+		case events.SubjectNotices(partition):
+			if err := events.Open(m.Data, notice); err != nil {
+				w.t.Fatal(err)
+			}
+		case events.SubjectMoves(partition):
+			if err := events.Open(m.Data, move); err != nil {
+				w.t.Fatal(err)
+			}
+			record = move.Record
+		default:
+			if err := events.Open(m.Data, record); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		for _, relay := range relaysOf(notice) {
+			merged, split := relay.Rule.GetMerged(), relay.Rule.GetSplit()
+			if is(merged.GetLoser()) || is(merged.GetWinner()) || is(split.GetFrom()) || is(split.GetTo()) {
+				text += fmt.Sprintf("%d/%d: rule %d after %d\n", partition, m.Seq, relay.Seq, relay.Prev)
+			}
+		}
+		for _, job := range notice.GetMoveDone().GetJobs() {
+			if is(job.Customer) {
+				text += fmt.Sprintf("%d/%d: job %v done\n", partition, m.Seq, job)
+			}
+		}
+		for _, e := range record.GetEvents() {
+			if is(e.Header.Customer) {
+				text += fmt.Sprintf("%d/%d: event %s at %d, trail %v, move of rule %d\n", partition, m.Seq, e.Header.EventId, record.At+e.Header.AtDelta, e.Header.Trail, move.Number)
+			}
+		}
+		if is(move.GetFinal().GetCustomer()) {
+			text += fmt.Sprintf("%d/%d: end of %d\n", partition, m.Seq, move.Number)
+		}
+	})
+	return text
+}
+
+func relaysOf(n *logv1.Notice) []*logv1.Relay {
+	if relay := n.GetRelay(); relay != nil {
+		return []*logv1.Relay{relay}
+	}
+	return n.GetRelays().GetRelays()
+}
+
 // story tells the rules for whoever reads a failure.
 func (r *reference) story() string {
 	text := ""
@@ -567,6 +632,33 @@ func (r *reference) story() string {
 			continue
 		}
 		text += fmt.Sprintf("%d: of %s %d identifiers go to %s, undoing %d\n", rule.d, rule.of(), len(rule.split.Hashes)/16, events.CustomerID(rule.split.To), rule.split.Undoes)
+	}
+	return text
+}
+
+// copies tells where the events came from that are elsewhere than they should.
+func (r *reference) copies(got, want map[string]refCustomer) string {
+	astray := map[string]bool{}
+	note := func(these, those map[string]refCustomer) {
+		for c, told := range these {
+			for _, key := range told.Events {
+				if !slices.Contains(those[c].Events, key) {
+					astray[key] = true
+				}
+			}
+		}
+	}
+	note(got, want)
+	note(want, got)
+	text := ""
+	for i := range r.events {
+		e := r.events[i]
+		if !astray[e.key()] {
+			continue
+		}
+		e.trail = nil
+		c := r.route(&e)
+		text += fmt.Sprintf("%s, content %x, recorded %d, stamped %s at %d: goes by %v to %s\n", e.key(), e.content[:4], e.recordedAt, events.CustomerID(e.header.Customer), e.at, e.trail, c)
 	}
 	return text
 }
