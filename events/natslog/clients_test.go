@@ -29,7 +29,7 @@ const feedMessages = 3
 // listen makes one for a client that stands in users, if there are any.
 func listen(t *testing.T, users map[string]string) listener {
 	t.Helper()
-	l := listener{server: serve(t, natslog.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0", Users: users})}
+	l := listener{server: serve(t, natslog.Options{Dir: t.TempDir(), Listen: quietAddress(t), Users: users})}
 	l.log = open(t, natslog.Dial{Server: l.server})
 	if _, err := events.Found(t.Context(), l.log, events.Settings{Partitions: 1}, time.Now, rand.Reader); err != nil {
 		t.Fatal(err)

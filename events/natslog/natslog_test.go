@@ -268,9 +268,8 @@ func TestReaderReplacesItsConsumer(t *testing.T) {
 func TestReaderSurvivesServerRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	options := natslog.Options{Dir: dir, Listen: "127.0.0.1:0"}
+	options := natslog.Options{Dir: dir, Listen: quietAddress(t)} // it comes back to it
 	server := serve(t, options)
-	options.Listen = strings.TrimPrefix(server.URL(), "nats://")
 	inside := open(t, natslog.Dial{Server: server})
 	if err := inside.CreateStream(t.Context(), stream); err != nil {
 		t.Fatal(err)
@@ -306,9 +305,8 @@ func TestReaderSurvivesServerRestart(t *testing.T) {
 // A stream that came back as another one must not be read on.
 func TestReaderMeetsAnotherStream(t *testing.T) {
 	t.Parallel()
-	options := natslog.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
+	options := natslog.Options{Dir: t.TempDir(), Listen: quietAddress(t)} // it comes back to it
 	server := serve(t, options)
-	options.Listen = strings.TrimPrefix(server.URL(), "nats://")
 	inside := open(t, natslog.Dial{Server: server})
 	if err := inside.CreateStream(t.Context(), stream); err != nil {
 		t.Fatal(err)
