@@ -511,3 +511,42 @@ func TestTakingBackOfLongCustomers(t *testing.T) {
 		}
 	})
 }
+
+// So many customers become one that rules heard by everybody are let go of; a
+// store that is lost hears them all again.
+func TestManyMerges(t *testing.T) {
+	const many = 1_500
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreet(t, 2)
+		s.start()
+		single := func(i int) (c events.CustomerID) {
+			c = customerID(9).ID()
+			c[8], c[9] = byte(i>>8), byte(i)
+			return c
+		}
+		for i := range many {
+			s.order(single(i), 1, "z")
+		}
+		for i := range many {
+			s.merge(single(i), x)
+			if i == many/2 {
+				s.settle()
+			}
+		}
+		s.settle()
+		if got := len(s.orders(x)); got != many {
+			t.Errorf("%d orders, want %d", got, many)
+		}
+		if diff := cmp.Diff([]string{"c3"}, s.customers()); diff != "" {
+			t.Error(diff)
+		}
+		s.stop()
+		s.stores[0] = store.OpenMemory()
+		s.start()
+		s.settle()
+		if got := len(s.orders(x)); got != many {
+			t.Errorf("%d orders after a store was lost, want %d", got, many)
+		}
+		s.stop()
+	})
+}

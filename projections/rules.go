@@ -60,8 +60,9 @@ func (r *Rules) after(partition int, seq uint64) ([]*logv1.Relay, <-chan struct{
 	if n > i && r.rules[i].Prev > seq {
 		return nil, r.changed // what is between is being read
 	}
+	next := r.rules[i:n:n]
 	r.letGo()
-	return r.rules[i:n:n], r.changed
+	return next, r.changed
 }
 
 func compareSeqs(a, b uint64) int {
