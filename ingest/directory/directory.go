@@ -29,11 +29,12 @@ const (
 	// confirmEvery is how often the end of IDENTITY is asked for.
 	confirmEvery = time.Second
 	// maxPending is how many changed keys wait for a commit before one is
-	// made at once; commitEvery is how long the others wait.
+	// made at once; commitEvery is how long the others wait. While twice as many
+	// wait nothing is folded, and a message changes some 21,000 keys at most
+	// (10,000 identifiers with their members' rows): together fewer than
+	// store.MaxBatchKeys, for a commit is one batch.
 	maxPending  = 8_192
 	commitEvery = 200 * time.Millisecond
-	// maxBatchKeys bounds one batch; keys and values are below 100 bytes.
-	maxBatchKeys = 20_000
 	// maxStall is how long IDENTITY may bring nothing although it has more,
 	// before it is read anew.
 	maxStall = 10 * time.Second
@@ -93,10 +94,13 @@ type Directory struct {
 	joinings atomic.Uint64
 	// types that hold at cp.seq, as they are read without the lock.
 	types atomic.Pointer[Types]
+	// merges made, cp.merges likewise.
+	merges atomic.Uint64
 
 	mu         sync.RWMutex
 	st         store.Store // nil while there is none
 	cache      *cache[Hash, binding]
+	links      *cache[events.CustomerID, link]        // also of those who were not merged
 	companies  *cache[events.CustomerID, Memberships] // also of persons without any
 	pending    *tables                                // folded, not in the store
 	committing *tables                                // on the way to the store; nil if none
@@ -161,9 +165,11 @@ func (d *Directory) load(ctx context.Context) error {
 	defer d.mu.Unlock()
 	d.st, d.cp, d.target = st, cp, info.Last
 	d.types.Store(types)
+	d.links = newCache[events.CustomerID, link](d.o.CacheEntries)
 	d.cache, d.companies = newCache[Hash, binding](d.o.CacheEntries), newCache[events.CustomerID, Memberships](d.o.CacheEntries)
 	d.pending, d.committing = newTables(), nil
 	d.joinings.Store(cp.joinings)
+	d.merges.Store(cp.merges)
 	d.announceLocked()
 	return nil
 }
@@ -340,29 +346,41 @@ func (d *Directory) apply(ctx context.Context, seq uint64, at time.Time, id *log
 	}
 	s := &snapshot{d: d}
 	defer s.close()
-	for i, decision := range id.GetBindings().GetDecisions() {
-		if err := fold(d.pending, s, decision); err != nil {
-			return fmt.Errorf("IDENTITY message %d, decision %d: %w", seq, i, err)
-		}
-		switch decision.Decision.(type) {
-		case *logv1.Decision_Created:
-			d.cp.customers++
-		case *logv1.Decision_Quarantined:
-			d.cp.quarantined++
-		case *logv1.Decision_Joined:
-			d.cp.joinings++
-		}
-	}
-	if id.GetRule() != nil {
-		d.cp.rules++
-	}
-	d.joinings.Store(d.cp.joinings)
-	if t := d.pending.types; t != nil {
-		d.types.Store(t)
+	if err := d.foldLocked(s, id, place{seq: seq, time: at}); err != nil {
+		return err
 	}
 	d.cp.seq, d.cp.time = seq, at
 	d.announceLocked()
 	return nil
+}
+
+// foldLocked folds what a message says, and counts it.
+func (d *Directory) foldLocked(s *snapshot, id *logv1.Identity, at place) error {
+	for i, decision := range id.GetBindings().GetDecisions() {
+		at.n = i
+		if err := fold(d.pending, s, decision, at); err != nil {
+			return fmt.Errorf("IDENTITY message %d, decision %d: %w", at.seq, i, err)
+		}
+		// At once: the next decision of the message may ask for it.
+		d.countLocked()
+	}
+	if rule := id.GetRule(); rule != nil {
+		if err := foldRule(d.pending, s, rule, at); err != nil {
+			return fmt.Errorf("IDENTITY message %d: %w", at.seq, err)
+		}
+		d.countLocked()
+	}
+	if t := d.pending.changed; t != nil {
+		d.types.Store(t)
+	}
+	return nil
+}
+
+func (d *Directory) countLocked() {
+	d.cp.counters.add(d.pending.counters)
+	d.pending.counters = counters{}
+	d.joinings.Store(d.cp.joinings)
+	d.merges.Store(d.cp.merges)
 }
 
 // confirm asks for the end of IDENTITY and notes when the fold has been there.
@@ -461,7 +479,7 @@ func (d *Directory) commit(last uint64) (uint64, error) {
 	d.announceLocked()
 	d.mu.Unlock()
 
-	if err := t.batches(cp, d.st.Commit); err != nil {
+	if err := d.st.Commit(t.batch(cp)); err != nil {
 		return last, fmt.Errorf("commit directory at %d: %w", cp.seq, err)
 	}
 	d.mu.Lock()
@@ -471,6 +489,9 @@ func (d *Directory) commit(last uint64) (uint64, error) {
 	}
 	for person, m := range t.joinings {
 		d.companies.put(person, m)
+	}
+	for c, l := range t.links {
+		d.links.put(c, l)
 	}
 	d.committing = nil
 	return cp.seq, nil
@@ -579,8 +600,8 @@ func (d *Directory) LookupHash(hash Hash) (events.CustomerID, bool, error) {
 	}
 	s := &snapshot{d: d}
 	defer s.close()
-	b, ok, err := s.identifier(hash)
-	return b.customer, ok, err
+	c, _, ok, err := named(s, hash)
+	return c, ok, err
 }
 
 // snapshot is the graph as of the directory's sequence. The directory's lock
@@ -608,15 +629,15 @@ func (s *snapshot) close() {
 
 func (s *snapshot) identifier(h Hash) (binding, bool, error) {
 	if b, ok := s.d.pending.identifiers[h]; ok {
-		return b, true, nil
+		return b, !b.free(), nil
 	}
 	if s.d.committing != nil {
 		if b, ok := s.d.committing.identifiers[h]; ok {
-			return b, true, nil
+			return b, !b.free(), nil
 		}
 	}
 	if b, ok := s.d.cache.get(h); ok {
-		return b, true, nil
+		return b, !b.free(), nil
 	}
 	v, err := s.get(identifierKey(h))
 	if v == nil || err != nil {
@@ -647,10 +668,65 @@ func (s *snapshot) customer(c events.CustomerID) (customer, bool, error) {
 	return row, err == nil, err
 }
 
-func (s *snapshot) quarantined(p pair) (bool, error) {
-	if s.d.pending.pairs[p] || s.d.committing != nil && s.d.committing.pairs[p] {
-		return true, nil
+// link is asked for every event; where nobody was ever merged it costs
+// nothing.
+func (s *snapshot) link(c events.CustomerID) (link, error) {
+	if s.d.cp.merges == 0 {
+		return link{}, nil
 	}
-	v, err := s.get(pairKey(p))
-	return v != nil, err
+	if l, ok := s.d.pending.links[c]; ok {
+		return l, nil
+	}
+	if s.d.committing != nil {
+		if l, ok := s.d.committing.links[c]; ok {
+			return l, nil
+		}
+	}
+	if l, ok := s.d.links.get(c); ok {
+		return l, nil
+	}
+	v, err := s.get(linkKey(c))
+	if err != nil {
+		return link{}, err
+	}
+	var l link
+	if v != nil {
+		if l, err = decodeLink(v); err != nil {
+			return link{}, err
+		}
+	}
+	s.d.links.put(c, l)
+	return l, nil
+}
+
+func (s *snapshot) types() *Types { return s.d.types.Load() }
+
+func (s *snapshot) row(group, key string) ([]byte, error) {
+	if value, ok := s.d.pending.rows[group][key]; ok {
+		return value, nil
+	}
+	if s.d.committing != nil {
+		if value, ok := s.d.committing.rows[group][key]; ok {
+			return value, nil
+		}
+	}
+	return s.get([]byte(group + key))
+}
+
+func (s *snapshot) scan(sp span) ([]row, error) {
+	if s.d.st == nil {
+		return nil, fmt.Errorf("%w: no store", ErrNotReady)
+	}
+	if s.view == nil {
+		s.view = s.d.st.View()
+	}
+	to := store.PrefixEnd([]byte(sp.group))
+	if sp.to != "" {
+		to = []byte(sp.group + sp.to)
+	}
+	return sp.merge(s.d.pending.within(sp, s.d.committing), func(fn func(row) bool) error {
+		return s.view.Scan([]byte(sp.group+sp.from), to, sp.reverse, func(key, value []byte) bool {
+			return fn(row{string(key[len(sp.group):]), append([]byte{}, value...)})
+		})
+	})
 }

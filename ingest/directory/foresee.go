@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 
-	"github.com/dossier360/dossier/events"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 )
 
@@ -16,6 +15,9 @@ type Foreseen struct {
 	// Conflict says which two customers the set names that are not joined, for
 	// people; "" if it names one.
 	Conflict string
+	// Merge says which two customers the set names that would be merged, for
+	// people; "" if none would be.
+	Merge string
 }
 
 // Foresee says whose every set would be, in order, as if those before it had
@@ -43,11 +45,11 @@ func (d *Directory) Foresee(requests []Request) ([]Foreseen, error) {
 }
 
 func (d *Directory) foresee(o overlay, base graph, r Request) (Foreseen, error) {
-	b, ok, err := agreed(o, r.Identifiers)
+	c, kind, ok, err := agreed(o, r.Identifiers)
 	if err != nil {
 		return Foreseen{}, err
 	}
-	f := Foreseen{Address: Address{Customer: b.customer, Kind: b.kind, At: d.cp.seq}}
+	f := Foreseen{Address: Address{Customer: c, Kind: kind, At: d.cp.seq}}
 	if !ok {
 		if err := d.foreseeDecision(o, r, &f); err != nil {
 			return Foreseen{}, err
@@ -57,30 +59,62 @@ func (d *Directory) foresee(o overlay, base graph, r Request) (Foreseen, error) 
 	return f, err
 }
 
-// foreseeDecision decides a set on paper.
+// foreseeDecision decides a set on paper, as often as it takes.
 func (d *Directory) foreseeDecision(o overlay, r Request, f *Foreseen) error {
-	b, decisions, err := decide(o, r, func() events.CustomerID { return events.CustomerID(d.o.Minter.Mint()) })
-	if err != nil {
-		return err
-	}
-	f.Address.Customer, f.Address.Kind = b.customer, b.kind
-	for _, decision := range decisions {
-		if err := fold(o.tables, o, decision); err != nil {
+	for n := 1; ; n++ {
+		v, err := decide(o, r, d.mint)
+		if err != nil {
 			return err
 		}
-		if q := decision.GetQuarantined(); q != nil {
-			f.Conflict = cmp.Or(f.Conflict, conflictText(q))
+		at := place{seq: d.cp.seq + uint64(n)}
+		for i, decision := range v.bind {
+			at.n = i
+			if err := fold(o.tables, o, decision, at); err != nil {
+				return err
+			}
+			if q := decision.GetQuarantined(); q != nil {
+				f.Conflict = cmp.Or(f.Conflict, conflictText(q))
+			}
+		}
+		if v.merge == nil {
+			at := f.Address.At
+			if f.Address, err = v.address(o, r); err != nil {
+				return err
+			}
+			f.Address.At = at
+			break
+		}
+		if len(v.bind) > 0 {
+			continue
+		}
+		f.Merge = cmp.Or(f.Merge, mergeText(v.merge))
+		if err := foldRule(o.tables, o, &logv1.Rule{Rule: &logv1.Rule_Merged{Merged: v.merge}}, at); err != nil {
+			return err
 		}
 	}
-	if f.Address.Others, err = others(o, r.Identifiers, b.customer); err != nil {
-		return err
-	}
+	return d.nameConflict(o, r, f)
+}
+
+// nameConflict finds a conflict that was told before.
+func (d *Directory) nameConflict(o overlay, r Request, f *Foreseen) error {
 	for i, id := range r.Identifiers {
-		if f.Conflict == "" && f.Address.Others&(1<<i) != 0 {
+		if f.Conflict != "" || f.Address.Others&(1<<i) == 0 {
+			continue
+		}
+		b, _, err := o.identifier(id.Hash)
+		if err != nil {
+			return err
+		}
+		if !b.blocked {
 			f.Conflict = fmt.Sprintf("its %s names another customer than the rest; the two are in quarantine already", id.Type)
 		}
 	}
 	return nil
+}
+
+func mergeText(m *logv1.Merged) string {
+	ids := m.GetWhy().GetIdentifiers()
+	return fmt.Sprintf("its %s and its %s name two customers, who are joined by it (%s)", ids[0].GetType(), ids[1].GetType(), m.GetWhy().GetRule())
 }
 
 func conflictText(q *logv1.Quarantined) string {

@@ -1,51 +1,92 @@
 package directory
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/dossier360/dossier/events"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 )
 
-// binding says whose an identifier is.
+// binding says under whom an identifier was told first: its origin, who may
+// have become another customer since. It does not change when customers are
+// merged, so that a merge costs the same however many identifiers they have,
+// and undoing it gives back what came with the loser.
 type binding struct {
-	customer events.CustomerID
-	kind     logv1.CustomerKind
+	origin  events.CustomerID
+	kind    logv1.CustomerKind
+	blocked bool // names nobody; origin is zero
 }
 
-// customer is what decisions need to know of one.
+// free: nobody's, and may become somebody's.
+func (b binding) free() bool { return b == binding{} }
+
+// customer is what decisions need to know of one. All counts include those of
+// the customers who were merged into him.
 type customer struct {
-	kind      logv1.CustomerKind
-	exclusive []exclusive // at most one a type; not to be changed in place
+	kind    logv1.CustomerKind
+	aliases uint32 // customers merged into him
+	pairs   uint32 // rows of pairs
+	counts  []count
 }
 
-// exclusive is an identifier of which its customer has one.
-type exclusive struct {
-	typ  string
-	hash Hash
+// count is how many identifiers of a type; by type, none of 0.
+type count struct {
+	typ string
+	n   uint32
 }
 
-// holds reports whether the customer has an exclusive identifier of the type.
-func (c customer) holds(typ string) bool {
-	for _, e := range c.exclusive {
-		if e.typ == typ {
-			return true
+func (c customer) count(typ string) int {
+	for _, t := range c.counts {
+		if t.typ == typ {
+			return int(t.n)
 		}
 	}
-	return false
+	return 0
 }
 
-// excludes reports whether two customers hold different identifiers of one
-// exclusive type: then they are two.
-func (c customer) excludes(d customer) bool {
-	for _, e := range c.exclusive {
-		for _, f := range d.exclusive {
-			if e.typ == f.typ && e.hash != f.hash {
-				return true
-			}
-		}
+func (c customer) identifiers() (n int) {
+	for _, t := range c.counts {
+		n += int(t.n)
 	}
-	return false
+	return n
+}
+
+// adding is the customer with n more identifiers of a type. The counts are
+// never changed in place: others may hold them.
+func (c customer) adding(typ string, n int) customer {
+	i, found := slices.BinarySearchFunc(c.counts, typ, func(t count, typ string) int { return strings.Compare(t.typ, typ) })
+	switch {
+	case !found && n > 0:
+		c.counts = slices.Insert(slices.Clip(c.counts), i, count{typ, uint32(n)})
+	case found && int(c.counts[i].n)+n > 0:
+		c.counts = slices.Clone(c.counts)
+		c.counts[i].n = uint32(int(c.counts[i].n) + n)
+	case found:
+		c.counts = slices.Delete(slices.Clone(c.counts), i, i+1)
+	}
+	return c
+}
+
+// with is the customer with another merged into him (sign 1), or parted from
+// him again (-1).
+func (c customer) with(o customer, sign int) customer {
+	c.aliases = uint32(int(c.aliases) + sign*int(o.aliases+1))
+	c.pairs = uint32(int(c.pairs) + sign*int(o.pairs))
+	for _, t := range o.counts {
+		c = c.adding(t.typ, sign*int(t.n))
+	}
+	return c
+}
+
+// link says into whom a customer was merged, and by which rule; zero: he was
+// not.
+type link struct {
+	into events.CustomerID
+	by   uint64
 }
 
 // pair is two customers, the older first.
@@ -58,47 +99,132 @@ func pairOf(a, b events.CustomerID) pair {
 	return pair{a, b}
 }
 
-// member is an identifier of a customer.
-type member struct {
-	customer events.CustomerID
-	hash     Hash
-}
-
 // graph answers what is known at one sequence of IDENTITY.
 type graph interface {
+	// identifier reports whether anybody has it, or it is blocked.
 	identifier(h Hash) (binding, bool, error)
 	customer(c events.CustomerID) (customer, bool, error)
-	quarantined(p pair) (bool, error)
+	link(c events.CustomerID) (link, error)
 	memberships(person events.CustomerID) (Memberships, error)
+	types() *Types
+	// row is nil if there is none.
+	row(group, key string) ([]byte, error)
+	// scan returns the rows of a group in the order of their keys.
+	scan(s span) ([]row, error)
+}
+
+// row is one of a group: what is read by the row or in order, and not for every
+// event.
+type row struct {
+	key   string
+	value []byte // nil: deleted
+}
+
+// span is a part of a group: keys in [from, to).
+type span struct {
+	group    string
+	from, to string // "": from the first, to the last
+	reverse  bool
+	limit    int // 0: none
+}
+
+func (s span) holds(key string) bool { return key >= s.from && (s.to == "" || key < s.to) }
+
+// merge lays newer rows over those that walk tells, both in the order of s.
+func (s span) merge(newer []row, walk func(fn func(row) bool) error) ([]row, error) {
+	var all []row
+	take := func(r row) bool {
+		if r.value != nil {
+			all = append(all, r)
+		}
+		return s.limit == 0 || len(all) < s.limit
+	}
+	before := func(a, b string) bool { return (a < b) != s.reverse && a != b }
+	more := true
+	err := walk(func(r row) bool {
+		for more && len(newer) > 0 && before(newer[0].key, r.key) {
+			more = take(newer[0])
+			newer = newer[1:]
+		}
+		if more && len(newer) > 0 && newer[0].key == r.key {
+			r, newer = newer[0], newer[1:]
+		}
+		more = more && take(r)
+		return more
+	})
+	for more && len(newer) > 0 {
+		more = take(newer[0])
+		newer = newer[1:]
+	}
+	return all, err
 }
 
 // tables are changes that lie above a graph.
 type tables struct {
-	identifiers map[Hash]binding
+	identifiers map[Hash]binding // free: nobody's any more
 	customers   map[events.CustomerID]customer
-	pairs       map[pair]bool
-	members     map[member]string // type; "" means no longer
+	links       map[events.CustomerID]link
 	joinings    map[events.CustomerID]Memberships
-	types       *Types // nil: as they were
+	rows        map[string]map[string][]byte // by group and key; nil: deleted
+	changed     *Types                       // nil: as they were
+	weight      int                          // of rows, in keys of the usual size
+	counters    counters                     // what is to be added
 }
 
 func newTables() *tables {
 	return &tables{
 		identifiers: map[Hash]binding{},
 		customers:   map[events.CustomerID]customer{},
-		pairs:       map[pair]bool{},
-		members:     map[member]string{},
+		links:       map[events.CustomerID]link{},
 		joinings:    map[events.CustomerID]Memberships{},
+		rows:        map[string]map[string][]byte{},
 	}
 }
 
-// size is the number of keys changed.
+// rowBytes is about what a key with its value has.
+const rowBytes = 64
+
+// size is about the number of keys changed; a long row counts as several.
 func (t *tables) size() int {
-	n := len(t.identifiers) + len(t.customers) + len(t.pairs) + len(t.members) + len(t.joinings)
-	if t.types != nil {
+	n := len(t.identifiers) + len(t.customers) + len(t.links) + len(t.joinings) + t.weight
+	if t.changed != nil {
 		n++
 	}
 	return n
+}
+
+func (t *tables) put(group, key string, value []byte) {
+	rows := t.rows[group]
+	if rows == nil {
+		rows = map[string][]byte{}
+		t.rows[group] = rows
+	}
+	rows[key] = value
+	t.weight += 1 + len(value)/rowBytes
+}
+
+// within are the rows of a span, in its order; those of older are older.
+func (t *tables) within(s span, older *tables) []row {
+	found := map[string][]byte{}
+	for _, layer := range []*tables{older, t} {
+		if layer == nil {
+			continue
+		}
+		for key, value := range layer.rows[s.group] {
+			if s.holds(key) {
+				found[key] = value
+			}
+		}
+	}
+	keys := slices.Sorted(maps.Keys(found))
+	if s.reverse {
+		slices.Reverse(keys)
+	}
+	rows := make([]row, len(keys))
+	for i, key := range keys {
+		rows[i] = row{key, found[key]}
+	}
+	return rows
 }
 
 // overlay is a graph with changes above it.
@@ -111,7 +237,7 @@ func newOverlay(base graph) overlay { return overlay{newTables(), base} }
 
 func (o overlay) identifier(h Hash) (binding, bool, error) {
 	if b, ok := o.identifiers[h]; ok {
-		return b, true, nil
+		return b, !b.free(), nil
 	}
 	return o.base.identifier(h)
 }
@@ -123,11 +249,11 @@ func (o overlay) customer(c events.CustomerID) (customer, bool, error) {
 	return o.base.customer(c)
 }
 
-func (o overlay) quarantined(p pair) (bool, error) {
-	if o.pairs[p] {
-		return true, nil
+func (o overlay) link(c events.CustomerID) (link, error) {
+	if l, ok := o.links[c]; ok {
+		return l, nil
 	}
-	return o.base.quarantined(p)
+	return o.base.link(c)
 }
 
 func (o overlay) memberships(person events.CustomerID) (Memberships, error) {
@@ -137,125 +263,95 @@ func (o overlay) memberships(person events.CustomerID) (Memberships, error) {
 	return o.base.memberships(person)
 }
 
-// counters are what the fold counts.
-type counters struct {
-	customers, quarantined, rules, joinings uint64
+func (o overlay) types() *Types {
+	if o.changed != nil {
+		return o.changed
+	}
+	return o.base.types()
 }
 
-// fold applies one decision. g must show t above everything older. Every
-// change is absolute, so that folding again what a store holds already gives
-// the same store.
-func fold(t *tables, g graph, d *logv1.Decision) error {
-	switch d := d.Decision.(type) {
-	case *logv1.Decision_Created:
-		c, err := events.CustomerIDFromBytes(d.Created.Customer)
-		if err != nil {
-			return fmt.Errorf("created: %w", err)
+func (o overlay) row(group, key string) ([]byte, error) {
+	if value, ok := o.rows[group][key]; ok {
+		return value, nil
+	}
+	return o.base.row(group, key)
+}
+
+func (o overlay) scan(s span) ([]row, error) {
+	all := s
+	all.limit = 0 // some may be deleted here
+	below, err := o.base.scan(all)
+	if err != nil {
+		return nil, err
+	}
+	return s.merge(o.within(s, nil), func(fn func(row) bool) error {
+		for _, r := range below {
+			if !fn(r) {
+				break
+			}
 		}
-		return t.bind(c, customer{kind: d.Created.Kind}, d.Created.Identifiers)
-	case *logv1.Decision_Linked:
-		c, err := events.CustomerIDFromBytes(d.Linked.Customer)
-		if err != nil {
-			return fmt.Errorf("linked: %w", err)
-		}
-		row, ok, err := g.customer(c)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return fmt.Errorf("linked to customer %s, who was never created", c)
-		}
-		return t.bind(c, row, d.Linked.Identifiers)
-	case *logv1.Decision_Rebound:
-		return t.rebind(g, d.Rebound)
-	case *logv1.Decision_Quarantined:
-		a, err := events.CustomerIDFromBytes(d.Quarantined.Stronger)
-		if err != nil {
-			return fmt.Errorf("quarantined, stronger: %w", err)
-		}
-		b, err := events.CustomerIDFromBytes(d.Quarantined.Weaker)
-		if err != nil {
-			return fmt.Errorf("quarantined, weaker: %w", err)
-		}
-		t.pairs[pairOf(a, b)] = true
 		return nil
-	case *logv1.Decision_Joined:
-		return t.join(g, d.Joined)
-	case *logv1.Decision_IdentifierTypes:
-		types, err := newTypes(d.IdentifierTypes.GetTypes())
-		if err != nil {
-			return err
-		}
-		t.types = types
-		return nil
-	}
-	return fmt.Errorf("decision %T: this program is older than the log", d.Decision)
+	})
 }
 
-func (t *tables) bind(c events.CustomerID, row customer, ids []*logv1.HashedIdentifier) error {
-	for _, id := range ids {
-		h, err := hashOf(id)
-		if err != nil {
-			return err
+// rootOf follows who was merged into whom: a few steps, for the one with more
+// identifiers stays.
+func rootOf(g graph, c events.CustomerID) (events.CustomerID, error) {
+	for {
+		l, err := g.link(c)
+		if err != nil || l.by == 0 {
+			return c, err
 		}
-		t.identifiers[h] = binding{c, row.kind}
-		t.members[member{c, h}] = id.Type
-		if k, _ := kindOf(id.Type); k.exclusive() && !row.holds(id.Type) {
-			row.exclusive = append(row.exclusive[:len(row.exclusive):len(row.exclusive)], exclusive{id.Type, h})
-		}
+		c = l.into
 	}
-	t.customers[c] = row
-	return nil
 }
 
-func (t *tables) rebind(g graph, r *logv1.Rebound) error {
-	from, err := events.CustomerIDFromBytes(r.From)
-	if err != nil {
-		return fmt.Errorf("rebound, from: %w", err)
+// named finds the customer whom an identifier names.
+func named(g graph, h Hash) (events.CustomerID, binding, bool, error) {
+	b, ok, err := g.identifier(h)
+	if err != nil || !ok || b.blocked {
+		return events.CustomerID{}, b, false, err
 	}
-	to, err := events.CustomerIDFromBytes(r.To)
-	if err != nil {
-		return fmt.Errorf("rebound, to: %w", err)
+	root, err := rootOf(g, b.origin)
+	return root, b, err == nil, err
+}
+
+// family calls fn for a customer and all who were merged into him. fn says
+// whether to go on to those merged into that one.
+func family(g graph, c events.CustomerID, fn func(c events.CustomerID) (deeper bool, err error)) error {
+	deeper, err := fn(c)
+	if err != nil || !deeper {
+		return err
 	}
-	h, err := hashOf(r.Identifier)
-	if err != nil {
-		return fmt.Errorf("rebound: %w", err)
-	}
-	row, ok, err := g.customer(to)
+	rows, err := g.scan(span{group: aliasGroup(c)})
 	if err != nil {
 		return err
 	}
-	if !ok {
-		return fmt.Errorf("rebound to customer %s, who was never created", to)
-	}
-	t.identifiers[h] = binding{to, row.kind}
-	t.members[member{from, h}] = ""
-	t.members[member{to, h}] = r.Identifier.GetType()
-	return nil
-}
-
-func (t *tables) join(g graph, j *logv1.Joined) error {
-	person, err := events.CustomerIDFromBytes(j.Person)
-	if err != nil {
-		return fmt.Errorf("joined, person: %w", err)
-	}
-	told := Membership{Since: j.Since}
-	if len(j.Company) > 0 {
-		if told.Company, err = events.CustomerIDFromBytes(j.Company); err != nil {
-			return fmt.Errorf("joined, company: %w", err)
+	for _, r := range rows {
+		if err := family(g, events.CustomerID([]byte(r.key)), fn); err != nil {
+			return err
 		}
 	}
-	m, err := g.memberships(person)
-	if err != nil {
-		return err
-	}
-	t.joinings[person] = m.with(told)
 	return nil
 }
 
-func hashOf(id *logv1.HashedIdentifier) (Hash, error) {
-	if n := len(id.GetHash()); n != len(Hash{}) {
-		return Hash{}, fmt.Errorf("identifier %s: hash of %d bytes, %d wanted", id.GetType(), n, len(Hash{}))
-	}
-	return Hash(id.Hash), nil
+// identifiersOf are the identifiers that have a customer, or one who was merged
+// into him, as their origin, by hash; at most limit, with an error beyond.
+func identifiersOf(g graph, c events.CustomerID, limit int) ([]*logv1.HashedIdentifier, error) {
+	var all []*logv1.HashedIdentifier
+	err := family(g, c, func(c events.CustomerID) (bool, error) {
+		rows, err := g.scan(span{group: memberGroup(c), limit: limit + 1 - len(all)})
+		if err != nil {
+			return false, err
+		}
+		for _, r := range rows {
+			all = append(all, &logv1.HashedIdentifier{Type: string(r.value), Hash: []byte(r.key)})
+		}
+		if len(all) > limit {
+			return false, fmt.Errorf("more than %d identifiers: %w", limit, ErrTooMany)
+		}
+		return true, nil
+	})
+	slices.SortFunc(all, func(a, b *logv1.HashedIdentifier) int { return cmp.Compare(string(a.Hash), string(b.Hash)) })
+	return all, err
 }

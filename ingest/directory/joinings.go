@@ -25,12 +25,31 @@ type Joining struct {
 	Left events.CustomerID
 }
 
-func (j *Joining) decision() *logv1.Decision {
-	d := &logv1.Joined{Person: j.Person[:], Since: j.Since}
-	if j.Company != (events.CustomerID{}) {
-		d.Company = j.Company[:]
+// decide says what has to be logged for a joining: nothing if it tells nothing
+// new, neither by what the rows say nor by whom the companies have become.
+func (j *Joining) decide(g graph) ([]*logv1.Decision, error) {
+	now := Joining{Membership: Membership{Since: j.Since}}
+	for _, id := range []struct{ is, was *events.CustomerID }{
+		{&now.Person, &j.Person}, {&now.Company, &j.Company}, {&now.Left, &j.Left},
+	} {
+		var err error
+		if *id.is, err = rootOf(g, *id.was); err != nil {
+			return nil, err
+		}
 	}
-	return &logv1.Decision{Decision: &logv1.Decision_Joined{Joined: d}}
+	told, err := g.memberships(now.Person)
+	if err != nil {
+		return nil, err
+	}
+	m, err := told.today(g)
+	if err != nil || !m.news(&now) || !told.changedBy(now.Membership) {
+		return nil, err
+	}
+	d := &logv1.Joined{Person: now.Person[:], Since: now.Since}
+	if now.Company != (events.CustomerID{}) {
+		d.Company = now.Company[:]
+	}
+	return []*logv1.Decision{{Decision: &logv1.Decision_Joined{Joined: d}}}, nil
 }
 
 // Membership is one entry of a person's history.
@@ -148,7 +167,35 @@ func (d *Directory) Memberships(person events.CustomerID) (Memberships, error) {
 	defer d.mu.RUnlock()
 	s := &snapshot{d: d}
 	defer s.close()
-	return s.memberships(person)
+	root, err := rootOf(s, person)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.memberships(root)
+	if err != nil {
+		return nil, err
+	}
+	return m.today(s)
+}
+
+// today is the history with every company by whom it has become. The ids that
+// were told stay in the rows: a merge of companies may be undone.
+func (m Memberships) today(g graph) (Memberships, error) {
+	now := m
+	for i, told := range m {
+		root, err := rootOf(g, told.Company)
+		if err != nil {
+			return nil, err
+		}
+		if root == told.Company {
+			continue
+		}
+		if &now[0] == &m[0] {
+			now = slices.Clone(m)
+		}
+		now[i].Company = root
+	}
+	return now, nil
 }
 
 // Company is the company to which a person belongs at an instant, in
@@ -208,8 +255,8 @@ func (d *Directory) changedBy(items []item) (bool, error) {
 	defer s.close()
 	for _, i := range items {
 		// The first that changes anything changes what the others meet.
-		_, decisions, err := i.decide(s, nil)
-		if err != nil || len(decisions) > 0 {
+		step, err := i.next(s, nil)
+		if err != nil || len(step.bind) > 0 {
 			return true, err
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/projections/store"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
@@ -15,20 +17,29 @@ import (
 //	key                                value
 //	!                                  checkpoint: version, stream created,
 //	                                   seq, time of that message, counters
-//	i <hash 16>                        customer 16, kind 1
-//	c <customer 16>                    kind 1, then for each exclusive
-//	                                   identifier: length 1, type, hash 16
-//	m <customer 16> <hash 16>          type: the customer's identifiers
-//	q <older customer 16> <younger 16> empty: a quarantined pair
+//	i <hash 16>                        origin 16, kind 1, blocked 1
+//	c <customer 16>                    kind 1, aliases 4, pairs 4, then for each
+//	                                   identifier type: length 1, type, count 4
+//	r <customer 16>                    who was merged away: into whom 16, by
+//	                                   which rule 8
+//	a <winner 16> <loser 16>           by which rule 8; until it is undone
+//	m <origin 16> <hash 16>            type: the customer's identifiers
+//	q <customer 16> <another 16>       pair, kept under both: apart 1, state of
+//	                                   its latest conflict 1, which 12
+//	f <seq 8> <number 4>               conflict: state 1, told 8, resolved 8,
+//	                                   length 4, dossier.log.v1.Quarantined,
+//	                                   dossier.log.v1.Why of who resolved it
+//	h <seq 8>                          merge or split: time 8, undone by 8,
+//	                                   dossier.log.v1.Rule
+//	k <customer 16> <seq 8>            empty: he takes part in it
 //	j <person 16>                      for each joining, the oldest first:
 //	                                   since 8, company 16 (zero: none)
 //	t                                  the identifier types that hold, a
 //	                                   dossier.log.v1.IdentifierTypes
 //
-// A commit puts the checkpoint in its last batch. A crash between batches
-// leaves rows that are newer than the checkpoint; folding again overwrites
-// them with the same or later bytes (see fold).
-const storeVersion = 2
+// A commit is one batch with the checkpoint in it: rows count, and counting
+// twice what a crash left behind would be wrong. See maxPending.
+const storeVersion = 3
 
 var (
 	checkpointKey = []byte("!")
@@ -39,11 +50,19 @@ func identifierKey(h Hash) []byte { return append([]byte{'i'}, h[:]...) }
 
 func customerKey(c events.CustomerID) []byte { return append([]byte{'c'}, c[:]...) }
 
-func memberKey(m member) []byte { return append(append([]byte{'m'}, m.customer[:]...), m.hash[:]...) }
+func linkKey(c events.CustomerID) []byte { return append([]byte{'r'}, c[:]...) }
 
 func joiningsKey(c events.CustomerID) []byte { return append([]byte{'j'}, c[:]...) }
 
-func pairKey(p pair) []byte { return append(append([]byte{'q'}, p.a[:]...), p.b[:]...) }
+func memberGroup(origin events.CustomerID) string { return "m" + string(origin[:]) }
+
+func aliasGroup(winner events.CustomerID) string { return "a" + string(winner[:]) }
+
+const historyGroup = "h"
+
+func partGroup(c events.CustomerID) string { return "k" + string(c[:]) }
+
+func uint64Bytes(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 // checkpoint says up to where the store has folded IDENTITY.
 type checkpoint struct {
@@ -53,13 +72,13 @@ type checkpoint struct {
 	counters
 }
 
-const checkpointBytes = 1 + 7*8
+const checkpointBytes = 1 + 8*8
 
 func (c checkpoint) encode() []byte {
 	b := make([]byte, 0, checkpointBytes)
 	b = append(b, storeVersion)
 	for _, n := range []uint64{
-		uint64(c.created.UnixNano()), c.seq, uint64(c.time.UnixNano()), c.customers, c.quarantined, c.rules, c.joinings,
+		uint64(c.created.UnixNano()), c.seq, uint64(c.time.UnixNano()), c.customers, c.quarantined, c.rules, c.joinings, c.merges,
 	} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
@@ -75,45 +94,95 @@ func decodeCheckpoint(b []byte) (checkpoint, error) {
 		created:  time.Unix(0, int64(n(0))),
 		seq:      n(1),
 		time:     time.Unix(0, int64(n(2))),
-		counters: counters{customers: n(3), quarantined: n(4), rules: n(5), joinings: n(6)},
+		counters: counters{customers: n(3), quarantined: n(4), rules: n(5), joinings: n(6), merges: n(7)},
 	}, nil
 }
 
-const bindingBytes = 17
+const bindingBytes = 18
 
 func (b binding) encode() []byte {
-	return append(append(make([]byte, 0, bindingBytes), b.customer[:]...), byte(b.kind))
+	blocked := byte(0)
+	if b.blocked {
+		blocked = 1
+	}
+	return append(append(make([]byte, 0, bindingBytes), b.origin[:]...), byte(b.kind), blocked)
 }
 
 func decodeBinding(v []byte) (binding, error) {
 	if len(v) != bindingBytes {
 		return binding{}, fmt.Errorf("identifier row of %d bytes, %d wanted", len(v), bindingBytes)
 	}
-	return binding{events.CustomerID(v[:16]), logv1.CustomerKind(v[16])}, nil
+	return binding{events.CustomerID(v[:16]), logv1.CustomerKind(v[16]), v[17] == 1}, nil
 }
 
+const linkBytes = 24
+
+func (l link) encode() []byte { return append(l.into[:], uint64Bytes(l.by)...) }
+
+func decodeLink(v []byte) (link, error) {
+	if len(v) != linkBytes {
+		return link{}, fmt.Errorf("row of a merged customer of %d bytes, %d wanted", len(v), linkBytes)
+	}
+	return link{events.CustomerID(v[:16]), binary.BigEndian.Uint64(v[16:])}, nil
+}
+
+const customerHead = 9
+
 func (c customer) encode() []byte {
-	v := []byte{byte(c.kind)}
-	for _, e := range c.exclusive {
-		v = append(append(append(v, byte(len(e.typ))), e.typ...), e.hash[:]...)
+	v := append(make([]byte, 0, customerHead+16*len(c.counts)), byte(c.kind))
+	v = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(v, c.aliases), c.pairs)
+	for _, t := range c.counts {
+		v = append(append(v, byte(len(t.typ))), t.typ...)
+		v = binary.BigEndian.AppendUint32(v, t.n)
 	}
 	return v
 }
 
 func decodeCustomer(v []byte) (customer, error) {
-	if len(v) == 0 {
-		return customer{}, fmt.Errorf("customer row is empty")
+	if len(v) < customerHead {
+		return customer{}, fmt.Errorf("customer row of %d bytes, %d or more wanted", len(v), customerHead)
 	}
-	c := customer{kind: logv1.CustomerKind(v[0])}
-	for v = v[1:]; len(v) > 0; {
+	c := customer{kind: logv1.CustomerKind(v[0]), aliases: binary.BigEndian.Uint32(v[1:]), pairs: binary.BigEndian.Uint32(v[5:])}
+	for v = v[customerHead:]; len(v) > 0; {
 		n := int(v[0])
-		if len(v) < 1+n+len(Hash{}) {
-			return customer{}, fmt.Errorf("customer row is cut short by %d bytes", 1+n+len(Hash{})-len(v))
+		if len(v) < 1+n+4 {
+			return customer{}, fmt.Errorf("customer row is cut short by %d bytes", 1+n+4-len(v))
 		}
-		c.exclusive = append(c.exclusive, exclusive{string(v[1 : 1+n]), Hash(v[1+n : 1+n+len(Hash{})])})
-		v = v[1+n+len(Hash{}):]
+		c.counts = append(c.counts, count{string(v[1 : 1+n]), binary.BigEndian.Uint32(v[1+n:])})
+		v = v[1+n+4:]
 	}
 	return c, nil
+}
+
+// historyRow is a merge or split as it is kept.
+type historyRow struct {
+	at       time.Time
+	undoneBy uint64
+	rule     *logv1.Rule
+}
+
+func (h historyRow) encode() []byte {
+	return append(append(uint64Bytes(uint64(h.at.UnixMicro())), uint64Bytes(h.undoneBy)...), marshal(h.rule)...)
+}
+
+func decodeHistory(v []byte) (historyRow, error) {
+	if len(v) < 16 {
+		return historyRow{}, fmt.Errorf("row of history of %d bytes, 16 or more wanted", len(v))
+	}
+	h := historyRow{at: micros(v), undoneBy: binary.BigEndian.Uint64(v[8:]), rule: &logv1.Rule{}}
+	if err := proto.Unmarshal(v[16:], h.rule); err != nil {
+		return historyRow{}, fmt.Errorf("row of history: %w", err)
+	}
+	return h, nil
+}
+
+func readHistory(g graph, seq uint64) (historyRow, bool, error) {
+	v, err := g.row(historyGroup, string(uint64Bytes(seq)))
+	if v == nil || err != nil {
+		return historyRow{}, false, err
+	}
+	h, err := decodeHistory(v)
+	return h, err == nil, err
 }
 
 const joiningBytes = 8 + len(events.CustomerID{})
@@ -137,58 +206,41 @@ func decodeMemberships(v []byte) (Memberships, error) {
 	return m, nil
 }
 
-// batches cuts the changes into batches a store takes, and gives each to
-// commit; the checkpoint is in the last.
-func (t *tables) batches(cp checkpoint, commit func(*store.Batch) error) error {
+// batch is the changes as a store takes them.
+func (t *tables) batch(cp checkpoint) *store.Batch {
 	b := new(store.Batch)
-	var failed error
-	room := func() bool {
-		if b.Len() >= maxBatchKeys {
-			failed = commit(b)
-			b = new(store.Batch)
-		}
-		return failed == nil
-	}
 	for h, row := range t.identifiers {
-		if !room() {
-			return failed
+		if row.free() {
+			b.Delete(identifierKey(h))
+			continue
 		}
 		b.Put(identifierKey(h), row.encode())
 	}
 	for c, row := range t.customers {
-		if !room() {
-			return failed
-		}
 		b.Put(customerKey(c), row.encode())
 	}
-	for p := range t.pairs {
-		if !room() {
-			return failed
-		}
-		b.Put(pairKey(p), nil)
-	}
-	for c, m := range t.joinings {
-		if !room() {
-			return failed
-		}
-		b.Put(joiningsKey(c), m.encode())
-	}
-	for m, typ := range t.members {
-		if !room() {
-			return failed
-		}
-		if typ == "" {
-			b.Delete(memberKey(m))
+	for c, l := range t.links {
+		if l.by == 0 {
+			b.Delete(linkKey(c))
 			continue
 		}
-		b.Put(memberKey(m), []byte(typ))
+		b.Put(linkKey(c), l.encode())
 	}
-	if t.types != nil {
-		if !room() {
-			return failed
+	for c, m := range t.joinings {
+		b.Put(joiningsKey(c), m.encode())
+	}
+	for group, rows := range t.rows {
+		for key, value := range rows {
+			if value == nil {
+				b.Delete([]byte(group + key))
+				continue
+			}
+			b.Put([]byte(group+key), value)
 		}
-		b.Put(typesKey, t.types.encode())
+	}
+	if t.changed != nil {
+		b.Put(typesKey, t.changed.encode())
 	}
 	b.Put(checkpointKey, cp.encode())
-	return commit(b)
+	return b
 }

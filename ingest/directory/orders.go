@@ -1,9 +1,12 @@
 package directory
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dossier360/dossier/events"
@@ -189,59 +192,373 @@ type ConflictsQuery struct {
 	Limit    int
 }
 
-var errNotYet = fmt.Errorf("%w: not built yet", ErrNotReady)
+// refusal is that an order cannot be followed: an error of the order alone.
+type refusal struct{ err error }
+
+func (r *refusal) Error() string { return r.err.Error() }
+
+func refuse(format string, args ...any) error { return &refusal{fmt.Errorf(format, args...)} }
+
+// order is what somebody wants, followed in as many messages as it takes.
+type order struct {
+	// steps says what is to be logged next, after what was decided so far.
+	steps   func(g graph, mint func() events.CustomerID) (step, error)
+	once    bool // it is done when anything was decided
+	outcome Outcome
+}
+
+func (o *order) next(g graph, mint func() events.CustomerID) (step, error) {
+	if o.once && len(o.outcome.Decisions) > 0 {
+		return step{}, nil
+	}
+	return o.steps(g, mint)
+}
+
+// decided notes what a message said: the decisions of a step, or its rule.
+func (o *order) decided(s step, seq uint64) {
+	if len(s.bind) == 0 && s.rule != nil {
+		o.outcome.Decisions = append(o.outcome.Decisions, describeRule(s, seq))
+		return
+	}
+	for _, d := range s.bind {
+		o.outcome.Decisions = append(o.outcome.Decisions, describe(d, seq))
+	}
+}
+
+func describeRule(s step, seq uint64) Decided {
+	if m := s.rule.GetMerged(); m != nil {
+		return Decided{Seq: seq, Kind: DecidedMerged, From: customerOf(m.Loser), To: customerOf(m.Winner), Identifiers: m.GetWhy().GetIdentifiers()}
+	}
+	p := s.rule.GetSplit()
+	return Decided{Seq: seq, Kind: DecidedSplit, From: customerOf(p.From), To: customerOf(p.To), Identifiers: s.moved, Undoes: p.Undoes}
+}
+
+func describe(d *logv1.Decision, seq uint64) Decided {
+	switch d := d.Decision.(type) {
+	case *logv1.Decision_Created:
+		return Decided{Seq: seq, Kind: DecidedCreated, To: customerOf(d.Created.Customer), Identifiers: d.Created.Identifiers}
+	case *logv1.Decision_Linked:
+		return Decided{Seq: seq, Kind: DecidedLinked, To: customerOf(d.Linked.Customer), Identifiers: d.Linked.Identifiers}
+	case *logv1.Decision_KeptApart:
+		return Decided{Seq: seq, Kind: DecidedKeptApart, From: customerOf(d.KeptApart.A), To: customerOf(d.KeptApart.B)}
+	case *logv1.Decision_Blocked:
+		kind := DecidedBlocked
+		if d.Blocked.Released {
+			kind = DecidedReleased
+		}
+		return Decided{Seq: seq, Kind: kind, Identifiers: []*logv1.HashedIdentifier{d.Blocked.Identifier}}
+	}
+	panic(fmt.Sprintf("not reached: an order decided %T", d.Decision))
+}
+
+// customerOf reads an id that was written here.
+func customerOf(b []byte) (c events.CustomerID) {
+	copy(c[:], b)
+	return c
+}
+
+// why is the cause as it is logged.
+func (c Cause) why() *logv1.Why {
+	return &logv1.Why{Rule: cmp.Or(c.Rule, ruleManual), Reason: c.Reason, Actor: c.Actor, At: time.Now().UnixMicro()}
+}
+
+// obey follows an order, or finds out on paper what it would come to.
+func (d *Directory) obey(ctx context.Context, o *order, dry bool) (Outcome, error) {
+	if err := d.Ready(); err != nil {
+		return Outcome{}, err
+	}
+	if dry {
+		return d.rehearse(o)
+	}
+	c := &call{done: make(chan struct{}), left: 1}
+	if err := d.enqueue(ctx, c, []item{{order: o, call: c}}); err != nil {
+		return Outcome{}, err
+	}
+	return o.outcome, nil
+}
+
+// rehearse follows an order on paper.
+func (d *Directory) rehearse(o *order) (Outcome, error) {
+	err := d.reading(func(s *snapshot) error {
+		o.outcome.At = d.cp.seq
+		paper := newOverlay(s)
+		for n := uint64(1); ; n++ {
+			step, err := o.next(paper, d.mint)
+			if err != nil {
+				return err
+			}
+			at := place{seq: d.cp.seq + n, time: d.cp.time}
+			switch {
+			case len(step.bind) > 0:
+				for i, decision := range step.bind {
+					at.n = i
+					if err := fold(paper.tables, paper, decision, at); err != nil {
+						return err
+					}
+				}
+			case step.rule != nil:
+				if err := foldRule(paper.tables, paper, step.rule, at); err != nil {
+					return err
+				}
+			}
+			o.decided(step, 0)
+			if step.rule == nil {
+				return nil
+			}
+		}
+	})
+	if refused := (*refusal)(nil); errors.As(err, &refused) {
+		err = refused.err
+	}
+	for i := range o.outcome.Decisions {
+		// The new side has no id before it is made.
+		if s := &o.outcome.Decisions[i]; s.Kind == DecidedSplit && s.Undoes == 0 || s.Kind == DecidedCreated {
+			s.To = events.CustomerID{}
+		}
+	}
+	return o.outcome, err
+}
 
 // Merge follows an order. Errors: those of orders, ErrNotReady, ErrOverload,
-// those of the log, ctx.Err().
+// those of the log, ctx.Err(). Of an order that ends in one of the latter
+// nobody knows how far it was followed; it may be given again.
 func (d *Directory) Merge(ctx context.Context, o MergeOrder) (Outcome, error) {
-	return Outcome{}, errNotYet
+	if n := len(o.Customers); n > MaxOrder {
+		return Outcome{}, fmt.Errorf("merge %d customers, limit %d: %w", n, MaxOrder, ErrTooMany)
+	}
+	return d.obey(ctx, &order{steps: func(g graph, _ func() events.CustomerID) (step, error) {
+		rule, err := mergeNext(g, o.Customers, o.Cause.why())
+		return step{rule: rule}, err
+	}}, o.DryRun)
+}
+
+// mergeNext merges the first two of customers who are not one yet: into the one
+// with the most identifiers.
+func mergeNext(g graph, ids []events.CustomerID, why *logv1.Why) (*logv1.Rule, error) {
+	var winner, other events.CustomerID
+	var winnerRow, otherRow customer
+	for _, id := range ids {
+		root, row, err := existing(g, id)
+		switch {
+		case err != nil:
+			return nil, err
+		case root == winner || root == other:
+			continue
+		case winner.IsZero():
+			winner, winnerRow = root, row
+			continue
+		case row.kind != winnerRow.kind:
+			return nil, refuse("merge %s and %s: %w", winner, root, ErrKinds)
+		}
+		if m := merged(winner, winnerRow, root, row, nil); customerOf(m.Winner) == root {
+			winner, winnerRow, root, row = root, row, winner, winnerRow
+		}
+		if other.IsZero() {
+			other, otherRow = root, row
+		}
+	}
+	if other.IsZero() {
+		return nil, nil
+	}
+	return &logv1.Rule{Rule: &logv1.Rule_Merged{Merged: merged(winner, winnerRow, other, otherRow, why)}}, nil
+}
+
+// existing finds whom an id has become.
+func existing(g graph, id events.CustomerID) (events.CustomerID, customer, error) {
+	root, err := rootOf(g, id)
+	if err != nil {
+		return root, customer{}, err
+	}
+	row, ok, err := g.customer(root)
+	if err == nil && !ok {
+		err = refuse("customer %s: %w", id, ErrUnknownCustomer)
+	}
+	return root, row, err
 }
 
 // Split follows an order; the errors are those of [Directory.Merge].
 func (d *Directory) Split(ctx context.Context, o SplitOrder) (Outcome, error) {
-	return Outcome{}, errNotYet
+	return d.obey(ctx, &order{once: true, steps: func(g graph, mint func() events.CustomerID) (step, error) {
+		if o.Undo != 0 {
+			return undoing(g, o)
+		}
+		return takingOut(g, o, mint)
+	}}, o.DryRun)
+}
+
+// undoing gives the loser of a merge back what came with him and since.
+func undoing(g graph, o SplitOrder) (step, error) {
+	h, ok, err := readHistory(g, o.Undo)
+	m := h.rule.GetMerged()
+	switch {
+	case err != nil:
+		return step{}, err
+	case !ok || m == nil:
+		return step{}, refuse("undo merge %d: %w", o.Undo, ErrUnknownMerge)
+	case h.undoneBy != 0:
+		return step{}, refuse("undo merge %d: split %d did: %w", o.Undo, h.undoneBy, ErrUndone)
+	}
+	loser := customerOf(m.Loser)
+	from, err := rootOf(g, loser)
+	if err != nil {
+		return step{}, err
+	}
+	moved, err := identifiersOf(g, loser, MaxSplit)
+	if errors.Is(err, ErrTooMany) {
+		return step{}, refuse("undo merge %d: %w", o.Undo, err)
+	}
+	return splitting(from, loser, m.Kind, moved, o), err
+}
+
+// takingOut makes a new customer of some identifiers.
+func takingOut(g graph, o SplitOrder, mint func() events.CustomerID) (step, error) {
+	from, row, err := existing(g, o.Customer)
+	if err != nil {
+		return step{}, err
+	}
+	ids := slices.Clone(o.Identifiers)
+	slices.SortFunc(ids, func(a, b Identifier) int { return bytes.Compare(a.Hash[:], b.Hash[:]) })
+	ids = slices.CompactFunc(ids, func(a, b Identifier) bool { return a.Hash == b.Hash })
+	for _, id := range ids {
+		root, _, ok, err := named(g, id.Hash)
+		if err != nil {
+			return step{}, err
+		}
+		if !ok || root != from {
+			return step{}, refuse("take %s out of customer %s: %w", id.Type, from, ErrNotHis)
+		}
+	}
+	switch n := row.identifiers(); {
+	case len(ids) == 0:
+		return step{}, refuse("split customer %s: no identifier to take out: %w", from, ErrNotHis)
+	case len(ids) > MaxOrder:
+		return step{}, refuse("take %d identifiers out of customer %s, limit %d: %w", len(ids), from, MaxOrder, ErrTooMany)
+	case len(ids) >= n:
+		return step{}, refuse("take %d identifiers out of customer %s, who has %d: %w", len(ids), from, n, ErrNothingLeft)
+	}
+	return splitting(from, mint(), row.kind, hashed(ids), o), nil
+}
+
+// splitting makes the rule; moved is sorted.
+func splitting(from, to events.CustomerID, kind logv1.CustomerKind, moved []*logv1.HashedIdentifier, o SplitOrder) step {
+	s := &logv1.Split{From: from[:], To: to[:], Kind: kind, Undoes: o.Undo, Why: o.Cause.why()}
+	for _, id := range moved {
+		s.Hashes = append(s.Hashes, id.Hash...)
+	}
+	return step{rule: &logv1.Rule{Rule: &logv1.Rule_Split{Split: s}}, moved: moved}
 }
 
 // Link follows an order; the errors are those of [Directory.Merge].
 func (d *Directory) Link(ctx context.Context, o LinkOrder) (Outcome, error) {
-	return Outcome{}, errNotYet
+	if n := len(o.Identifiers); n == 0 || n > MaxOrder {
+		return Outcome{}, fmt.Errorf("link %d identifiers, 1 to %d wanted: %w", n, MaxOrder, ErrTooMany)
+	}
+	return d.obey(ctx, &order{steps: func(g graph, mint func() events.CustomerID) (step, error) {
+		return linking(g, o, mint)
+	}}, o.DryRun)
+}
+
+func linking(g graph, o LinkOrder, mint func() events.CustomerID) (step, error) {
+	var unknown []Identifier
+	var voucher *logv1.HashedIdentifier
+	var roots []events.CustomerID
+	kind := o.Identifiers[0].Kind()
+	for i, id := range o.Identifiers {
+		root, b, ok, err := named(g, id.Hash)
+		switch {
+		case err != nil:
+			return step{}, err
+		case id.Kind() != kind:
+			return step{}, refuse("link %s and %s: %w", o.Identifiers[0].Type, id.Type, ErrKinds)
+		case b.blocked:
+			return step{}, refuse("link %s: %w", id.Type, ErrBlockedHere)
+		case ok:
+			roots = append(roots, root)
+			if voucher == nil {
+				voucher = id.hashed()
+			}
+		case !slices.ContainsFunc(o.Identifiers[:i], func(o Identifier) bool { return o.Hash == id.Hash }):
+			unknown = append(unknown, id)
+		}
+	}
+	if len(roots) == 0 {
+		return step{bind: []*logv1.Decision{created(mint(), kind, hashed(unknown))}}, nil
+	}
+	why := o.Cause.why()
+	why.Identifiers = hashed(o.Identifiers)
+	rule, err := mergeNext(g, roots, why)
+	s := step{rule: rule}
+	if len(unknown) > 0 {
+		s.bind = []*logv1.Decision{linked(roots[0], hashed(unknown), voucher)}
+	}
+	return s, err
 }
 
 // KeepApart follows an order; the errors are those of [Directory.Merge].
 func (d *Directory) KeepApart(ctx context.Context, o ApartOrder) (Outcome, error) {
-	return Outcome{}, errNotYet
+	return d.obey(ctx, &order{steps: func(g graph, _ func() events.CustomerID) (step, error) {
+		return parting(g, o.A, o.B, o.Cause.why())
+	}}, o.DryRun)
+}
+
+func parting(g graph, a, b events.CustomerID, why *logv1.Why) (step, error) {
+	rootA, rowA, err := existing(g, a)
+	if err != nil {
+		return step{}, err
+	}
+	rootB, rowB, err := existing(g, b)
+	switch {
+	case err != nil:
+		return step{}, err
+	case rootA == rootB:
+		return step{}, refuse("keep %s and %s apart: both are %s: %w", a, b, rootA, ErrOneCustomer)
+	case rowA.kind != rowB.kind:
+		return step{}, refuse("keep %s and %s apart: %w", a, b, ErrKinds)
+	}
+	known, err := standingOf(g, rootA, rootB)
+	if err != nil || known.apart && !known.open {
+		return step{}, err
+	}
+	return step{bind: []*logv1.Decision{{Decision: &logv1.Decision_KeptApart{KeptApart: &logv1.KeptApart{A: rootA[:], B: rootB[:], Why: why}}}}}, nil
 }
 
 // Block follows an order; the errors are those of [Directory.Merge].
 func (d *Directory) Block(ctx context.Context, o BlockOrder) (Outcome, error) {
-	return Outcome{}, errNotYet
+	return d.obey(ctx, &order{steps: func(g graph, _ func() events.CustomerID) (step, error) {
+		b, _, err := g.identifier(o.Identifier.Hash)
+		if err != nil || b.blocked != o.Release {
+			return step{}, err
+		}
+		return step{bind: []*logv1.Decision{{Decision: &logv1.Decision_Blocked{Blocked: &logv1.Blocked{
+			Identifier: o.Identifier.hashed(), Released: o.Release, Why: o.Cause.why(),
+		}}}}}, nil
+	}}, o.DryRun)
 }
 
 // ResolveConflict follows an order; the errors are those of [Directory.Merge].
 func (d *Directory) ResolveConflict(ctx context.Context, o ResolveOrder) (Outcome, error) {
-	return Outcome{}, errNotYet
+	return d.obey(ctx, &order{once: true, steps: func(g graph, _ func() events.CustomerID) (step, error) {
+		id, ok := parseConflictID(o.Conflict)
+		if !ok {
+			return step{}, refuse("conflict %q: %w", o.Conflict, ErrUnknownConflict)
+		}
+		c, ok, err := readConflict(g, id)
+		switch {
+		case err != nil:
+			return step{}, err
+		case !ok:
+			return step{}, refuse("conflict %s: %w", o.Conflict, ErrUnknownConflict)
+		case c.state != stateOpen:
+			return step{}, refuse("conflict %s: it is %s: %w", o.Conflict, conflictStates[c.state], ErrResolved)
+		}
+		a, b, why := customerOf(c.told.Stronger), customerOf(c.told.Weaker), o.Cause.why()
+		if !o.Approve {
+			return parting(g, a, b, why)
+		}
+		why.Rule = cmp.Or(o.Cause.Rule, ruleApproved)
+		why.Source, why.EventId = c.told.Source, c.told.EventId
+		why.Identifiers = []*logv1.HashedIdentifier{c.told.StrongerIdentifier, c.told.WeakerIdentifier}
+		rule, err := mergeNext(g, []events.CustomerID{a, b}, why)
+		return step{rule: rule}, err
+	}}, o.DryRun)
 }
-
-// Root is the customer that one has become: himself if he was not merged away.
-func (d *Directory) Root(c events.CustomerID) (events.CustomerID, error) { return c, nil }
-
-// Aliases are the ids that were merged into a customer and not undone, also by
-// way of others, sorted.
-func (d *Directory) Aliases(c events.CustomerID) ([]events.CustomerID, error) { return nil, nil }
-
-// Apart reports whether two customers are kept apart.
-func (d *Directory) Apart(a, b events.CustomerID) (bool, error) { return false, nil }
-
-// InConflict reports whether a conflict of a customer is open.
-func (d *Directory) InConflict(c events.CustomerID) (bool, error) { return false, nil }
-
-// Conflict finds one by its id; ErrUnknownConflict if there is none.
-func (d *Directory) Conflict(id string) (Conflict, error) {
-	return Conflict{}, fmt.Errorf("conflict %s: %w", id, ErrUnknownConflict)
-}
-
-// Conflicts lists conflicts.
-func (d *Directory) Conflicts(q ConflictsQuery) ([]Conflict, error) { return nil, nil }
-
-// Merges lists merges and splits.
-func (d *Directory) Merges(q MergesQuery) ([]MergeEntry, error) { return nil, nil }

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -100,14 +101,15 @@ type Address struct {
 	Blocked bool
 }
 
-// others finds which identifiers name another customer than c.
+// others finds which identifiers are not c's: they name another customer, or
+// nobody.
 func others(g graph, ids []Identifier, c events.CustomerID) (bits uint32, err error) {
 	for i := range ids {
-		b, ok, err := g.identifier(ids[i].Hash)
+		root, b, ok, err := named(g, ids[i].Hash)
 		if err != nil {
 			return 0, err
 		}
-		if ok && b.customer != c {
+		if b.blocked || ok && root != c {
 			bits |= 1 << i
 		}
 	}
@@ -184,58 +186,85 @@ func (d *Directory) lookUp(requests []Request, addresses []Address, from int, un
 		if err := r.check(); err != nil {
 			return nil, err
 		}
-		b, ok, err := agreed(s, r.Identifiers)
+		c, kind, ok, err := agreed(s, r.Identifiers)
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			addresses[i] = Address{Customer: b.customer, Kind: b.kind, At: d.cp.seq}
+			addresses[i] = Address{Customer: c, Kind: kind, At: d.cp.seq}
 			continue
 		}
-		b, decisions, err := decide(s, r, func() events.CustomerID { return events.CustomerID{} })
+		v, err := decide(s, r, func() events.CustomerID { return events.CustomerID{} })
 		if err != nil {
 			return nil, err
 		}
-		if len(decisions) > 0 {
+		if len(v.bind) > 0 || v.merge != nil {
 			undecided = append(undecided, from+i)
 			continue
 		}
-		bits, err := others(s, r.Identifiers, b.customer)
-		if err != nil {
+		if addresses[i], err = v.address(s, r); err != nil {
 			return nil, err
 		}
-		addresses[i] = Address{Customer: b.customer, Kind: b.kind, At: d.cp.seq, Others: bits}
+		addresses[i].At = d.cp.seq
 	}
 	return undecided, nil
 }
 
-// item is one undecided set of a call, or one joining.
+// address is the address of a set that is decided, but for At.
+func (v *verdict) address(g graph, r Request) (Address, error) {
+	a := Address{Customer: v.customer, Kind: v.kind, Blocked: v.customer.IsZero()}
+	var err error
+	a.Others, err = others(g, r.Identifiers, v.customer)
+	return a, err
+}
+
+// item is one undecided set of a call, or one joining, or an order.
 type item struct {
 	request *Request
 	address *Address
-	joining *Joining // nil: a set
+	joining *Joining
+	order   *order
 	call    *call
 }
 
-// decide says what has to be logged for an item, and of a set whose it is.
-func (i item) decide(g graph, mint func() events.CustomerID) (binding, []*logv1.Decision, error) {
-	if i.joining == nil {
-		return decide(g, *i.request, mint)
+// step is what has to be logged next for an item.
+type step struct {
+	bind []*logv1.Decision
+	// rule has to follow, in a message of its own; then the item is decided
+	// anew. Nil: with bind it is done.
+	rule    *logv1.Rule
+	verdict verdict // of a set
+	// moved are the identifiers that a split moves, by hash.
+	moved []*logv1.HashedIdentifier
+}
+
+// next says what has to be logged for an item as things stand.
+func (i *item) next(g graph, mint func() events.CustomerID) (step, error) {
+	switch {
+	case i.joining != nil:
+		d, err := i.joining.decide(g)
+		return step{bind: d}, err
+	case i.order != nil:
+		return i.order.next(g, mint)
 	}
-	m, err := g.memberships(i.joining.Person)
-	if err != nil || !m.news(i.joining) {
-		return binding{}, nil, err
+	v, err := decide(g, *i.request, mint)
+	s := step{bind: v.bind, verdict: v}
+	if v.merge != nil {
+		s.rule = &logv1.Rule{Rule: &logv1.Rule_Merged{Merged: v.merge}}
 	}
-	return binding{}, []*logv1.Decision{i.joining.decision()}, nil
+	return s, err
 }
 
 // settle tells the call where an item was decided.
-func (i item) settle(a Address, at uint64) {
+func (i *item) settle(r result, at uint64) {
 	if i.address != nil {
-		a.At = at
-		*i.address = a
+		r.address.At = at
+		*i.address = r.address
 	}
-	i.call.settle(nil)
+	if i.order != nil {
+		i.order.outcome.At = at
+	}
+	i.call.settle(r.err)
 }
 
 // call waits for its items. Its fields belong to the decider until done is
@@ -327,22 +356,20 @@ func (d *Directory) decideLoop(ctx context.Context) error {
 // next try is.
 func (d *Directory) round(ctx context.Context, items []item) ([]item, error) {
 	began, pause := time.Now(), retryFirst
+	var tried []plan
 	for {
-		plan, err := d.plan(items)
+		p, err := d.plan(items)
 		if err != nil {
 			return items, err
 		}
-		at := plan.seq
-		if len(plan.bindings.Decisions) > 0 {
-			if at, err = d.append(ctx, plan); err == nil {
+		at := p.seq
+		if !p.empty() {
+			if at, err = d.append(ctx, p); err == nil {
 				err = d.reach(ctx, at)
 			}
 		}
 		if err == nil {
-			for i, address := range plan.addresses {
-				items[i].settle(address, at)
-			}
-			return items[len(plan.addresses):], nil
+			return p.settle(items, at), nil
 		}
 		if time.Since(began) > maxAppend {
 			return items, fmt.Errorf("%w: %w", ErrNotReady, err)
@@ -350,6 +377,7 @@ func (d *Directory) round(ctx context.Context, items []item) ([]item, error) {
 		switch {
 		case errors.Is(err, events.ErrConflict):
 		case errors.Is(err, events.ErrUnknown):
+			tried = append(tried, p)
 			if !sleep(ctx, pause) {
 				return items, ctx.Err()
 			}
@@ -364,14 +392,71 @@ func (d *Directory) round(ctx context.Context, items []item) ([]item, error) {
 		if err != nil && !errors.Is(err, errLog) {
 			return items, fmt.Errorf("%w: %w", ErrNotReady, err)
 		}
+		if p, err := d.stored(ctx, tried); err != nil {
+			return items, fmt.Errorf("%w: %w", ErrNotReady, err)
+		} else if p != nil {
+			return p.settle(items, p.seq+1), nil
+		}
 	}
 }
 
-// plan is what one message would say.
+// stored finds which of the plans is in the log whose append had no answer. An
+// order must know: what it said cannot be told from what it finds.
+func (d *Directory) stored(ctx context.Context, tried []plan) (*plan, error) {
+	for i := range tried {
+		p := &tried[i]
+		if len(p.ordered) == 0 || d.Progress().Applied <= p.seq {
+			continue
+		}
+		m, err := d.o.Log.Get(ctx, events.IdentityStream, p.seq+1)
+		if err != nil {
+			return nil, fmt.Errorf("look for an append at %d: %w", p.seq, err)
+		}
+		var id logv1.Identity
+		if err := events.Open(m.Data, &id); err != nil {
+			return nil, fmt.Errorf("IDENTITY message %d: %w", m.Seq, err)
+		}
+		if bytes.Equal(id.GetBatch(), p.batch[:]) {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+// plan is what one message would say: binding decisions, or one rule.
 type plan struct {
-	seq       uint64 // decided at
-	bindings  *logv1.Bindings
-	addresses []Address // of the first items, but for At
+	seq      uint64 // decided at
+	batch    events.CustomerID
+	bindings *logv1.Bindings
+	rule     *logv1.Rule
+	results  []result // of the first items, which are done by it
+	ordered  []ordered
+}
+
+// result of an item that is done: a set's address but for At, or why an order
+// cannot be followed.
+type result struct {
+	address Address
+	err     error
+}
+
+// ordered is what a message says for an order.
+type ordered struct {
+	order *order
+	step  step
+}
+
+func (p *plan) empty() bool { return len(p.bindings.Decisions) == 0 && p.rule == nil }
+
+// settle tells the items that are done where they are, and returns the others.
+func (p *plan) settle(items []item, at uint64) []item {
+	for _, o := range p.ordered {
+		o.order.decided(o.step, at)
+	}
+	for i, r := range p.results {
+		items[i].settle(r, at)
+	}
+	return items[len(p.results):]
 }
 
 // plan decides items against what is known and against each other, until the
@@ -382,55 +467,93 @@ func (d *Directory) plan(items []item) (plan, error) {
 	s := &snapshot{d: d}
 	defer s.close()
 	o := newOverlay(s)
-	p := plan{seq: d.cp.seq, bindings: &logv1.Bindings{}}
-	bytes := 0
-	for _, i := range items {
-		b, decisions, err := i.decide(o, func() events.CustomerID { return events.CustomerID(d.o.Minter.Mint()) })
+	p := plan{seq: d.cp.seq, batch: d.mint(), bindings: &logv1.Bindings{}}
+	size := 0
+	for n := range items {
+		i := &items[n]
+		step, err := i.next(o, d.mint)
+		if refused := (*refusal)(nil); errors.As(err, &refused) {
+			p.results = append(p.results, result{err: refused.err})
+			continue
+		}
 		if err != nil {
 			return p, err
 		}
-		for _, decision := range decisions {
-			bytes += proto.Size(decision) + 4 // tag and length
+		for _, decision := range step.bind {
+			size += proto.Size(decision) + 4 // tag and length
 		}
-		if len(p.addresses) > 0 && (bytes > maxMessageBytes-messageOverhead || len(p.bindings.Decisions)+len(decisions) > maxMessageDecisions) {
+		full := size > maxMessageBytes-messageOverhead || len(p.bindings.Decisions)+len(step.bind) > maxMessageDecisions
+		if full && len(p.bindings.Decisions) > 0 {
 			return p, nil
 		}
-		for _, decision := range decisions {
-			if err := fold(o.tables, o, decision); err != nil {
+		if step.rule != nil && len(step.bind) == 0 {
+			// Alone in its message: what goes before it is settled before it.
+			if len(p.results) == 0 && len(p.bindings.Decisions) == 0 {
+				p.rule = stamped(step.rule)
+				p.note(i, step)
+			}
+			return p, nil
+		}
+		for _, decision := range step.bind {
+			if err := fold(o.tables, o, decision, place{seq: d.cp.seq + 1, n: len(p.bindings.Decisions)}); err != nil {
 				return p, err
 			}
+			p.bindings.Decisions = append(p.bindings.Decisions, decision)
 		}
-		p.bindings.Decisions = append(p.bindings.Decisions, decisions...)
-		a := Address{Customer: b.customer, Kind: b.kind}
+		p.note(i, step)
+		if step.rule != nil {
+			return p, nil
+		}
+		var r result
 		if i.request != nil {
-			if a.Others, err = others(o, i.request.Identifiers, b.customer); err != nil {
+			if r.address, err = step.verdict.address(o, *i.request); err != nil {
 				return p, err
 			}
 		}
-		p.addresses = append(p.addresses, a)
+		p.results = append(p.results, r)
 	}
 	return p, nil
 }
+
+func (p *plan) note(i *item, s step) {
+	if i.order != nil {
+		p.ordered = append(p.ordered, ordered{i.order, s})
+	}
+}
+
+// stamped says when a rule was decided.
+func stamped(r *logv1.Rule) *logv1.Rule {
+	for _, why := range []*logv1.Why{r.GetMerged().GetWhy(), r.GetSplit().GetWhy()} {
+		if why != nil {
+			why.At = time.Now().UnixMicro()
+		}
+	}
+	return r
+}
+
+func (d *Directory) mint() events.CustomerID { return events.CustomerID(d.o.Minter.Mint()) }
 
 // messageOverhead is what a message holds beside decisions, and more.
 const messageOverhead = 256
 
 func (d *Directory) append(ctx context.Context, p plan) (uint64, error) {
-	batch := d.o.Minter.Mint()
-	frame, err := events.Seal(&logv1.Identity{
-		Gateway: d.o.Gateway, Batch: batch[:], Content: &logv1.Identity_Bindings{Bindings: p.bindings},
-	})
+	message := &logv1.Identity{Gateway: d.o.Gateway, Batch: p.batch[:], Content: &logv1.Identity_Bindings{Bindings: p.bindings}}
+	subject := events.SubjectBind
+	if p.rule != nil {
+		message.Content, subject = &logv1.Identity_Rule{Rule: p.rule}, events.SubjectRule
+	}
+	frame, err := events.Seal(message)
 	if err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
-	seq, err := d.o.Log.Append(ctx, events.IdentityStream, events.SubjectBind, frame, events.ExpectLast(p.seq))
+	seq, err := d.o.Log.Append(ctx, events.IdentityStream, subject, frame, events.ExpectLast(p.seq))
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("no answer in %v: %w", appendTimeout, events.ErrUnknown)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("append %d decisions at %d: %w", len(p.bindings.Decisions), p.seq, err)
+		return 0, fmt.Errorf("append %d decisions at %d: %w", max(len(p.bindings.Decisions), 1), p.seq, err)
 	}
 	return seq, nil
 }
