@@ -29,6 +29,7 @@ import (
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	"github.com/dossier360/dossier/query"
 	"github.com/dossier360/dossier/query/identity"
+	suspected "github.com/dossier360/dossier/query/suspects" // suspects is a command
 )
 
 // engine is everything behind the door:
@@ -53,6 +54,7 @@ type engine struct {
 	intake     *natslog.Intake // nil where nobody can publish
 	partitions []*projections.Partition
 	observed   []*observed // partitions, as last seen
+	suspects   *suspected.Service
 	metrics    *metrics
 
 	// stopping is closed when the door begins to close; nil: it never does.
@@ -307,7 +309,21 @@ func (e *engine) openGateway(ctx context.Context, s settings, key directory.Key,
 	}
 	e.rejected = rejected.New(rejected.Options{Log: e.measured, Again: wires.Again, Accept: e.accept, Note: e.gateway.NoteRetry, Logger: e.quiet()})
 	e.taking.group.Go(func() error { return e.rejected.Run(e.taking.ctx) })
+	e.suspects = suspected.New(suspected.Options{
+		Partitions: e.local(), Directory: e.directory, Logger: e.quiet(),
+		Find: query.NewCustomers(query.Options{Partitions: e.local(), Directory: e.directory, Logger: e.logger}).Find,
+	})
+	e.taking.group.Go(func() error { return e.suspects.Run(e.taking.ctx) })
 	return nil
+}
+
+// local are the partitions as queries ask them.
+func (e *engine) local() []query.Partition {
+	partitions := make([]query.Partition, len(e.partitions))
+	for i, p := range e.partitions {
+		partitions[i] = query.Local(p)
+	}
+	return partitions
 }
 
 // copies asks a customer's partition where an event was logged. Of one to whom
@@ -421,12 +437,8 @@ func (e *engine) ends(ctx context.Context, receipt string) (map[int]uint64, erro
 
 // handler is what stands behind the door.
 func (e *engine) handler(s settings) http.Handler {
-	partitions := make([]query.Partition, len(e.partitions))
-	for i, p := range e.partitions {
-		partitions[i] = query.Local(p)
-	}
 	asked := query.New(query.Options{
-		Partitions: partitions, Directory: e.directory, Log: e.measured, Genesis: e.genesis, Rejected: e.rejected,
+		Partitions: e.local(), Directory: e.directory, Log: e.measured, Genesis: e.genesis, Rejected: e.rejected,
 		ParseReceipt: ingest.ParseReceipt, Logger: e.logger, ReadKeys: s.readKeys, CORSOrigins: s.corsOrigins,
 		Stopping: e.stopping,
 	})
@@ -436,7 +448,7 @@ func (e *engine) handler(s settings) http.Handler {
 		RetryRejected: e.rejected.Retry, RetryParked: e.retryParked,
 	})
 	decided := identity.New(identity.Options{
-		Partitions: e.partitions, Directory: e.directory, FormatReceipt: ingest.FormatReceipt, Logger: e.logger,
+		Partitions: e.partitions, Directory: e.directory, Suspects: e.suspects, FormatReceipt: ingest.FormatReceipt, Logger: e.logger,
 		ReadKeys: s.readKeys, WriteKeys: slices.Collect(maps.Keys(keys)), CORSOrigins: s.corsOrigins,
 	})
 	mux := http.NewServeMux()
