@@ -52,13 +52,6 @@ type meaning struct {
 	kind  string // of Declared
 }
 
-// name is what a reason calls it.
-func (m meaning) name() string {
-	if m.field == Declared {
-		return m.kind
-	}
-	return m.field.String()
-}
 
 // declaredPrefix stands in settings before the kind of a declared number.
 const declaredPrefix = "declared:"

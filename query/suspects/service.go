@@ -81,14 +81,14 @@ type computed struct {
 }
 
 // New returns a service that has computed nothing yet.
-func New(o Options) (*Service, error) {
+func New(o Options) *Service {
 	if o.Names == nil {
 		var err error
 		if o.Names, err = NewNames(nil); err != nil {
-			return nil, err
+			panic("not reached: the table is a constant: " + err.Error())
 		}
 	}
-	return &Service{Options: o, wanted: make(chan struct{}, 1), done: make(chan struct{})}, nil
+	return &Service{Options: o, wanted: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 // Run computes rankings as they are asked for, one at a time, until the context

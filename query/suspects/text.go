@@ -111,6 +111,9 @@ func companyCore(text string) string {
 }
 
 func cutLegalForm(name string) string {
+	if slices.Contains(legalForms, name) {
+		return name // there is nothing else to it
+	}
 	for _, form := range legalForms {
 		rest, ok := strings.CutSuffix(name, form)
 		if !ok || !isHan(form) && !strings.HasSuffix(rest, " ") {
