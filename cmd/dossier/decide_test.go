@@ -133,7 +133,10 @@ func (r *registrar) GetConflict(ctx context.Context, m *queryv1.GetConflictReque
 func (r *registrar) ListSuspects(ctx context.Context, m *queryv1.ListSuspectsRequest) (*queryv1.ListSuspectsResponse, error) {
 	r.note(ctx, m)
 	rows, next := onePage(r.suspects, m.GetPageSize(), m.GetPageToken())
-	return &queryv1.ListSuspectsResponse{Suspects: rows, NextPageToken: next, Total: uint64(len(r.suspects))}, r.failure
+	return &queryv1.ListSuspectsResponse{
+		Suspects: rows, NextPageToken: next, Total: uint64(len(r.suspects)), ComputedAt: at("2026-03-01T08:00:00Z"), Customers: 12_345, Cut: true,
+		Crowded: []*queryv1.SuspectCrowd{{Key: "birth date", Kind: "person", Values: 2, Customers: 50_000, Largest: 40_000}},
+	}, r.failure
 }
 
 func (r *registrar) ListMembers(ctx context.Context, m *queryv1.ListMembersRequest) (*queryv1.ListMembersResponse, error) {

@@ -25,28 +25,34 @@ const maxShownReasons = 4
 
 // suspectWords are what suspicions say in one language.
 type suspectWords struct {
-	score, a, b, why        string
-	none, more, totalFormat string
-	hows                    map[string]string // how two values compare
-	fields                  map[string]string // nil: as the service says
+	score, a, b, why string
+	none, more, hint string
+	totalFormat      string            // pairs, when they were compared, customers
+	crowdFormat, cut string            // what they share, how many share one of it
+	hows             map[string]string // how two values compare
+	fields           map[string]string // nil: as the service says
 }
 
 var suspectsWords = map[string]suspectWords{
 	langEN: {
 		score: "SCORE", a: "CUSTOMER", b: "PERHAPS THE SAME AS", why: "WHY",
 		none: "nobody is suspected to be somebody else", more: "there are more; --limit 0 shows all",
-		totalFormat: "pairs: %d; the two as one: dossier suspects join A B --dry-run",
-		hows:        map[string]string{"similar": "~", "swapped": "swapped", "differs": "≠"},
+		hint:        "the two as one: dossier suspects join A B --dry-run",
+		totalFormat: "pairs: %s, as of %s, among %s customers",
+		crowdFormat: "too many share a value of %s: of these %s customers not all were compared by it", cut: "more pairs were found than are kept: these are the likeliest",
+		hows: map[string]string{"similar": "~", "swapped": "swapped", "differs": "≠"},
 	},
 	langZH: {
 		score: "得分", a: "客户", b: "疑似同一客户", why: "依据",
 		none: "没有疑似重复的客户", more: "还有更多；用 --limit 0 显示全部",
-		totalFormat: "共 %d 对；查看合并后的结果：dossier suspects join A B --dry-run",
-		hows:        map[string]string{"similar": "≈", "swapped": "互换", "differs": "≠"},
+		hint:        "查看合并后的结果：dossier suspects join A B --dry-run",
+		totalFormat: "共 %s 对，截至 %s，比较了 %s 个客户",
+		crowdFormat: "%s相同的客户过多：这 %s 个客户未逐一比较", cut: "疑似重复过多，只保留可能性最大的",
+		hows: map[string]string{"similar": "≈", "swapped": "互换", "differs": "≠"},
 		fields: map[string]string{
-			"name": "姓名", "given_name": "名", "family_name": "姓", "full_name": "姓名", "address": "地址", "street": "街道", "number": "门牌号",
-			"suburb": "区县", "postcode": "邮编", "state": "省份", "city": "城市", "birth_date": "出生日期", "phone": "电话", "email": "邮箱",
-			"company": "公司", "domain": "域名", "id": "证件号码",
+			"given_name": "名", "family_name": "姓", "name": "姓名", "birth_date": "出生日期", "gender": "性别", "street_number": "门牌号",
+			"street": "街道", "address_line_2": "地址第二行", "suburb": "区县", "city": "城市", "postcode": "邮编", "state": "省份", "address": "地址",
+			"phone": "电话", "email": "邮箱", "company_name": "公司名称", "domain": "域名",
 		},
 	},
 }
@@ -78,12 +84,12 @@ func suspectsList(ctx context.Context, std stdio, args []string) error {
 	if err := checkLimit(*limit); err != nil {
 		return err
 	}
-	w, p, t, total := suspectsWords[c.lang], printerFor(c.lang), &table{}, uint64(0)
+	w, p, t, last := suspectsWords[c.lang], printerFor(c.lang), &table{}, &queryv1.ListSuspectsResponse{}
 	t.add(w.score, w.a, "", w.b, "", w.why)
 	service := c.identity()
 	more, err := eachPage(*limit, func(size uint32, token string) ([]*queryv1.Suspect, string, error) {
 		resp, err := service.ListSuspects(ctx, &queryv1.ListSuspectsRequest{Customer: c.customer, Kind: *kind, MinScore: *least, PageSize: size, PageToken: token})
-		total = resp.GetTotal()
+		last = resp
 		return resp.GetSuspects(), resp.GetNextPageToken(), c.explain(err)
 	}, func(s *queryv1.Suspect) error {
 		if c.json {
@@ -99,7 +105,21 @@ func suspectsList(ctx context.Context, std stdio, args []string) error {
 	if !more {
 		w.more = ""
 	}
-	return c.listed(t, w.none, w.more, fmt.Sprintf(w.totalFormat, total))
+	rests := p.compared(last)
+	return c.listed(t, w.none+p.semicolon+rests[0], append([]string{w.more}, rests...)...)
+}
+
+// compared says what a list of suspicions rests on.
+func (p printer) compared(resp *queryv1.ListSuspectsResponse) []string {
+	w := suspectsWords[p.lang]
+	lines := []string{fmt.Sprintf(w.totalFormat, p.number(int64(resp.GetTotal())), p.instant(resp.GetComputedAt()), p.number(int64(resp.GetCustomers())))}
+	if resp.GetCut() {
+		lines = append(lines, w.cut)
+	}
+	for _, crowd := range resp.GetCrowded() {
+		lines = append(lines, fmt.Sprintf(w.crowdFormat, plain(crowd.GetKey()), p.number(int64(crowd.GetCustomers()))))
+	}
+	return append(lines, w.hint)
 }
 
 // suspicion is what speaks for and against two customers being one.
