@@ -41,8 +41,13 @@ const (
 	movesAtOnce = 8
 	// maxLate bounds the late events sent in one round.
 	maxLate = 1_000
+	// maxRefs bounds the events of all jobs that take turns, but for the first
+	// job: about 48 bytes each.
+	maxRefs = 2_000_000
 	// maxMoveWait bounds the wait for a receiver before the next message.
 	maxMoveWait = 5 * time.Second
+	// maxParkedMoved bounds the parked events that are moved with a history.
+	maxParkedMoved = 10_000
 )
 
 // mover is the work of one partition's mover. Owned by its goroutine.
@@ -66,6 +71,8 @@ type moveRef struct {
 	first bool // it takes something back: what it names should find that there
 	at    uint64
 	trail []uint64
+	// parked: it has no entry that says at and trail; the record does.
+	parked bool
 }
 
 // runMover sends until the context ends. It begins when the fold has reached the
@@ -176,7 +183,7 @@ func (m *mover) look() (late []*statev1.MoveJob, err error) {
 		}
 	}
 	for i, job := range jobs {
-		if m.runs[keys[i]] != nil {
+		if m.runs[keys[i]] != nil || m.refs() > maxRefs {
 			continue
 		}
 		run, err := v.startRun(job)
@@ -186,6 +193,27 @@ func (m *mover) look() (late []*statev1.MoveJob, err error) {
 		m.runs[keys[i]] = run
 	}
 	return late, nil
+}
+
+// refs is how many events wait in the jobs that take turns.
+func (m *mover) refs() (n int) {
+	for _, run := range m.runs {
+		n += len(run.left)
+	}
+	return n
+}
+
+// parkedRefs adds what is set aside of a customer: it is the receiver's now, and
+// he is to be flagged.
+func (v *View) parkedRefs(c events.CustomerID, run *moveRun) error {
+	list, err := v.parkedOf(c, maxParkedMoved)
+	if err != nil {
+		return fmt.Errorf("what is parked of customer %s: %w", c, err)
+	}
+	for _, p := range list {
+		run.left = append(run.left, moveRef{seq: p.Seq, index: p.Index, parked: true})
+	}
+	return nil
 }
 
 // jobs reads the first jobs of a kind, and their keys.
@@ -251,6 +279,9 @@ func (v *View) startRun(job *statev1.MoveJob) (*moveRun, error) {
 		return nil, fmt.Errorf("pages of customer %s: %w", c, err)
 	}
 	each(head.Entries)
+	if err := v.parkedRefs(c, run); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(run.left, func(a, b moveRef) int {
 		if a.first != b.first {
 			if a.first {
@@ -329,11 +360,14 @@ func (m *mover) moves(ctx context.Context, job *statev1.MoveJob, refs []moveRef)
 	}
 	out := map[int][]again{}
 	for _, ref := range refs {
-		e, recordedAt, err := m.event(ctx, ref.seq, ref.index)
+		e, at, recordedAt, err := m.event(ctx, ref.seq, ref.index)
 		if err != nil {
 			return nil, err
 		}
-		to, at, trail := from, ref.at, ref.trail
+		to, trail := from, e.Header.Trail
+		if !ref.parked {
+			at, trail = ref.at, ref.trail
+		}
 		if job.Number&refoldNumber == 0 && at < job.Number {
 			if to, err = destination(job.Rule, from, header(e, trail)); err != nil {
 				return nil, err
@@ -358,17 +392,18 @@ func header(e *logv1.LoggedEvent, trail []uint64) *logv1.Header {
 	return h
 }
 
-// event reads an event of the partition's own stream, and when it was recorded.
-func (m *mover) event(ctx context.Context, seq uint64, index uint32) (*logv1.LoggedEvent, int64, error) {
+// event reads an event of the partition's own stream, at which sequence of
+// IDENTITY it was addressed, and when it was recorded.
+func (m *mover) event(ctx context.Context, seq uint64, index uint32) (e *logv1.LoggedEvent, at uint64, recordedAt int64, err error) {
 	record, err := m.p.fetch(ctx, seq)
 	if err != nil {
-		return nil, 0, fmt.Errorf("read event %d/%d to be moved: %w", seq, index, err)
+		return nil, 0, 0, fmt.Errorf("read event %d/%d to be moved: %w", seq, index, err)
 	}
 	if int(index) >= len(record.Events) {
-		return nil, 0, fmt.Errorf("read event %d/%d to be moved: the record has %d: %w", seq, index, len(record.Events), events.ErrCorrupt)
+		return nil, 0, 0, fmt.Errorf("read event %d/%d to be moved: the record has %d: %w", seq, index, len(record.Events), events.ErrCorrupt)
 	}
-	e := record.Events[index]
-	return e, record.RecordedAt + int64(e.Header.RecordedDelta), nil
+	e = record.Events[index]
+	return e, record.At + e.Header.AtDelta, record.RecordedAt + int64(e.Header.RecordedDelta), nil
 }
 
 // add addresses an event anew.
@@ -490,7 +525,7 @@ func (m *mover) sendLate(ctx context.Context, late []*statev1.MoveJob) ([]*logv1
 		if err != nil {
 			return nil, err
 		}
-		e, recordedAt, err := m.event(ctx, job.GetJob().GetSeq(), job.GetJob().GetIndex())
+		e, _, recordedAt, err := m.event(ctx, job.GetJob().GetSeq(), job.GetJob().GetIndex())
 		if err != nil {
 			return nil, err
 		}

@@ -184,7 +184,12 @@ func (f *fold) forward(c *customer, i int, to *hop) error {
 		To:  to.to[:], At: to.at, Trail: to.trail,
 	}
 	f.cp.Jobs++
-	return f.putMoving(lateKey(c.id, f.m.seq, uint32(i)), job)
+	if err := f.putMoving(lateKey(c.id, f.m.seq, uint32(i)), job); err != nil {
+		return err
+	}
+	// What is parked of it here was tried again, and is not his any more.
+	e := f.m.record.Events[i]
+	return f.unpark(c, e, f.recordedAt(e.Header))
 }
 
 // applyMerged folds a merge: the loser's history goes to the winner.
@@ -307,7 +312,7 @@ func (f *fold) roomToClose(closed, other *customer) error {
 // told is what the other side of a rule has to know of a customer.
 func (f *fold) told(c *customer, d uint64) *logv1.Absorbed {
 	j := c.head.Journal
-	return &logv1.Absorbed{Customer: bytes.Clone(c.id[:]), Rule: d, Announced: j.Created, Stage: j.Stage, ChangeId: j.ChangeId}
+	return &logv1.Absorbed{Customer: bytes.Clone(c.id[:]), Rule: d, Announced: j.Created, Stage: j.Stage, ChangeId: j.ChangeId, Previous: j.Previous, Since: j.Since}
 }
 
 // startJob notes the rule as a route of the customer's, and what the mover has
@@ -452,7 +457,7 @@ func (f *fold) applyMoveDone(done *logv1.MoveDone) error {
 		if !there {
 			continue // a rival's word for it came first
 		}
-		if err := f.forgetAbsorbed(job); err != nil {
+		if err := f.forget(job); err != nil {
 			return err
 		}
 		if err := f.putMoving(key, nil); err != nil {
@@ -463,17 +468,58 @@ func (f *fold) applyMoveDone(done *logv1.MoveDone) error {
 	return nil
 }
 
-// forgetAbsorbed takes from the loser of a merge what the winner knows now.
-func (f *fold) forgetAbsorbed(job *statev1.MoveJob) error {
-	if job.GetJob().GetKind() != logv1.MoveKind_MOVE_KIND_MERGE {
+// forget takes from who was merged or split what the receivers have now: who
+// became him, and what was set aside of his.
+func (f *fold) forget(job *statev1.MoveJob) error {
+	if kind := job.GetJob().GetKind(); kind != logv1.MoveKind_MOVE_KIND_MERGE && kind != logv1.MoveKind_MOVE_KIND_SPLIT {
 		return nil
 	}
 	c, err := f.own(job.GetJob().GetCustomer())
-	if err != nil || c == nil || len(c.head.Absorbed) == 0 {
+	if err != nil || c == nil || len(c.head.Absorbed) == 0 && c.head.Parked == 0 {
 		return err
 	}
+	counted := c.counted()
 	c.touch()
-	c.head.Absorbed = slices.DeleteFunc(slices.Clone(c.head.Absorbed), func(a *logv1.Absorbed) bool { return a.Rule < job.Number })
+	if job.GetJob().GetKind() == logv1.MoveKind_MOVE_KIND_MERGE {
+		c.head.Absorbed = slices.DeleteFunc(slices.Clone(c.head.Absorbed), func(a *logv1.Absorbed) bool { return a.Rule < job.Number })
+	}
+	err = f.forgetParked(c, job.GetJob().GetSeq())
+	f.recount(c, counted)
+	return err
+}
+
+// forgetParked forgets what was parked of a customer before a message: what he
+// was told once more is parked behind it.
+func (f *fold) forgetParked(c *customer, before uint64) error {
+	if c.head.Parked == 0 {
+		return nil
+	}
+	var ids []parkedID
+	prefix := append([]byte{keyParkedID}, c.id[:]...)
+	err := f.view.Scan(prefix, store.PrefixEnd(prefix), false, func(key, _ []byte) bool {
+		ids = append(ids, parkedID(key[1:]))
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	for id := range f.parked { // what is uncommitted; each once, whatever the order
+		if events.CustomerID(id[:16]) == c.id {
+			ids = append(ids, id)
+		}
+	}
+	for _, id := range ids {
+		row, err := f.parkedAs(id)
+		if err != nil {
+			return err
+		}
+		if row.event == nil || row.event.Seq >= before {
+			continue
+		}
+		f.setParked(row, nil)
+		f.cp.Parked--
+		c.head.Parked--
+	}
 	return nil
 }
 
@@ -506,7 +552,7 @@ func (f *fold) announceMoves(c *customer, at int64, because cause) {
 		if !journal.Created {
 			// He goes on as the one who became him.
 			journal.Created = true
-			journal.Stage = a.GetStage()
+			journal.Stage, journal.Previous, journal.Since, journal.Cause = a.GetStage(), a.GetPrevious(), a.GetSince(), because.Cause
 		}
 		f.announceMove(c, kindMerged, a, at, because)
 	}

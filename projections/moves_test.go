@@ -550,3 +550,50 @@ func TestManyMerges(t *testing.T) {
 		s.stop()
 	})
 }
+
+// What was set aside of the loser is the winner's now, and an undone merge gives
+// it back.
+func TestParkedMoves(t *testing.T) {
+	eachStreet(t, func(t *testing.T, s *street) {
+		poison := func(c events.CustomerID, name string) {
+			at := int64(1_700_000_000_000_000)
+			p := c.Partition(len(s.stores))
+			s.append(events.PartitionStream(p), events.SubjectEvents(p), &logv1.Record{At: 1, RecordedAt: 1, Events: []*logv1.LoggedEvent{{
+				Header: &logv1.Header{
+					Customer: c[:], Type: eventsv1.Type_TYPE_PAGE_VIEWED, Source: "test", EventId: "poison", ClaimedAt: &at, OccurredAt: at,
+					Identifiers: []*logv1.HashedIdentifier{{Type: "user_id", Hash: hashOf(name)}},
+				},
+				Body: []byte{0xff},
+			}}})
+		}
+		check := func(what string, want string) {
+			t.Helper()
+			s.settle()
+			got, total := "", 0
+			for _, c := range []events.CustomerID{l, w} {
+				p := s.partitions[c.Partition(len(s.partitions))]
+				v := p.View()
+				head, err := v.Head(c)
+				if err == nil {
+					got += fmt.Sprint(s.name(c.String()), " ", head.Parked, " ")
+					total += int(head.Parked)
+				}
+				v.Close()
+			}
+			for _, p := range s.partitions {
+				total -= int(p.Known().Parked)
+			}
+			if got != want || total != 0 {
+				t.Errorf("%s: parked %q, %d more than the partitions count; want %q", what, got, total, want)
+			}
+		}
+		s.order(l, 1, "a")
+		s.order(w, 1, "b")
+		poison(l, "a")
+		check("before", "c1 1 c2 0 ")
+		d := s.merge(l, w)
+		check("merged", "c2 1 ")
+		s.split(w, l, d, "a")
+		check("undone", "c1 1 c2 0 ")
+	})
+}

@@ -156,10 +156,13 @@ func (f *fold) park(c *customer, i int, e *logv1.LoggedEvent, reason error) erro
 	case old == nil:
 		f.parkNew(c)
 	case bytes.Equal(now.Content, old.Content):
-		if now.RecordedAt >= old.RecordedAt && now.Reason == old.Reason {
+		if now.RecordedAt >= old.RecordedAt && now.Reason == old.Reason && f.m.move == nil {
 			return nil
 		}
-		now.Seq, now.Index, now.RecordedAt = old.Seq, old.Index, min(old.RecordedAt, now.RecordedAt)
+		if f.m.move == nil { // told once more by a mover it is parked there
+			now.Seq, now.Index = old.Seq, old.Index
+		}
+		now.RecordedAt = min(old.RecordedAt, now.RecordedAt)
 	case compareCopies(now.RecordedAt, now.Content, old) > 0:
 		return nil
 	}

@@ -3000,6 +3000,8 @@ type Absorbed struct {
 	Announced     bool                   `protobuf:"varint,3,opt,name=announced,proto3" json:"announced,omitempty"`              // somebody was told of him
 	Stage         string                 `protobuf:"bytes,4,opt,name=stage,proto3" json:"stage,omitempty"`                       // his last
 	ChangeId      string                 `protobuf:"bytes,5,opt,name=change_id,json=changeId,proto3" json:"change_id,omitempty"` // of what was told of him last
+	Previous      string                 `protobuf:"bytes,6,opt,name=previous,proto3" json:"previous,omitempty"`                 // the stage before
+	Since         int64                  `protobuf:"varint,7,opt,name=since,proto3" json:"since,omitempty"`                      // of the stage, microseconds
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3067,6 +3069,20 @@ func (x *Absorbed) GetChangeId() string {
 		return x.ChangeId
 	}
 	return ""
+}
+
+func (x *Absorbed) GetPrevious() string {
+	if x != nil {
+		return x.Previous
+	}
+	return ""
+}
+
+func (x *Absorbed) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
 }
 
 // Reject is one message on dossier.rejected.<source>.
@@ -3472,13 +3488,15 @@ const file_dossier_log_v1_log_proto_rawDesc = "" +
 	"\bcustomer\x18\x01 \x01(\fR\bcustomer\x124\n" +
 	"\babsorbed\x18\x02 \x03(\v2\x18.dossier.log.v1.AbsorbedR\babsorbed\x127\n" +
 	"\n" +
-	"split_from\x18\x03 \x01(\v2\x18.dossier.log.v1.AbsorbedR\tsplitFrom\"\x8b\x01\n" +
+	"split_from\x18\x03 \x01(\v2\x18.dossier.log.v1.AbsorbedR\tsplitFrom\"\xbd\x01\n" +
 	"\bAbsorbed\x12\x1a\n" +
 	"\bcustomer\x18\x01 \x01(\fR\bcustomer\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\x04R\x04rule\x12\x1c\n" +
 	"\tannounced\x18\x03 \x01(\bR\tannounced\x12\x14\n" +
 	"\x05stage\x18\x04 \x01(\tR\x05stage\x12\x1b\n" +
-	"\tchange_id\x18\x05 \x01(\tR\bchangeId\"\xbb\x03\n" +
+	"\tchange_id\x18\x05 \x01(\tR\bchangeId\x12\x1a\n" +
+	"\bprevious\x18\x06 \x01(\tR\bprevious\x12\x14\n" +
+	"\x05since\x18\a \x01(\x03R\x05since\"\xbb\x03\n" +
 	"\x06Reject\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1f\n" +
 	"\vreceived_at\x18\x02 \x01(\x03R\n" +
