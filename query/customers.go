@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/projections"
@@ -123,6 +124,7 @@ func (c *Customers) Sketch(id events.CustomerID, kind logv1.CustomerKind, f *sta
 		p.CustomerId = id.String()
 	}
 	profile.Render(f, v.Settled(), v.Env(), p)
+	p.Flags = slices.DeleteFunc(p.Flags, func(f string) bool { return f == flagConflict })
 	if err := c.s.nameCompanies(p); err != nil {
 		return nil, err
 	}

@@ -50,6 +50,8 @@ func (s *service) nameIdentity(v View, p *queryv1.Profile, id events.CustomerID,
 	if err != nil {
 		return fmt.Errorf("look up conflicts of customer %s: %w", id, err)
 	}
+	// The facts only know that there was one.
+	p.Flags = slices.DeleteFunc(p.Flags, func(f string) bool { return f == flagConflict })
 	if conflict {
 		p.Flags = append(p.Flags, flagConflict)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/ingest/directory"
 	"github.com/dossier360/dossier/projections"
+	"github.com/dossier360/dossier/projections/profile"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
@@ -105,7 +106,13 @@ func TestIdentityFlags(t *testing.T) {
 	shelf.heads[ann].Withheld = []uint64{17}
 	shelf.heads[ann].Parked = 1
 	d.inConflict = map[events.CustomerID]bool{ann: true}
+	bob, other := d.customer(2, "user_id:bob")
+	other.heads[bob].Facts.Flags = uint32(profile.FlagConflict) // one that is resolved
 	client, _ := d.serve(t)
+	got, err := client.GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: "user_id:bob"})
+	if err != nil || len(got.GetProfile().GetFlags()) != 0 {
+		t.Errorf("after a conflict: flags %q (%v), want none", got.GetProfile().GetFlags(), err)
+	}
 	for _, sections := range [][]string{nil, {"orders"}} {
 		got, err := client.GetProfile(t.Context(), &queryv1.GetProfileRequest{Customer: "user_id:ann", Sections: sections})
 		if want := []string{"conflict", "moving", "parked"}; err != nil || !slices.Equal(got.GetProfile().GetFlags(), want) {
