@@ -94,6 +94,8 @@ type Directory struct {
 	joinings atomic.Uint64
 	// types that hold at cp.seq, as they are read without the lock.
 	types atomic.Pointer[Types]
+	// rekeyed says that the log had other keys than ours, or than its first.
+	rekeyed atomic.Bool
 	// merges made, cp.merges likewise.
 	merges atomic.Uint64
 
@@ -102,8 +104,10 @@ type Directory struct {
 	cache      *cache[Hash, binding]
 	links      *cache[events.CustomerID, link]        // also of those who were not merged
 	companies  *cache[events.CustomerID, Memberships] // also of persons without any
-	pending    *tables                                // folded, not in the store
-	committing *tables                                // on the way to the store; nil if none
+	later      *cache[Hash, Hash]                     // also of hashes that are none
+	key        keyState
+	pending    *tables // folded, not in the store
+	committing *tables // on the way to the store; nil if none
 	cp         checkpoint
 	confirmed  time.Time     // seen at the end of IDENTITY
 	target     uint64        // end of IDENTITY when last asked
@@ -130,15 +134,15 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 	return d, nil
 }
 
-// checkGenesis refuses a key other than the one the log was made with: it
-// would make every customer a new one.
+// checkGenesis refuses a key other than the one the log has, and other normal
+// forms: they would make every customer a new one.
 func (d *Directory) checkGenesis(ctx context.Context) error {
 	genesis, err := events.ReadGenesis(ctx, d.o.Log)
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(genesis.IdentityKeyCheck, KeyCheck(d.o.Key)) {
-		return events.ErrIdentityKey
+	if err := d.checkKey(ctx, genesis); err != nil {
+		return err
 	}
 	if genesis.Normaliser != Normaliser {
 		return &events.SettingError{Setting: "normaliser", Log: fmt.Sprint(genesis.Normaliser), Asked: fmt.Sprint(Normaliser)}
@@ -161,10 +165,15 @@ func (d *Directory) load(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, st.Close())
 	}
+	holds, err := d.loadKey(ctx, st)
+	if err != nil {
+		return errors.Join(err, st.Close())
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.st, d.cp, d.target = st, cp, info.Last
 	d.types.Store(types)
+	d.holdsLocked(holds)
 	d.links = newCache[events.CustomerID, link](d.o.CacheEntries)
 	d.cache, d.companies = newCache[Hash, binding](d.o.CacheEntries), newCache[events.CustomerID, Memberships](d.o.CacheEntries)
 	d.pending, d.committing = newTables(), nil
@@ -264,7 +273,7 @@ func (d *Directory) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, events.ErrCorrupt) {
+		if errors.Is(err, events.ErrCorrupt) || errors.Is(err, events.ErrFormerKey) {
 			return fmt.Errorf("directory: %w", err)
 		}
 		d.o.Logger.Warn("directory interrupted", "error", err)
@@ -373,6 +382,9 @@ func (d *Directory) foldLocked(s *snapshot, id *logv1.Identity, at place) error 
 	if t := d.pending.changed; t != nil {
 		d.types.Store(t)
 	}
+	if check, ok := d.pending.rows[keyCheckGroup][""]; ok && !bytes.Equal(check, d.key.holds) {
+		d.holdsLocked(check)
+	}
 	return nil
 }
 
@@ -398,15 +410,27 @@ func (d *Directory) confirm(ctx context.Context) error {
 			if err := d.reach(ctx, info.Last); err != nil {
 				return err
 			}
-			d.mu.Lock()
-			d.confirmed = asked
-			d.announceLocked()
-			d.mu.Unlock()
+			if err := d.noteConfirmed(asked); err != nil {
+				return err
+			}
 		}
 		if !sleep(ctx, confirmEvery) {
 			return ctx.Err()
 		}
 	}
+}
+
+// noteConfirmed notes when the fold was at the end of IDENTITY, unless another
+// key than ours holds there.
+func (d *Directory) noteConfirmed(asked time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.key.other() {
+		return events.ErrFormerKey
+	}
+	d.confirmed = asked
+	d.announceLocked()
+	return nil
 }
 
 // end asks for the end of IDENTITY and checks that it is still the stream that
@@ -567,7 +591,7 @@ func (d *Directory) readyLocked() error {
 	if d.st == nil {
 		return fmt.Errorf("%w: no store", ErrNotReady)
 	}
-	if d.confirmed.IsZero() {
+	if d.confirmed.IsZero() || d.key.other() {
 		return fmt.Errorf("%w: %d of %d identity messages folded", ErrNotReady, d.cp.seq, d.target)
 	}
 	if age := time.Since(d.confirmed); age > MaxUnconfirmed {
@@ -587,7 +611,11 @@ func (d *Directory) Lookup(typ, value string) (events.CustomerID, bool, error) {
 	if err != nil {
 		return events.CustomerID{}, false, err
 	}
-	return d.LookupHash(d.hasher.hash(canonicalType(typ), normal))
+	h, sure := d.knownBy(d.hasher.hash(canonicalType(typ), normal))
+	if !sure {
+		return events.CustomerID{}, false, fmt.Errorf("%w: %s cannot be looked for yet", ErrNotReady, typ)
+	}
+	return d.LookupHash(h)
 }
 
 // LookupHash is [Directory.Lookup] of an identifier of which only the hash is

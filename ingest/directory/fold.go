@@ -68,6 +68,8 @@ func fold(t *tables, g graph, d *logv1.Decision, at place) error {
 		}
 		t.changed = types
 		return nil
+	case *logv1.Decision_Rekeyed:
+		return t.rekey(d.Rekeyed)
 	}
 	return fmt.Errorf("decision %T: this program is older than the log", d.Decision)
 }

@@ -36,6 +36,10 @@ import (
 //	                                   since 8, company 16 (zero: none)
 //	t                                  the identifier types that hold, a
 //	                                   dossier.log.v1.IdentifierTypes
+//	x <hash 16>                        hash 16 by which the log knows what has
+//	                                   this one under a later identity key
+//	y                                  check value of the identity key, if it
+//	                                   was ever changed
 //
 // A commit is one batch with the checkpoint in it: rows count, and counting
 // twice what a crash left behind would be wrong. See maxPending.

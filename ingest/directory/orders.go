@@ -378,6 +378,9 @@ func existing(g graph, id events.CustomerID) (events.CustomerID, customer, error
 
 // Split follows an order; the errors are those of [Directory.Merge].
 func (d *Directory) Split(ctx context.Context, o SplitOrder) (Outcome, error) {
+	if err := sure(o.Identifiers...); err != nil {
+		return Outcome{}, err
+	}
 	return d.obey(ctx, &order{once: true, steps: func(g graph, mint func() events.CustomerID) (step, error) {
 		if o.Undo != 0 {
 			return undoing(g, o)
@@ -453,6 +456,9 @@ func (d *Directory) Link(ctx context.Context, o LinkOrder) (Outcome, error) {
 	if n := len(o.Identifiers); n == 0 || n > MaxOrder {
 		return Outcome{}, fmt.Errorf("link %d identifiers, 1 to %d wanted: %w", n, MaxOrder, ErrTooMany)
 	}
+	if err := sure(o.Identifiers...); err != nil {
+		return Outcome{}, err
+	}
 	return d.obey(ctx, &order{steps: func(g graph, mint func() events.CustomerID) (step, error) {
 		return linking(g, o, mint)
 	}}, o.DryRun)
@@ -524,6 +530,9 @@ func parting(g graph, a, b events.CustomerID, why *logv1.Why) (step, error) {
 
 // Block follows an order; the errors are those of [Directory.Merge].
 func (d *Directory) Block(ctx context.Context, o BlockOrder) (Outcome, error) {
+	if err := sure(o.Identifier); err != nil {
+		return Outcome{}, err
+	}
 	return d.obey(ctx, &order{steps: func(g graph, _ func() events.CustomerID) (step, error) {
 		b, _, err := g.identifier(o.Identifier.Hash)
 		if err != nil || b.blocked != o.Release {

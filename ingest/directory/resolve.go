@@ -38,6 +38,8 @@ type Identifier struct {
 	Type, Value string
 	Hash        Hash
 	kind        kind
+	// unsure: which hash the log knows it by could not be told.
+	unsure bool
 }
 
 // Identify normalises and hashes an identifier; of two spellings of a type it
@@ -53,7 +55,8 @@ func (d *Directory) Identify(typ, value string) (Identifier, error) {
 		return Identifier{}, err
 	}
 	typ = canonicalType(typ)
-	return Identifier{Type: typ, Value: normal, Hash: d.hasher.hash(typ, normal), kind: k}, nil
+	h, sure := d.knownBy(d.hasher.hash(typ, normal))
+	return Identifier{Type: typ, Value: normal, Hash: h, kind: k, unsure: !sure}, nil
 }
 
 // Kind is the kind of customer that the identifier names.
@@ -163,6 +166,9 @@ func (d *Directory) enqueue(ctx context.Context, c *call, items []item) error {
 func (r *Request) check() error {
 	if len(r.Identifiers) == 0 {
 		return fmt.Errorf("resolve event %q of %q: no identifier", r.EventID, r.Source)
+	}
+	if err := sure(r.Identifiers...); err != nil {
+		return err
 	}
 	for i := range r.Identifiers {
 		if kind := r.Identifiers[i].Kind(); kind != r.Kind {
