@@ -52,7 +52,6 @@ type meaning struct {
 	kind  string // of Declared
 }
 
-
 // declaredPrefix stands in settings before the kind of a declared number.
 const declaredPrefix = "declared:"
 
