@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/ingest"
+	"github.com/dossier360/dossier/ingest/directory"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 )
 
@@ -68,11 +72,17 @@ func simulateIdentity(t *testing.T, seed uint64) bool {
 	})
 }
 
-// deed is what a client does through a gateway, until it is done.
+// deed is what a client does through a gateway, until it is done: he tells
+// events, or decides who is who.
 type deed struct {
 	gateway int
 	batch   ingest.Batch
+	order   order // nil: events
 }
+
+// order is something that people decide, by what the directory of a gateway
+// knows.
+type order func(ctx context.Context, d *directory.Directory) error
 
 // live has the clients do all their deeds, each one after the other.
 func (w *town) live(clients [][]deed) {
@@ -89,8 +99,155 @@ func (w *town) live(clients [][]deed) {
 }
 
 func (w *town) do(d deed) {
+	if d.order != nil {
+		w.order(d.gateway%len(w.gateways), d.order)
+		return
+	}
 	if result := w.post(d.gateway%len(w.gateways), d.batch); len(result.Rejected) != 0 {
 		w.t.Errorf("rejected: %+v", result.Rejected)
+	}
+}
+
+// finalAnswers are the answers to an order that cannot be followed as things stand.
+var finalAnswers = []error{
+	directory.ErrUnknownCustomer, directory.ErrUnknownMerge, directory.ErrUnknownConflict, directory.ErrKinds, directory.ErrUndone,
+	directory.ErrOneCustomer, directory.ErrNotHis, directory.ErrNothingLeft, directory.ErrBlockedHere, directory.ErrResolved, errNobody,
+}
+
+// errNobody: there is nothing yet that the order could be about.
+var errNobody = errors.New("nobody yet")
+
+// order orders something at a gateway, whichever life it has, until it is
+// followed or refused.
+func (w *town) order(gateway int, o order) {
+	for {
+		if now := w.gateways[gateway].now.Load(); now != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			err := o(ctx, now.directory)
+			cancel()
+			if err == nil || slices.ContainsFunc(finalAnswers, func(final error) bool { return errors.Is(err, final) }) {
+				return
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+var ordered = directory.Cause{Reason: "a test", Actor: "somebody"}
+
+// whoIs finds whom an identifier names.
+func whoIs(d *directory.Directory, id *eventsv1.Identifier) (events.CustomerID, error) {
+	c, ok, err := d.Lookup(id.Type, id.Value)
+	if err == nil && !ok {
+		err = errNobody
+	}
+	return c, err
+}
+
+// joinNames says that whom two identifiers name are one.
+func joinNames(a, b *eventsv1.Identifier) order {
+	return func(ctx context.Context, d *directory.Directory) error {
+		left, err := whoIs(d, a)
+		if err != nil {
+			return err
+		}
+		right, err := whoIs(d, b)
+		if err != nil {
+			return err
+		}
+		_, err = d.Merge(ctx, directory.MergeOrder{Customers: []events.CustomerID{left, right}, Cause: ordered})
+		return err
+	}
+}
+
+// undoMerge undoes one of the merges that stand, counted from the newest.
+func undoMerge(n int) order {
+	return func(ctx context.Context, d *directory.Directory) error {
+		all, err := d.Merges(directory.MergesQuery{})
+		if err != nil {
+			return err
+		}
+		all = slices.DeleteFunc(all, func(m directory.MergeEntry) bool { return m.Merged == nil || m.UndoneBy != 0 })
+		if len(all) == 0 {
+			return errNobody
+		}
+		_, err = d.Split(ctx, directory.SplitOrder{Undo: all[n%len(all)].Seq, Cause: ordered})
+		return err
+	}
+}
+
+// takeOut takes those of some identifiers that are of the first one's customer
+// out of him.
+func takeOut(ids ...*eventsv1.Identifier) order {
+	return func(ctx context.Context, d *directory.Directory) error {
+		from, err := whoIs(d, ids[0])
+		if err != nil {
+			return err
+		}
+		o := directory.SplitOrder{Customer: from, Cause: ordered}
+		for _, id := range ids {
+			c, err := whoIs(d, id)
+			if errors.Is(err, errNobody) || err == nil && c != from {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			known, err := d.Identify(id.Type, id.Value)
+			if err != nil {
+				return err
+			}
+			o.Identifiers = append(o.Identifiers, known)
+		}
+		_, err = d.Split(ctx, o)
+		return err
+	}
+}
+
+// linkNames says that identifiers are one customer's.
+func linkNames(ids ...*eventsv1.Identifier) order {
+	return func(ctx context.Context, d *directory.Directory) error {
+		o := directory.LinkOrder{Cause: ordered}
+		for _, id := range ids {
+			known, err := d.Identify(id.Type, id.Value)
+			if err != nil {
+				return err
+			}
+			o.Identifiers = append(o.Identifiers, known)
+		}
+		_, err := d.Link(ctx, o)
+		return err
+	}
+}
+
+// keepNamesApart says that whom two identifiers name are not one.
+func keepNamesApart(a, b *eventsv1.Identifier) order {
+	return func(ctx context.Context, d *directory.Directory) error {
+		left, err := whoIs(d, a)
+		if err != nil {
+			return err
+		}
+		right, err := whoIs(d, b)
+		if err != nil {
+			return err
+		}
+		_, err = d.KeepApart(ctx, directory.ApartOrder{A: left, B: right, Cause: ordered})
+		return err
+	}
+}
+
+// resolveOpen resolves one of the open conflicts.
+func resolveOpen(n int, approve bool) order {
+	return func(ctx context.Context, d *directory.Directory) error {
+		open, err := d.Conflicts(directory.ConflictsQuery{State: directory.ConflictOpen})
+		if err != nil {
+			return err
+		}
+		if len(open) == 0 {
+			return errNobody
+		}
+		_, err = d.ResolveConflict(ctx, directory.ResolveOrder{Conflict: open[n%len(open)].ID, Approve: approve, Cause: ordered})
+		return err
 	}
 }
 
@@ -101,11 +258,34 @@ type townLife struct {
 }
 
 func (l *townLife) deed() deed {
+	if l.rng.IntN(4) == 0 {
+		return deed{gateway: l.rng.IntN(6), order: l.order()}
+	}
 	d := deed{gateway: l.rng.IntN(6), batch: ingest.Batch{Source: "town", Wire: "native", Path: "/v1/events"}}
 	for range 1 + l.rng.IntN(6) {
 		d.batch.Drafts = append(d.batch.Drafts, ingest.Draft{Event: l.event()})
 	}
 	return d
+}
+
+func (l *townLife) order() order {
+	one := l.person
+	if l.rng.IntN(5) == 0 {
+		one = l.company
+	}
+	switch l.rng.IntN(9) {
+	case 0, 1, 2:
+		return joinNames(one()[0], one()[0])
+	case 3, 4:
+		return undoMerge(l.rng.IntN(4))
+	case 5:
+		return takeOut(slices.Concat(one(), one(), one())...)
+	case 6:
+		return linkNames(one()[0], one()[0])
+	case 7:
+		return keepNamesApart(one()[0], one()[0])
+	}
+	return resolveOpen(l.rng.IntN(3), l.rng.IntN(2) == 0)
 }
 
 // person is a few of the names of one of six people: users sign in, others only

@@ -218,6 +218,15 @@ func (l *processLife) commitFault(int) (stored bool, err error) {
 	return stored, fmt.Errorf("commit broken off (stored %v)", stored)
 }
 
+// open makes a store usable again, unless the process is dead: then it stays as
+// it is, and takes nothing.
+func (l *processLife) open(m *store.Memory) store.Store {
+	if !l.dead.Load() {
+		m.Reopen()
+	}
+	return m
+}
+
 // Append is the log's with the faults of the way there and back.
 func (l *processLife) Append(ctx context.Context, s events.Stream, subject string, data []byte, e events.Expect) (uint64, error) {
 	l.w.pause()
@@ -288,14 +297,10 @@ func (g *gatewayProcess) start(l *processLife) error {
 	d, err := directory.Open(l.ctx, directory.Options{
 		Log: l, Key: g.w.key, Minter: g.w.minter, Gateway: name[:],
 		OpenStore: func(fresh bool) (store.Store, error) {
-			if l.dead.Load() {
-				return nil, errors.New("the process is dead")
-			}
 			if fresh {
 				g.w.t.Error("a directory set aside")
 			}
-			g.store.Reopen()
-			return g.store, nil
+			return l.open(g.store), nil
 		},
 	})
 	if err != nil {
@@ -351,13 +356,7 @@ func (f *foldProcess) start(l *processLife) error {
 	rules := projections.NewRules()
 	now := &foldLife{}
 	for id, m := range f.stores {
-		open := func() (store.Store, error) {
-			if l.dead.Load() {
-				return nil, errors.New("the process is dead")
-			}
-			m.Reopen()
-			return m, nil
-		}
+		open := func() (store.Store, error) { return l.open(m), nil }
 		p, err := projections.Open(l.ctx, f.w.options(l, id, open, rules))
 		if err != nil {
 			return err
