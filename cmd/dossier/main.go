@@ -95,6 +95,8 @@ func run(ctx context.Context, std stdio, args []string) int {
 		return exit(std, name, bench(ctx, std, rest))
 	case "tick":
 		return exit(std, name, tick(ctx, std, rest))
+	case "rekey":
+		return exit(std, name, rekey(ctx, std, rest))
 	case "version", "-version", "--version":
 		return exit(std, name, version(std, rest))
 	case "help", "-h", "-help", "--help":
@@ -141,6 +143,7 @@ usage: dossier <command> [flags] [arguments]
   simulate       tell a made-up life over HTTP or NATS, or into files
   bench          measure a server: events a second, latency, and the log's ceiling
   tick --to T    move time (deployments on --clock events only)
+  rekey          change the identity key of a log that nobody serves
   version        build and format versions
 
 REF is <identifier type>:<value>, as email:ann@example.com or user_id:42, or a
