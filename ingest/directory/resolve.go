@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -125,26 +126,49 @@ func others(g graph, ids []Identifier, c events.CustomerID) (bits uint32, err er
 // was made although the call failed is simply known the next time.
 func (d *Directory) Resolve(ctx context.Context, requests []Request) ([]Address, error) {
 	addresses := make([]Address, len(requests))
-	var undecided []int
+	var undecided undecided
 	for from := 0; from < len(requests); from += chunk {
 		to := min(from+chunk, len(requests))
 		var err error
-		if undecided, err = d.lookUp(requests[from:to], addresses[from:to], from, undecided); err != nil {
+		if err = d.lookUp(requests[from:to], addresses[from:to], from, &undecided); err != nil {
 			return nil, err
 		}
 	}
-	if len(undecided) == 0 {
+	if len(undecided.indexes) == 0 {
 		return addresses, nil
 	}
-	c := &call{done: make(chan struct{}), left: len(undecided)}
-	items := make([]item, len(undecided))
-	for n, i := range undecided {
+	c := &call{done: make(chan struct{}), left: len(undecided.indexes)}
+	items := make([]item, len(undecided.indexes))
+	for n, i := range undecided.indexes {
 		items[n] = item{request: &requests[i], address: &addresses[i], call: c}
 	}
 	if err := d.enqueue(ctx, c, items); err != nil {
 		return nil, err // the decider may still write into addresses
 	}
 	return addresses, nil
+}
+
+// undecided are the sets of a call that the decider has to look at, in order.
+type undecided struct {
+	indexes []int
+	hashes  map[Hash]bool // of their identifiers; nil if there are none
+}
+
+// add adds a set.
+func (u *undecided) add(index int, ids []Identifier) {
+	u.indexes = append(u.indexes, index)
+	if u.hashes == nil {
+		u.hashes = map[Hash]bool{}
+	}
+	for i := range ids {
+		u.hashes[ids[i].Hash] = true
+	}
+}
+
+// touches reports whether a set tells an identifier that an undecided one tells
+// before it: whose it is then is not known yet.
+func (u *undecided) touches(ids []Identifier) bool {
+	return u.hashes != nil && slices.ContainsFunc(ids, func(id Identifier) bool { return u.hashes[id.Hash] })
 }
 
 // enqueue hands items of one call to the decider and waits for all of them.
@@ -179,22 +203,26 @@ func (r *Request) check() error {
 	return nil
 }
 
-// lookUp resolves what needs no decision, and gathers the indexes of the rest.
-func (d *Directory) lookUp(requests []Request, addresses []Address, from int, undecided []int) ([]int, error) {
+// lookUp resolves what needs no decision, and gathers the rest.
+func (d *Directory) lookUp(requests []Request, addresses []Address, from int, rest *undecided) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	if err := d.readyLocked(); err != nil {
-		return nil, err
+		return err
 	}
 	s := &snapshot{d: d}
 	defer s.close()
 	for i, r := range requests {
 		if err := r.check(); err != nil {
-			return nil, err
+			return err
+		}
+		if rest.touches(r.Identifiers) {
+			rest.add(from+i, r.Identifiers)
+			continue
 		}
 		c, kind, ok, err := agreed(s, r.Identifiers)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if ok {
 			addresses[i] = Address{Customer: c, Kind: kind, At: d.cp.seq}
@@ -202,18 +230,18 @@ func (d *Directory) lookUp(requests []Request, addresses []Address, from int, un
 		}
 		v, err := decide(s, r, func() events.CustomerID { return events.CustomerID{} })
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if len(v.bind) > 0 || v.merge != nil {
-			undecided = append(undecided, from+i)
+			rest.add(from+i, r.Identifiers)
 			continue
 		}
 		if addresses[i], err = v.address(s, r); err != nil {
-			return nil, err
+			return err
 		}
 		addresses[i].At = d.cp.seq
 	}
-	return undecided, nil
+	return nil
 }
 
 // address is the address of a set that is decided, but for At.
