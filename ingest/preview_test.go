@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,20 +137,24 @@ type folded struct {
 	stop       func()
 }
 
-const foldedPartitions = 2
-
 func openFolded(t tb) *folded {
 	t.Helper()
+	return foldedOn(t, found(t, memlog.Options{}, events.Settings{Partitions: 2}))
+}
+
+// foldedOn starts a gateway and all partitions of a log.
+func foldedOn(t tb, log events.Log) *folded {
+	t.Helper()
 	f := &folded{}
-	log := found(t, memlog.Options{}, events.Settings{Partitions: foldedPartitions})
 	genesis, err := events.ReadGenesis(context.Background(), log)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
+	partitions := int(genesis.Partitions)
 	ctx, cancel := context.WithCancel(context.Background())
 	rules := projections.NewRules()
-	ended := make(chan error, foldedPartitions+1)
-	for id := range foldedPartitions {
+	ended := make(chan error, partitions+1)
+	for id := range partitions {
 		p, err := projections.Open(ctx, projections.Options{
 			Log: log, Genesis: genesis, ID: id, Rules: rules, Evaluate: playbook.BuiltinStages,
 			OpenStore: func() (store.Store, error) { return store.OpenMemory(), nil },
@@ -214,6 +219,47 @@ func (f *folded) settled(ctx context.Context, _ string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// moved waits until nothing is under way: all is folded, everybody has heard all
+// rules, and all moves have come.
+func (f *folded) moved(t tb) {
+	t.Helper()
+	for before := ""; ; {
+		if _, err := f.settled(context.Background(), ""); err != nil {
+			t.Fatalf("settle: %v", err)
+		}
+		now, open := f.recorded(t), uint64(0)
+		for _, p := range f.partitions {
+			status := p.Known()
+			if status.Err != nil {
+				t.Fatalf("partition %d: %v", p.ID(), status.Err)
+			}
+			open += status.Jobs + status.Unheard
+		}
+		if open == 0 && now == before {
+			return
+		}
+		before = now
+		time.Sleep(time.Millisecond) // in a bubble, or until others have gone on
+	}
+}
+
+// told are the ids of the events of which a customer is the subject, sorted.
+func (f *folded) told(t tb, c events.CustomerID) (ids []string) {
+	t.Helper()
+	v := f.of(c).View()
+	defer v.Close()
+	for e, err := range v.Entries(c, nil) {
+		if err != nil {
+			t.Fatalf("entries of %s: %v", c, err)
+		}
+		if e.Role == logv1.Role_ROLE_SUBJECT {
+			ids = append(ids, e.EventId)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 func (f *folded) preview(t tb, list ...*eventsv1.Event) []ingest.Verdict {

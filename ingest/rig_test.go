@@ -59,12 +59,18 @@ func found(t tb, o memlog.Options, s events.Settings) *memlog.Log {
 		}
 	}
 	log := memlog.New(o)
+	foundOn(t, log, s)
+	on.Store(true)
+	return log
+}
+
+// foundOn founds an empty log.
+func foundOn(t tb, log events.Log, s events.Settings) {
+	t.Helper()
 	s.Normaliser, s.IdentityKeyCheck = directory.Normaliser, directory.KeyCheck(testKey)
 	if _, err := events.Found(context.Background(), log, s, time.Now, rand.Reader); err != nil {
 		t.Fatalf("found a log: %v", err)
 	}
-	on.Store(true)
-	return log
 }
 
 // rig is a gateway that runs on a log.
