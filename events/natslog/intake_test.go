@@ -40,7 +40,14 @@ func openIntake(t *testing.T, d natslog.Dial, o natslog.IntakeOptions) *natslog.
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { i.Stop(context.Background()) })
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		if t.Failed() {
+			cancel() // a handler may wait for what does not come any more
+		}
+		i.Stop(ctx)
+	})
 	return i
 }
 
@@ -137,7 +144,7 @@ func newFlood(t *testing.T, conn *nats.Conn, requests int) *flood {
 			t.Fatal(err)
 		}
 	}
-	if err := conn.Flush(); err != nil {
+	if err := conn.FlushTimeout(time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -167,7 +174,10 @@ func TestIntakeAnswersWhatIsTooMuch(t *testing.T) {
 			defer atWork.Add(-1)
 			for was := most.Load(); now > was && !most.CompareAndSwap(was, now); was = most.Load() {
 			}
-			<-release
+			select {
+			case <-release:
+			case <-ctx.Done(): // of a test that failed
+			}
 			return acknowledge(ctx, r)
 		},
 	})
@@ -200,7 +210,10 @@ func TestIntakeBoundsBytes(t *testing.T) {
 		MaxBytes: 100,
 		Handle: func(ctx context.Context, r natslog.Request) natslog.Response {
 			entered <- struct{}{}
-			<-release
+			select {
+			case <-release:
+			case <-ctx.Done(): // of a test that failed
+			}
 			return acknowledge(ctx, r)
 		},
 	})
@@ -253,7 +266,10 @@ func TestIntakeStops(t *testing.T) {
 			return acknowledge(ctx, r) // came before the stop
 		}
 		entered.Done()
-		<-release
+		select {
+		case <-release:
+		case <-ctx.Done(): // of a test that failed
+		}
 		return acknowledge(ctx, r)
 	}})
 	f := newFlood(t, l.client.Conn(), requests)
