@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -65,11 +66,92 @@ func simulateIdentity(t *testing.T, seed uint64) bool {
 			w.live(clients[:])
 			w.settle()
 			w.check()
+			w.checkDirectories()
+			w.checkFeed()
 			w.stop()
 			w.checkRebuild()
+			t.Logf("%d rules", len(readReference(t, w.log).rules))
 			t.Logf("%+v: %d crashes, %d faults", o, w.crashes.Load(), w.faults.Load())
 		})
 	})
+}
+
+// TestUndoLaw tells events of two people, joins the two by hand, tells more
+// events that name one of them, and undoes it; again and again. In the end each
+// has the digest of a history in which nobody was ever joined; and an event that
+// names both is a conflict, and joins nobody.
+func TestUndoLaw(t *testing.T) {
+	warmCoders(t)
+	seeds := 10
+	if testing.Short() {
+		seeds = 4
+	}
+	for seed := range uint64(seeds) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { checkUndo(t, seed) })
+		})
+	}
+}
+
+func checkUndo(t *testing.T, seed uint64) {
+	rng := mathrand.New(mathrand.NewPCG(seed, 0))
+	names := [2][]*eventsv1.Identifier{
+		{{Type: "email", Value: "ann@x.org"}, {Type: "crm_id", Value: "ann"}},
+		{{Type: "email", Value: "bob@x.org"}, {Type: "crm_id", Value: "bob"}, {Type: "anonymous_id", Value: "cookie"}},
+	}
+	joined := newTown(t, townOptions{partitions: 4, gateways: 2, seed: seed, percent: 3})
+	never := newTown(t, townOptions{partitions: 1, gateways: 1, seed: seed})
+	life := &townLife{rng: rng}
+	tell := func(ids ...*eventsv1.Identifier) {
+		e := &eventsv1.Event{
+			Id: fmt.Sprintf("e%d", len(life.told)), Identifiers: ids,
+			Time: timestamppb.New(simStart.Add(time.Duration(rng.IntN(90*24)) * time.Hour)),
+		}
+		life.fillOwn(e, len(life.told))
+		life.told = append(life.told, e)
+		for _, w := range []*town{joined, never} {
+			w.do(deed{gateway: rng.IntN(2), batch: ingest.Batch{
+				Source: "town", Wire: "native", Path: "/v1/events", Drafts: []ingest.Draft{{Event: e}},
+			}})
+		}
+	}
+	tell(names[0]...)
+	tell(names[1]...)
+	for range 1 + rng.IntN(3) {
+		for range rng.IntN(8) {
+			who := names[rng.IntN(2)]
+			tell(who[rng.IntN(len(who))])
+		}
+		joined.do(deed{gateway: rng.IntN(2), order: joinNames(names[0][0], names[1][0])})
+		for range rng.IntN(8) {
+			who := names[rng.IntN(2)]
+			tell(who[rng.IntN(len(who))])
+		}
+		joined.do(deed{gateway: rng.IntN(2), order: undoMerge(0)})
+	}
+	joined.settle()
+	never.settle()
+	joined.check()
+	if diff := gocmp.Diff(joined.digests(), never.digests()); diff != "" {
+		t.Errorf("after the undo (-joined and parted +never joined):\n%s", diff)
+	}
+	rules := len(readReference(t, joined.log).rules)
+	if rules == 0 || rules%2 != 0 {
+		t.Errorf("%d rules, want a merge and a split each time", rules)
+	}
+	joined.do(deed{batch: ingest.Batch{Source: "town", Wire: "native", Path: "/v1/events", Drafts: []ingest.Draft{{Event: &eventsv1.Event{
+		Id: "both", Type: "page.viewed", Time: timestamppb.New(simStart), Identifiers: []*eventsv1.Identifier{names[0][0], names[1][0]},
+	}}}}})
+	joined.settle()
+	if after := len(readReference(t, joined.log).rules); after != rules {
+		t.Errorf("an event that names both made %d rules more", after-rules)
+	}
+	if open, err := joined.gateways[0].now.Load().directory.Conflicts(directory.ConflictsQuery{State: directory.ConflictOpen}); err != nil || len(open) != 1 {
+		t.Errorf("%d open conflicts, want 1 (%v)", len(open), err)
+	}
+	joined.stop()
+	never.stop()
+	joined.checkRebuild()
 }
 
 // deed is what a client does through a gateway, until it is done: he tells
@@ -341,16 +423,8 @@ func (l *townLife) event() *eventsv1.Event {
 
 func (l *townLife) fill(e *eventsv1.Event, n int) {
 	switch l.rng.IntN(12) {
-	case 0, 1, 2:
-		e.Type = "order.placed"
-		e.Payload = &eventsv1.Event_Order{Order: &eventsv1.Order{
-			OrderId: fmt.Sprintf("o%d", l.rng.IntN(60)), RevenueMicros: new(int64(l.rng.IntN(1e9))), Currency: "CNY",
-		}}
-	case 3, 4:
-		e.Type = "traits.set"
-		e.Payload = &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Manual: l.rng.IntN(3) == 0, Set: &structpb.Struct{Fields: map[string]*structpb.Value{
-			"n": structpb.NewNumberValue(float64(n)),
-		}}}}
+	case 0, 1, 2, 3, 4, 10, 11:
+		l.fillOwn(e, n)
 	case 5:
 		e.Identifiers = l.person()
 		e.Type = []string{"group.joined", "group.joined", "group.left"}[l.rng.IntN(3)]
@@ -376,6 +450,24 @@ func (l *townLife) fill(e *eventsv1.Event, n int) {
 			break
 		}
 		fallthrough
+	default:
+		l.fillOwn(e, n)
+	}
+}
+
+// fillOwn makes an event one that is about nobody but its customer.
+func (l *townLife) fillOwn(e *eventsv1.Event, n int) {
+	switch l.rng.IntN(3) {
+	case 0:
+		e.Type = "order.placed"
+		e.Payload = &eventsv1.Event_Order{Order: &eventsv1.Order{
+			OrderId: fmt.Sprintf("o%d", l.rng.IntN(60)), RevenueMicros: new(int64(l.rng.IntN(1e9))), Currency: "CNY",
+		}}
+	case 1:
+		e.Type = "traits.set"
+		e.Payload = &eventsv1.Event_Traits{Traits: &eventsv1.Traits{Manual: l.rng.IntN(3) == 0, Set: &structpb.Struct{Fields: map[string]*structpb.Value{
+			"n": structpb.NewNumberValue(float64(n)),
+		}}}}
 	default:
 		e.Type = "page.viewed"
 		e.Payload = &eventsv1.Event_View{View: &eventsv1.View{Url: fmt.Sprintf("https://x/%d", l.rng.IntN(9))}}

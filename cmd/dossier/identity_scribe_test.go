@@ -58,9 +58,10 @@ func simulateRouting(t *testing.T, seed uint64) bool {
 			}
 			w.settle()
 			w.check()
+			w.checkFeed()
 			w.stop()
 			w.checkRebuild()
-			t.Logf("%d rules, %d events, %d crashes, %d faults", len(s.merges), s.events, w.crashes.Load(), w.faults.Load())
+			t.Logf("%d merges, %d events, %d crashes, %d faults", len(s.merges), s.events, w.crashes.Load(), w.faults.Load())
 		})
 	})
 }

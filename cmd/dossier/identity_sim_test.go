@@ -572,6 +572,129 @@ func (w *town) checkPartition(into map[events.CustomerID]events.CustomerID, id i
 	}
 }
 
+// digests are all digests, sorted: whoever has them.
+func (w *town) digests() (all []string) {
+	for _, p := range w.folds[0].now.Load().partitions {
+		v := p.View()
+		for c, err := range v.Customers() {
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			head, err := v.Head(c)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			all = append(all, digestOf(head.Facts))
+		}
+		v.Close()
+	}
+	slices.Sort(all)
+	return all
+}
+
+// checkDirectories holds what every directory says of who became whom against
+// the rules.
+func (w *town) checkDirectories() {
+	w.t.Helper()
+	r := readReference(w.t, w.log)
+	into := r.becomes()
+	aliases := map[events.CustomerID][]events.CustomerID{}
+	for c := range into {
+		aliases[root(into, c)] = append(aliases[root(into, c)], c)
+	}
+	for i, g := range w.gateways {
+		d := g.now.Load().directory
+		for _, rule := range r.rules {
+			c := rule.of()
+			got, err := d.Root(c)
+			if err != nil || got != root(into, c) {
+				w.t.Errorf("gateway %d: %s is %s (%v), want %s\n%s", i, c, got, err, root(into, c), r.story())
+			}
+			now := root(into, c)
+			want := aliases[now]
+			slices.SortFunc(want, events.CustomerID.Compare)
+			also, err := d.Aliases(now)
+			if err != nil || !slices.Equal(also, want) {
+				w.t.Errorf("gateway %d: %s was %v (%v), want %v\n%s", i, now, also, err, want, r.story())
+			}
+		}
+	}
+}
+
+// checkFeed holds the outbox against the streams: of a customer nothing is said
+// between a rule that brings him moves and the end of these.
+func (w *town) checkFeed() {
+	w.t.Helper()
+	for id, p := range w.folds[0].now.Load().partitions {
+		silent := w.silences(id)
+		for _, change := range outbox(w.t, p) {
+			var partition, epoch, seq, k, rule uint64
+			if _, err := fmt.Sscanf(change.Id, "%d-%d-%d-%d-%d", &partition, &epoch, &seq, &k, &rule); err != nil {
+				w.t.Fatalf("change id %q: %v", change.Id, err)
+			}
+			c := events.CustomerID(change.Customer)
+			for _, s := range silent[c] {
+				if s.from < seq && (s.to == 0 || seq < s.to) {
+					w.t.Errorf("partition %d: %s was said of %s at %d, between rule %d heard at %d and its end at %d\n%s",
+						id, change.Kind, c, seq, s.rule, s.from, s.to, w.heard(id, c))
+				}
+			}
+		}
+	}
+}
+
+// silence is from where a rule was heard to where its moves ended; 0: they have
+// not.
+type silence struct{ rule, from, to uint64 }
+
+func (w *town) silences(partition int) map[events.CustomerID][]silence {
+	type waits struct {
+		c    events.CustomerID
+		rule uint64
+	}
+	begun, ended := map[waits]uint64{}, map[waits]uint64{}
+	heard := uint64(0)
+	eachMessage(w.t, w.log, events.PartitionStream(partition), func(m events.Message) {
+		switch m.Subject {
+		case events.SubjectNotices(partition):
+			notice := &logv1.Notice{}
+			if err := events.Open(m.Data, notice); err != nil {
+				w.t.Fatal(err)
+			}
+			for _, relay := range relaysOf(notice) {
+				if relay.Prev != heard || relay.Seq <= heard {
+					continue
+				}
+				heard = relay.Seq
+				merged, split := relay.Rule.GetMerged(), relay.Rule.GetSplit()
+				for _, c := range [][]byte{merged.GetWinner(), split.GetFrom(), split.GetTo()} {
+					if len(c) > 0 && events.CustomerID(c).Partition(w.partitions) == partition {
+						begun[waits{events.CustomerID(c), heard}] = m.Seq
+					}
+				}
+			}
+		case events.SubjectMoves(partition):
+			move := &logv1.Move{}
+			if err := events.Open(m.Data, move); err != nil {
+				w.t.Fatal(err)
+			}
+			if final := move.GetFinal(); final != nil {
+				at := waits{events.CustomerID(final.Customer), move.Number}
+				if ended[at] == 0 {
+					ended[at] = m.Seq
+				}
+			}
+		}
+	})
+	all := map[events.CustomerID][]silence{}
+	for at, from := range begun {
+		if to := ended[at]; to == 0 || to > from {
+			all[at.c] = append(all[at.c], silence{at.rule, from, to})
+		}
+	}
+	return all
+}
+
 // heard is what a partition's stream says of the moves of a customer.
 func (w *town) heard(partition int, c events.CustomerID) (text string) {
 	is := func(id []byte) bool { return string(id) == string(c[:]) }
