@@ -15,20 +15,44 @@
 // arrives meanwhile goes into the next one. So of two gateways that meet the
 // same new identifier one decides and the other reads.
 //
-// The rules, in order, for one set (see [decide]):
+// The rules, in order, for one set (see [decide]); the limit of a type is how
+// many of it one customer has, and a type of limit 1 is exclusive (user_id):
 //
 //  1. The customers known by any identifier of the set take part, ordered by
 //     the strongest identifier that names them, the older first among equals.
-//  2. A new exclusive identifier (user_id) goes to the first of them that has
-//     none of its type; if none can take it, to a new customer.
-//  3. The event goes to the customer named by the strongest identifier. If
+//     An identifier that was blocked names nobody; a set of nothing else is
+//     nobody's.
+//  2. One whom the set names by anonymous, device or guest ids alone, and who
+//     has another value of a type that the set tells, is somebody else: these
+//     are rebound to the event's customer. So a device that people use in turn
+//     joins no two of them.
+//  3. A new exclusive identifier goes to the first of them that has none of its
+//     type; if none can take it, to a new customer. Another new one goes to the
+//     event's customer, or, beyond the limit of its type, to a new customer.
+//  4. The event goes to the customer named by the strongest identifier. If
 //     nobody is known, to a new one.
-//  4. Other new identifiers are linked to that customer.
-//  5. Of every other customer that takes part: if it and the event's customer
-//     hold different exclusive identifiers and the set names it only by
-//     anonymous, device or guest ids, these are rebound to the event's
-//     customer; else the pair is quarantined, once.
+//  5. Every other customer that takes part is merged with the event's, unless
+//     both have one of an exclusive type, or together more of a type than its
+//     limit, or they are kept apart, or in quarantine already. Then, if the set
+//     names it only by anonymous, device or guest ids, these are rebound to the
+//     event's customer; else the pair is quarantined, once. A set that is forced
+//     asks only whether they are kept apart.
 //
 // Applying the decisions of a set makes the set known: deciding it again
 // decides nothing and gives the same customer.
+//
+// A merge is a rule message of its own, so what else a set needs goes before it,
+// and the set is decided anew after each. Who has more identifiers stays, of
+// equal ones the older. An identifier keeps its origin, the customer under whom
+// it was told first (a linked one that of who vouched), and who was merged into
+// whom is a link from one customer to the other: so a merge changes a few rows,
+// however much the two have, and undoing it gives the loser back what came with
+// him and what was vouched for by it since. The two sides of a split are kept
+// apart, and the new side from whomever the whole was kept apart from. What is
+// known of two customers is kept under the ids they had then, and holds of whom
+// they have become.
+//
+// People merge, undo, take identifiers out, link, keep apart, block and resolve
+// conflicts by orders ([Directory.Merge] and the like). An order is decided like
+// a set, by compare and append, and on paper in a dry run.
 package directory

@@ -84,10 +84,15 @@ func memory(m **store.Memory) func(bool) (store.Store, error) {
 
 func start(t tb, log events.Log, open func(bool) (store.Store, error)) *gateway {
 	t.Helper()
+	return startCached(t, log, open, 4) // so that the store is asked, too
+}
+
+func startCached(t tb, log events.Log, open func(bool) (store.Store, error), entries int) *gateway {
+	t.Helper()
 	d, err := directory.Open(context.Background(), directory.Options{
 		Log: log, Key: testKey, OpenStore: open,
 		Minter:       directory.NewMinter(time.Now, rand.Reader),
-		CacheEntries: 4, // so that the store is asked, too
+		CacheEntries: entries,
 	})
 	if err != nil {
 		t.Fatalf("open the directory: %v", err)
