@@ -207,13 +207,12 @@ func (d *decider) decideText(ctx context.Context, a *queryv1.IdentityAnswer) err
 func (d *decider) showDryRun(ctx context.Context, a *queryv1.IdentityAnswer) error {
 	w, p := decisionsWords[d.lang], printerFor(d.lang)
 	if len(a.GetProfiles()) > 0 {
-		now, err := d.now(ctx, a)
+		compared, err := d.compared(ctx, a)
 		if err != nil {
 			return err
 		}
 		fmt.Fprintln(d.std.out)
-		compared := sides(p.comparison().now, now)
-		if err := p.sideBySide(d.std.out, append(compared, sides(p.comparison().wouldBe, a.GetProfiles())...)); err != nil {
+		if err := p.sideBySide(d.std.out, compared); err != nil {
 			return err
 		}
 		fmt.Fprintln(d.std.out)
@@ -222,9 +221,18 @@ func (d *decider) showDryRun(ctx context.Context, a *queryv1.IdentityAnswer) err
 	return err
 }
 
-// now are the customers of a dry run as they are.
-func (d *decider) now(ctx context.Context, a *queryv1.IdentityAnswer) ([]*queryv1.Profile, error) {
-	return d.profiles(ctx, customers(a), "")
+// compared are the customers of a dry run as they are, and as they would be
+// where events would move.
+func (d *decider) compared(ctx context.Context, a *queryv1.IdentityAnswer) ([]side, error) {
+	w := printerFor(d.lang).comparison()
+	if len(moving(a)) == 0 {
+		return sides(w.now, a.GetProfiles()), nil
+	}
+	now, err := d.profiles(ctx, customers(a), "")
+	if err != nil {
+		return nil, err
+	}
+	return append(sides(w.now, now), sides(w.wouldBe, a.GetProfiles())...), nil
 }
 
 // customers are those that decisions are about, in that order, once each.

@@ -267,6 +267,8 @@ func TestDecisionsPrinted(t *testing.T) {
 	of := func(kind, typ, value string) *queryv1.IdentityAnswer {
 		return &queryv1.IdentityAnswer{Decisions: []*queryv1.IdentityDecision{{Kind: kind, From: annID, To: webID, Identifiers: []*queryv1.IdentifierRef{{Type: typ, Value: value}}}}}
 	}
+	named := of("blocked", "phone", "4711")
+	named.Profiles = []*queryv1.Profile{web()}
 	apart := map[string]*queryv1.Profile{annID: annSeen(), webID: web()}
 	rest := proto.CloneOf(annSeen())
 	rest.Lifecycle = nil
@@ -289,7 +291,7 @@ func TestDecisionsPrinted(t *testing.T) {
 		"apart":             {append([]string{"apart", annID, webID}, why...), of("kept_apart", "", ""), nil},
 		"block":             {append([]string{"block", "phone:4711"}, why...), of("blocked", "phone", "4711"), nil},
 		"block-release":     {append([]string{"block", "phone:4711", "--release"}, why...), of("released", "phone", "4711"), nil},
-		"block-dry-run":     {[]string{"block", "phone:4711", "--dry-run"}, of("blocked", "phone", "4711"), nil},
+		"block-dry-run":     {[]string{"block", "phone:4711", "--dry-run"}, named, nil},
 		"conflicts-list":    {[]string{"conflicts", "list", "--state", "all"}, nil, nil},
 		"conflicts-more":    {[]string{"conflicts", "list", "--limit", "1"}, nil, nil},
 		"conflicts-show":    {[]string{"conflicts", "show", "12"}, nil, nil},

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,6 +58,7 @@ type reader struct {
 	binary string
 
 	ids        map[string]string // customer id to the one shown
+	merges     []string          // ids of merges; what is shown is where one stands, from 1 on
 	background *background
 }
 
@@ -133,7 +136,15 @@ func (r *reader) command(line string) string {
 }
 
 func (r *reader) shell(line string) *exec.Cmd {
-	cmd := exec.CommandContext(r.t.Context(), "sh", "-c", strings.ReplaceAll(line, defaultServer, r.url))
+	line = shownMerge.ReplaceAllStringFunc(strings.ReplaceAll(line, defaultServer, r.url), func(text string) string {
+		of := shownMerge.FindStringSubmatch(text)
+		shown, err := strconv.Atoi(of[2])
+		if err != nil || shown < 1 || shown > len(r.merges) {
+			r.t.Fatalf("%s: %d merges were shown until here", line, len(r.merges))
+		}
+		return of[1] + r.merges[shown-1]
+	})
+	cmd := exec.CommandContext(r.t.Context(), "sh", "-c", line)
 	cmd.Env = append(r.env, "DOSSIER_SERVER="+r.url)
 	return cmd
 }
@@ -230,6 +241,7 @@ var (
 	shownID        = regexp.MustCompile(`\b01[0-9A-HJKMNP-TV-Z]{24}\b`)
 	shownReceipt   = regexp.MustCompile(`"(receipt|cursor)":"[^"]*"`)
 	shownPosition  = regexp.MustCompile(`"(applied|target|[0-9]+)":("?)[0-9]+`)
+	shownMerge     = regexp.MustCompile(`(\(merge |--undo )([0-9]+)`)
 	shownInstant   = regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?`)
 )
 
@@ -249,6 +261,13 @@ func (r *reader) normalise(out string) string {
 			r.ids[id] = fmt.Sprintf("01DEM%021d", len(r.ids)+1)
 		}
 		return r.ids[id]
+	})
+	out = shownMerge.ReplaceAllStringFunc(out, func(text string) string {
+		of := shownMerge.FindStringSubmatch(text)
+		if !slices.Contains(r.merges, of[2]) {
+			r.merges = append(r.merges, of[2])
+		}
+		return of[1] + strconv.Itoa(slices.Index(r.merges, of[2])+1)
 	})
 	return shownInstant.ReplaceAllStringFunc(out, func(text string) string {
 		between := text[len(time.DateOnly):][:1] // a space, or T
