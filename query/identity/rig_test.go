@@ -1,18 +1,21 @@
 package identity_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/dossier360/dossier/events"
@@ -23,6 +26,7 @@ import (
 	"github.com/dossier360/dossier/projections/playbook"
 	"github.com/dossier360/dossier/projections/store"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 	"github.com/dossier360/dossier/proto/dossier/query/v1/queryv1connect"
 	"github.com/dossier360/dossier/query"
@@ -39,13 +43,47 @@ type house struct {
 	partitions []*projections.Partition
 	options    identity.Options
 	identity   queryv1connect.IdentityServiceClient
-	query      queryv1connect.QueryServiceClient
+	query      profiler
 	url        string
 	at         time.Time // of the event told last
 	n          int
 }
 
+// profiler is what the tests ask of the query service.
+type profiler interface {
+	GetProfile(context.Context, *queryv1.GetProfileRequest) (*queryv1.GetProfileResponse, error)
+}
+
+// TestMain makes the package-wide coders outside of any bubble of virtual
+// time: all bubbles may use them then.
+func TestMain(m *testing.M) {
+	record := &logv1.Record{Batch: make([]byte, 4096)}
+	if frame, err := events.Seal(record); err != nil || events.Open(frame, record) != nil {
+		panic(fmt.Sprint("warm up: ", err))
+	}
+	m.Run()
+}
+
+// newHouse serves it.
 func newHouse(t *testing.T, change func(*identity.Options)) *house {
+	t.Helper()
+	h, asked := build(t)
+	if change != nil {
+		change(&h.options)
+	}
+	mux := http.NewServeMux()
+	mux.Handle(identity.Path, identity.New(h.options))
+	mux.Handle(query.Paths[0], query.New(asked))
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	h.url = server.URL
+	h.identity = queryv1connect.NewIdentityServiceClient(server.Client(), server.URL)
+	h.query = queryv1connect.NewQueryServiceClient(server.Client(), server.URL)
+	return h
+}
+
+// build makes one without a server, for bubbles of virtual time too.
+func build(t *testing.T) (*house, query.Options) {
 	t.Helper()
 	key, log := directory.Key{7}, memlog.New(memlog.Options{})
 	genesis, err := events.Found(t.Context(), log, events.Settings{
@@ -94,60 +132,72 @@ func newHouse(t *testing.T, change func(*identity.Options)) *house {
 	}
 	run("gateway", h.gateway.Run)
 	h.options = identity.Options{Partitions: h.partitions, Directory: h.directory, FormatReceipt: ingest.FormatReceipt, Logger: quiet}
-	if change != nil {
-		change(&h.options)
-	}
 	asked := query.Options{Directory: h.directory, Log: log, Genesis: genesis, Logger: quiet, ParseReceipt: ingest.ParseReceipt}
 	for _, p := range h.partitions {
 		asked.Partitions = append(asked.Partitions, query.Local(p))
 	}
-	mux := http.NewServeMux()
-	mux.Handle(identity.Path, identity.New(h.options))
-	mux.Handle(query.Paths[0], query.New(asked))
-	server := httptest.NewServer(mux)
-	t.Cleanup(server.Close)
-	h.url = server.URL
-	h.identity = queryv1connect.NewIdentityServiceClient(server.Client(), server.URL)
-	h.query = queryv1connect.NewQueryServiceClient(server.Client(), server.URL)
-	return h
+	for h.directory.Ready() != nil {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal(h.directory.Ready())
+		}
+	}
+	return h, asked
 }
 
-// tell sends an event of some identifiers, and returns its customer with it
-// folded.
+// wireless asks a handler without a socket: in a bubble of virtual time.
+type wireless struct{ http.Handler }
+
+func (h wireless) GetProfile(ctx context.Context, req *queryv1.GetProfileRequest) (*queryv1.GetProfileResponse, error) {
+	body, err := proto.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, queryv1connect.QueryServiceGetProfileProcedure, bytes.NewReader(body))
+	r.Header.Set("Content-Type", "application/proto")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code != http.StatusOK {
+		return nil, errors.New(w.Body.String())
+	}
+	resp := &queryv1.GetProfileResponse{}
+	return resp, proto.Unmarshal(w.Body.Bytes(), resp)
+}
+
+// tell sends an event of some identifiers, and returns the customer of the first
+// when it is folded.
 func (h *house) tell(e *eventsv1.Event, ids ...string) *queryv1.Profile {
+	h.t.Helper()
+	return h.profile(ids[0], h.send(e, ids...))
+}
+
+// send sends an event of some identifiers, and waits until all whom they name
+// hold what they are to hold.
+func (h *house) send(e *eventsv1.Event, ids ...string) (receipt string) {
 	h.t.Helper()
 	h.n++
 	h.at = h.at.Add(time.Minute)
 	e.Id, e.Time = time.Duration(h.n).String(), timestamppb.New(h.at)
 	for _, id := range ids {
-		typ, value, _ := cut(id)
+		typ, value, _ := strings.Cut(id, ":")
 		e.Identifiers = append(e.Identifiers, &eventsv1.Identifier{Type: typ, Value: value})
 	}
-	for {
-		result, err := h.gateway.Accept(h.t.Context(), ingest.Batch{
-			Source: "test", Received: time.Now(), Wire: "native", Path: "/v1/events", ContentType: "application/json",
-			Drafts: []ingest.Draft{{Event: e, Original: []byte("{}")}},
-		})
-		if errors.Is(err, ingest.ErrNotReady) {
-			continue // the directory has just begun
-		}
-		if err != nil || len(result.Rejected) > 0 {
-			h.t.Fatalf("tell %v: %v, rejected %v", ids, err, result.Rejected)
-		}
-		if len(ids) == 0 {
-			return nil
-		}
-		return h.profile(ids[0], result.Receipt)
+	result, err := h.gateway.Accept(h.t.Context(), ingest.Batch{
+		Source: "test", Received: h.at, Wire: "native", Path: "/v1/events", ContentType: "application/json",
+		Drafts: []ingest.Draft{{Event: e, Original: []byte("{}")}},
+	})
+	if err != nil || len(result.Rejected) > 0 {
+		h.t.Fatalf("tell %v: %v, rejected %v", ids, err, result.Rejected)
 	}
-}
-
-func cut(id string) (typ, value string, found bool) {
-	for i := range id {
-		if id[i] == ':' {
-			return id[:i], id[i+1:], true
+	for _, id := range ids {
+		// It may be another's, whose the event is; or nobody's of whom more is told.
+		_, err := h.query.GetProfile(h.t.Context(), &queryv1.GetProfileRequest{Customer: id, Receipt: result.Receipt})
+		if err != nil && !strings.Contains(err.Error(), "no customer") {
+			h.t.Fatalf("tell %v: %v", ids, err)
 		}
 	}
-	return id, "", false
+	return result.Receipt
 }
 
 // view is an event that says nothing but itself.
@@ -176,13 +226,4 @@ func (h *house) absent(reference string) {
 	if got := connect.CodeOf(err); err == nil || got != connect.CodeNotFound {
 		h.t.Errorf("%s: %v (%v), want not_found", reference, err, got)
 	}
-}
-
-func digests(profiles ...*queryv1.Profile) []string {
-	var all []string
-	for _, p := range profiles {
-		all = append(all, p.GetDigest())
-	}
-	slices.Sort(all)
-	return all
 }
