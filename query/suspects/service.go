@@ -42,13 +42,11 @@ type Options struct {
 
 // The times of a ranking.
 const (
-	// quick is how long computing may take for every change to be worth it. What
-	// takes longer is computed in the background, and the ranking before is shown
-	// meanwhile.
+	// quick is how long computing may take for every change to be worth it.
 	quick = time.Second
-	// pause is the least time between two rankings computed in the background; of
-	// those that take long it is patience times as long, so that they take no more
-	// than that share of a processor.
+	// pause is how long a ranking that took longer is shown; one that took much
+	// longer, patience times as long as it took. So no more than that share of a
+	// processor goes into them.
 	pause    = time.Minute
 	patience = 10
 	// MaxWait bounds how long an answer waits for a ranking. Of many customers the
@@ -139,8 +137,9 @@ func (s *Service) publish(c *computed, err error) {
 	s.done = make(chan struct{})
 }
 
-// ranking is one that is fresh enough: computed after what is folded now, if
-// that is soon done, else the latest, which is computed anew behind it.
+// ranking is one that is fresh enough: of what is folded now, or the latest if
+// computing takes long and that was done lately. Who waits for one in vain gets
+// the latest too, however old.
 func (s *Service) ranking(ctx context.Context) (*computed, error) {
 	now := s.positions()
 	waiting, cancel := context.WithTimeout(ctx, MaxWait)
@@ -153,17 +152,17 @@ func (s *Service) ranking(ctx context.Context) (*computed, error) {
 		case latest == nil:
 		case covers(latest.positions, now):
 			return latest, nil
-		case latest.took > quick:
-			if time.Since(latest.at) > max(pause, patience*latest.took) {
-				s.want()
-			}
+		case latest.took > quick && time.Since(latest.at) < max(pause, patience*latest.took):
 			return latest, nil
 		}
 		s.want()
 		select {
 		case <-waiting.Done():
-			if ctx.Err() != nil {
+			switch {
+			case ctx.Err() != nil:
 				return nil, ctx.Err()
+			case latest != nil:
+				return latest, nil // of many customers; the next one comes behind it
 			}
 			return nil, fmt.Errorf("probable duplicates are being computed; ask again shortly: %w", projections.ErrCatchingUp)
 		case <-done:

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/projections"
@@ -31,8 +33,9 @@ type shelf struct {
 	heads   map[events.CustomerID]*statev1.Head
 	applied uint64
 	target  uint64
-	open    atomic.Int64 // views not closed
-	failure error        // of reading heads
+	open    atomic.Int64  // views not closed
+	failure error         // of reading heads
+	slow    time.Duration // what reading heads takes
 }
 
 func (s *shelf) ID() int                   { return 0 }
@@ -83,6 +86,7 @@ func (v *shelfView) Parts(wanted func(events.CustomerID) (projections.Part, bool
 	if v.shelf.failure != nil {
 		return v.shelf.failure
 	}
+	time.Sleep(v.shelf.slow) // of a bubble with a clock of its own
 	for id, head := range v.heads {
 		if _, ok := wanted(id); ok {
 			if err := fn(id, head); err != nil {
@@ -297,4 +301,61 @@ func TestNotReady(t *testing.T) {
 	if resp := o.list(t, &queryv1.ListSuspectsRequest{}); resp.Total != 1 {
 		t.Errorf("afterwards: %d suspects, want 1", resp.Total)
 	}
+}
+
+// TestSlow: of many customers a ranking is shown for a while, and computed anew
+// for who asks later.
+func TestSlow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t)
+		o.twins(0, "1aab")
+		// One of whom heads must be read, so that it takes time.
+		o.put(customerID(90), personKind, map[string]string{"address": `{"street":"1 Main"}`})
+		o.slow = 2 * time.Second
+		first := o.list(t, &queryv1.ListSuspectsRequest{})
+		o.twins(1, "2ccd")
+		if again := o.list(t, &queryv1.ListSuspectsRequest{}); again.Total != 1 || !again.ComputedAt.AsTime().Equal(first.ComputedAt.AsTime()) {
+			t.Errorf("at once: %d suspects of %v, want the 1 of %v", again.Total, again.ComputedAt.AsTime(), first.ComputedAt.AsTime())
+		}
+		time.Sleep(time.Minute)
+		later := o.list(t, &queryv1.ListSuspectsRequest{})
+		if age := time.Since(later.ComputedAt.AsTime()); later.Total != 2 || age > 10*time.Second {
+			t.Errorf("a minute later: %d suspects of %v ago, want 2 of now", later.Total, age)
+		}
+		// What takes longer than anybody waits comes behind the one that there is.
+		o.slow = time.Minute
+		o.twins(2, "3eef")
+		time.Sleep(time.Hour)
+		began := time.Now()
+		if old := o.list(t, &queryv1.ListSuspectsRequest{}); old.Total != 2 || time.Since(began) != suspects.MaxWait {
+			t.Errorf("after %v: %d suspects, want 2 after %v", time.Since(began), old.Total, suspects.MaxWait)
+		}
+		time.Sleep(5 * time.Minute)
+		if now := o.list(t, &queryv1.ListSuspectsRequest{}); now.Total != 3 {
+			t.Errorf("afterwards: %d suspects, want 3", now.Total)
+		}
+	})
+}
+
+// TestFirstIsSlow: nobody waits for ever.
+func TestFirstIsSlow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t)
+		o.put(customerID(90), personKind, map[string]string{"address": `{"street":"1 Main"}`})
+		o.slow = time.Minute
+		if _, err := o.service.List(t.Context(), &queryv1.ListSuspectsRequest{}); !errors.Is(err, projections.ErrCatchingUp) {
+			t.Errorf("got %v, want %v", err, projections.ErrCatchingUp)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := o.service.List(ctx, &queryv1.ListSuspectsRequest{}); !errors.Is(err, context.Canceled) {
+			t.Errorf("of who left: got %v", err)
+		}
+		time.Sleep(2 * time.Minute)
+		if resp := o.list(t, &queryv1.ListSuspectsRequest{}); resp.Customers != 1 {
+			t.Errorf("afterwards: %d customers, want 1", resp.Customers)
+		}
+	})
 }
