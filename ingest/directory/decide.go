@@ -120,6 +120,12 @@ func decide(g graph, r Request, mint func() events.CustomerID) (verdict, error) 
 // What is blocked is left out.
 func gather(g graph, told []Identifier) (parties []*party, unknown []Identifier, err error) {
 	ids := slices.Clone(told)
+	for i := range ids {
+		// Settings may have changed since it was identified.
+		if k, ok := g.types().kind(ids[i].Type); ok {
+			ids[i].kind = k
+		}
+	}
 	slices.SortStableFunc(ids, func(a, b Identifier) int { return cmp.Compare(b.kind.strength, a.kind.strength) })
 	for i, id := range ids {
 		if slices.ContainsFunc(ids[:i], func(o Identifier) bool { return o.Hash == id.Hash }) {
