@@ -72,7 +72,7 @@ serve: ## Serve from ./dossier-data
 sim: ## Run the property tests and simulations with many more seeds
 	@for pkg in $$(go list -f '{{$$p := .ImportPath}}{{range .TestImports}}{{if eq . "pgregory.net/rapid"}}{{$$p}}{{"\n"}}{{end}}{{end}}{{range .XTestImports}}{{if eq . "pgregory.net/rapid"}}{{$$p}}{{"\n"}}{{end}}{{end}}' ./... | sort -u); do \
 		go test -count=1 -timeout 0 "$$pkg" -rapid.checks=$(SIMCHECKS); done
-	go test -count=1 -timeout 0 ./cmd/dossier -run '^TestSimulation$$' -sim.seeds=$(SEEDS)
+	go test -count=1 -timeout 0 ./cmd/dossier -run '^(TestSimulation|TestIdentity|TestRouting)$$' -sim.seeds=$(SEEDS)
 
 .PHONY: soak
 soak: ## Send several times what fits over HTTP and NATS, and fill a small disk (needs root)
@@ -92,6 +92,7 @@ bench: ## Run every benchmark once
 figures: ## Measure what docs/PERFORMANCE.md quotes
 	@go version; echo "commit $$(git rev-parse --short HEAD)"; nproc
 	go test -run '^$$' -bench . -benchtime 5s -timeout 0 ./cmd/dossier ./events/... ./query
+	go test -run '^$$' -bench '^Benchmark(MergeOf|JoinSingletons)' -benchtime 1x -timeout 0 ./cmd/dossier -figures.events=1000000 -figures.identifiers=10000
 	CGO_ENABLED=0 go build -trimpath -o bin/dossier ./cmd/dossier
 	env -u DOSSIER_SERVER bin/dossier bench --events 200000 --lang en
 

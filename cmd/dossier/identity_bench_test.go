@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/dossier360/dossier/events"
@@ -137,9 +138,7 @@ func (f *figureEngine) freshness(round string, done <-chan struct{}) []time.Dura
 					Payload:     &eventsv1.Event_View{View: &eventsv1.View{Url: "https://shop.example/"}},
 				})
 				acknowledged := time.Now()
-				_, err := f.query.GetProfile(context.WithoutCancel(f.b.Context()), &queryv1.GetProfileRequest{
-					Customer: "user_id:" + name, Receipt: receipt, TimeoutMs: 60_000,
-				})
+				err := f.awaitAnswer("user_id:"+name, receipt)
 				if err != nil {
 					f.b.Errorf("get %s: %v", name, err)
 					return
@@ -153,6 +152,16 @@ func (f *figureEngine) freshness(round string, done <-chan struct{}) []time.Dura
 	writers.Wait()
 	slices.Sort(all)
 	return all
+}
+
+// awaitAnswer asks for a customer until the answer holds what a receipt is for.
+func (f *figureEngine) awaitAnswer(customer, receipt string) error {
+	for {
+		_, err := f.query.GetProfile(context.WithoutCancel(f.b.Context()), &queryv1.GetProfileRequest{Customer: customer, Receipt: receipt})
+		if connect.CodeOf(err) != connect.CodeUnavailable {
+			return err
+		}
+	}
 }
 
 func percentile(sorted []time.Duration, share float64) float64 {

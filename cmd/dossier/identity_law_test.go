@@ -36,7 +36,7 @@ func TestIdentity(t *testing.T) {
 	}
 	seeds := *simSeeds
 	if testing.Short() {
-		seeds = min(seeds, 20)
+		seeds = min(seeds, 10)
 	}
 	base := uint64(time.Now().UnixNano())
 	for i := range seeds {
@@ -152,6 +152,78 @@ func checkUndo(t *testing.T, seed uint64) {
 	joined.stop()
 	never.stop()
 	joined.checkRebuild()
+}
+
+// TestIdentityInTurn does by name what chance reaches seldom, without waiting for
+// any of it to be through, and on one partition and four: the digests are the
+// same.
+func TestIdentityInTurn(t *testing.T) {
+	warmCoders(t)
+	a := []*eventsv1.Identifier{{Type: "email", Value: "a@x.org"}, {Type: "crm_id", Value: "a"}}
+	b := []*eventsv1.Identifier{{Type: "email", Value: "b@x.org"}, {Type: "crm_id", Value: "b"}, {Type: "anonymous_id", Value: "b"}}
+	c := []*eventsv1.Identifier{{Type: "email", Value: "c@x.org"}, {Type: "crm_id", Value: "c"}, {Type: "anonymous_id", Value: "c"}, {Type: "device_id", Value: "c"}}
+	tests := []struct {
+		name   string
+		orders []order
+		rules  int
+		people int
+	}{
+		{"one becomes another", []order{joinNames(a[0], b[0])}, 1, 2},
+		{"a part goes, and comes back as a whole", []order{joinNames(a[0], b[0]), takeOut(b[0]), joinNames(b[0], b[1])}, 3, 2},
+		{"who is becoming another takes one in", []order{joinNames(b[0], c[0]), joinNames(a[0], b[0])}, 2, 1},
+		{"who took one in becomes another", []order{joinNames(a[0], b[0]), joinNames(b[0], c[0])}, 2, 1},
+		{"several become one", []order{joinNames(a[0], c[0]), joinNames(b[0], c[0])}, 2, 1},
+		{"a chain is undone in the middle", []order{joinNames(a[0], b[0]), joinNames(b[0], c[0]), undoMerge(1)}, 3, 2},
+		{"a chain is undone from the middle to the end", []order{joinNames(a[0], b[0]), joinNames(b[0], c[0]), undoMerge(1), undoMerge(0)}, 4, 3},
+		{"joined, parted, joined again", []order{joinNames(a[0], b[0]), undoMerge(0), joinNames(a[0], b[0])}, 3, 2},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var digests [][]string
+				for seed, partitions := range []int{1, 4} {
+					w := newTown(t, townOptions{partitions: partitions, gateways: 2, replicas: 1, seed: uint64(seed), lag: time.Second})
+					n := 0
+					tell := func(gateway int, ids ...*eventsv1.Identifier) {
+						n++
+						w.do(deed{gateway: gateway, batch: ingest.Batch{Source: "town", Wire: "native", Path: "/v1/events", Drafts: []ingest.Draft{{Event: &eventsv1.Event{
+							Id: fmt.Sprintf("e%d", n), Type: "order.placed", Time: timestamppb.New(simStart.Add(time.Duration(n) * time.Hour)), Identifiers: ids,
+							Payload: &eventsv1.Event_Order{Order: &eventsv1.Order{OrderId: fmt.Sprintf("o%d", n), RevenueMicros: new(int64(n) * 1_000_000), Currency: "CNY"}},
+						}}}}})
+					}
+					all := slices.Concat(a, b, c)
+					tell(0, a...)
+					tell(0, b...)
+					tell(0, c...)
+					for _, order := range test.orders {
+						for i, id := range all {
+							tell(i%2, id) // the second gateway may be behind
+						}
+						w.do(deed{order: order})
+					}
+					for i, id := range all {
+						tell(i%2, id)
+					}
+					w.settle()
+					w.check()
+					w.checkDirectories()
+					w.checkFeed()
+					if rules := len(readReference(t, w.log).rules); rules != test.rules {
+						t.Errorf("%d rules, want %d", rules, test.rules)
+					}
+					digests = append(digests, w.digests())
+					w.stop()
+					w.checkRebuild()
+				}
+				if len(digests[0]) != test.people {
+					t.Errorf("%d people, want %d", len(digests[0]), test.people)
+				}
+				if diff := gocmp.Diff(digests[0], digests[1]); diff != "" {
+					t.Errorf("-one partition +four:\n%s", diff)
+				}
+			})
+		})
+	}
 }
 
 // deed is what a client does through a gateway, until it is done: he tells

@@ -32,7 +32,7 @@ func TestRouting(t *testing.T) {
 	}
 	seeds := *simSeeds
 	if testing.Short() {
-		seeds = min(seeds, 20)
+		seeds = min(seeds, 10)
 	}
 	base := uint64(time.Now().UnixNano())
 	for i := range seeds {

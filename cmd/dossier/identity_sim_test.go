@@ -625,6 +625,7 @@ func (w *town) checkDirectories() {
 // between a rule that brings him moves and the end of these.
 func (w *town) checkFeed() {
 	w.t.Helper()
+	merged := map[string]int{} // loser and rule to how often that was said
 	for id, p := range w.folds[0].now.Load().partitions {
 		silent := w.silences(id)
 		for _, change := range outbox(w.t, p) {
@@ -633,12 +634,47 @@ func (w *town) checkFeed() {
 				w.t.Fatalf("change id %q: %v", change.Id, err)
 			}
 			c := events.CustomerID(change.Customer)
+			if change.Kind == "customer.merged" {
+				merged[change.From+" "+change.Rule]++
+				if change.To != c.String() {
+					w.t.Errorf("partition %d: %s was said of %s, to %s", id, change.Kind, c, change.To)
+				}
+			}
 			for _, s := range silent[c] {
 				if s.from < seq && (s.to == 0 || seq < s.to) {
 					w.t.Errorf("partition %d: %s was said of %s at %d, between rule %d heard at %d and its end at %d\n%s",
 						id, change.Kind, c, seq, s.rule, s.from, s.to, w.heard(id, c))
 				}
 			}
+		}
+	}
+	for said, times := range merged {
+		if times != 1 {
+			w.t.Errorf("the merge of %s was said %d times", said, times)
+		}
+	}
+	w.checkMergesSaid(merged)
+}
+
+// checkMergesSaid wants of every merge that stands, and by which somebody became
+// another of whom others had been told and who never came back, that it was said.
+func (w *town) checkMergesSaid(merged map[string]int) {
+	w.t.Helper()
+	r := readReference(w.t, w.log)
+	for _, rule := range r.rules {
+		c := rule.of()
+		again := slices.ContainsFunc(r.rules, func(other refRule) bool {
+			return other.d != rule.d && (other.merged != nil && other.of() == c || other.split != nil && events.CustomerID(other.split.To) == c)
+		})
+		if rule.merged == nil || again {
+			continue
+		}
+		id := c.Partition(w.partitions)
+		told := slices.ContainsFunc(outbox(w.t, w.folds[0].now.Load().partitions[id]), func(change *statev1.Change) bool {
+			return events.CustomerID(change.Customer) == c && change.Kind == "customer.created"
+		})
+		if said := merged[fmt.Sprintf("%s identity/%d", c, rule.d)]; told && said != 1 {
+			w.t.Errorf("others were told of %s, and %d times that he became another by rule %d\n%s", c, said, rule.d, r.story())
 		}
 	}
 }
