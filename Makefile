@@ -26,7 +26,7 @@ build: ## Build bin/dossier
 
 .PHONY: test
 test: ## Run all tests (minutes)
-	go test ./...
+	go test -timeout 30m ./...
 
 .PHONY: test-short
 test-short: ## Run the quick tests (under a minute)
@@ -34,7 +34,7 @@ test-short: ## Run the quick tests (under a minute)
 
 .PHONY: race
 race: ## Run the quick tests under the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race -short ./...
+	CGO_ENABLED=1 go test -timeout 30m -race -short ./...
 
 .PHONY: lint
 lint: check-generate ## Check formatting, vet, staticcheck, modules, fixes, generated code
