@@ -12,7 +12,8 @@ import (
 
 // What a preview says of an event.
 const (
-	// VerdictNew: nothing is known of its id and type.
+	// VerdictNew: nothing is known of its id and type. Where it names two customers
+	// who would be joined by it, the reason says so.
 	VerdictNew = "new"
 	// VerdictChanged: it was told with other content.
 	VerdictChanged = "changed"
@@ -32,7 +33,7 @@ type Verdict struct {
 	MessageID string     `json:"messageId,omitempty"`
 	Customer  string     `json:"customer,omitempty"` // "" of one who is not known yet
 	KnownID   string     `json:"knownId,omitempty"`  // id of what was told of it last
-	Reason    string     `json:"reason,omitempty"`   // of a conflict
+	Reason    string     `json:"reason,omitempty"`   // of a conflict, or of a merge
 	Rejection *Rejection `json:"rejection,omitempty"`
 }
 
@@ -113,7 +114,8 @@ func (g *Gateway) Preview(ctx context.Context, b Batch, after string) (Preview, 
 }
 
 // foresee finds whose the events would be, by the subject of each; a conflict
-// of any of its parties is told.
+// or a merge of any of its parties is told. What would be refused for a name that
+// is blocked is refused.
 func (g *Gateway) foresee(items []item) ([]directory.Foreseen, error) {
 	all, err := g.o.Directory.Foresee(requestsOf(items))
 	if err != nil {
@@ -124,11 +126,14 @@ func (g *Gateway) foresee(items []item) ([]directory.Foreseen, error) {
 		if items[i].refused != nil {
 			continue
 		}
-		n := items[i].parties()
+		it, n := &items[i], items[i].parties()
 		foreseen[i] = all[0]
-		for _, other := range all[1:n] {
-			foreseen[i].Conflict = cmp.Or(foreseen[i].Conflict, other.Conflict)
+		for n, f := range all[:n] {
+			foreseen[i].Conflict = cmp.Or(foreseen[i].Conflict, f.Conflict)
+			foreseen[i].Merge = cmp.Or(foreseen[i].Merge, f.Merge)
+			it.party(n).address = f.Address
 		}
+		it.dropBlocked(i)
 		all = all[n:]
 	}
 	return foreseen, nil
@@ -210,7 +215,7 @@ func verdict(it *item, f directory.Foreseen, told *Telling) Verdict {
 	if it.refused != nil {
 		return Verdict{Verdict: VerdictRejected, MessageID: it.refused.MessageID, Rejection: it.refused}
 	}
-	v := Verdict{Verdict: VerdictNew, Reason: f.Conflict}
+	v := Verdict{Verdict: VerdictNew, Reason: cmp.Or(f.Conflict, f.Merge)}
 	if f.Known {
 		v.Customer = f.Address.Customer.String()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -328,4 +329,41 @@ func (f *folded) state(t tb) foldedState {
 		v.Close()
 	}
 	return s
+}
+
+// TestPreviewOfMerges: who would be joined is no conflict, and is said; who would
+// not be is one.
+func TestPreviewOfMerges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := openFolded(t)
+		defer f.stop()
+		named := func(id string, names ...string) *eventsv1.Event {
+			e := track("", id)
+			e.Identifiers = nil
+			for _, name := range names {
+				typ, value, _ := strings.Cut(name, ":")
+				e.Identifiers = append(e.Identifiers, &eventsv1.Identifier{Type: typ, Value: value})
+			}
+			return e
+		}
+		f.accept(t, batch(named("1", "user_id:ann"), named("2", "email:ann@x.org"), named("3", "user_id:bob", "phone:+8613800138000")))
+		for _, test := range []struct {
+			event           *eventsv1.Event
+			verdict, reason string
+		}{
+			{named("4", "user_id:ann", "email:ann@x.org"), ingest.VerdictNew, "its user_id and its email name two customers, who are joined by it (two_known)"},
+			{named("5", "user_id:ann", "phone:+8613800138000"), ingest.VerdictConflicting, "its user_id and its phone name two customers, who are not joined (two_exclusive)"},
+			{named("6", "user_id:ann"), ingest.VerdictNew, ""},
+		} {
+			v := f.preview(t, test.event)[0]
+			if v.Verdict != test.verdict || v.Reason != test.reason {
+				t.Errorf("event %s: %s, %q; want %s, %q", test.event.Id, v.Verdict, v.Reason, test.verdict, test.reason)
+			}
+			before := f.directory.QuarantinedCount()
+			f.accept(t, batch(test.event))
+			if conflict := f.directory.QuarantinedCount() > before; conflict != (test.verdict == ingest.VerdictConflicting) {
+				t.Errorf("event %s: in conflict: %v, foreseen was %s", test.event.Id, conflict, v.Verdict)
+			}
+		}
+	})
 }
