@@ -69,13 +69,12 @@ func simulateRouting(t *testing.T, seed uint64) bool {
 // scribe writes rules and events, and knows who was whose at every sequence of
 // IDENTITY.
 type scribe struct {
-	w       *town
-	rng     *mathrand.Rand
-	past    []whose // by sequence of IDENTITY
-	merges  []*scribeMerge
-	told    []*logv1.LoggedEvent
-	events  int
-	summary []string
+	w      *town
+	rng    *mathrand.Rand
+	past   []whose // by sequence of IDENTITY
+	merges []*scribeMerge
+	told   []*logv1.LoggedEvent
+	events int
 }
 
 // whose says of every identifier whose it is, and under whom it came.
