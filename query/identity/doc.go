@@ -11,8 +11,7 @@
 //     comes to, if nothing is told in between.
 //   - Identifiers are shown in clear as far as the customers were told by them:
 //     the directory holds hashes.
-//   - What reads wants a read key, a change a write key. Who holds no read key
-//     is shown no customer.
+//   - Everything wants a read key, and a change a write key beside it.
 //
 // It keeps nothing of its own.
 package identity

@@ -1,16 +1,11 @@
 package identity
 
 import (
-	"context"
-
 	"github.com/dossier360/dossier/proto/dossier/query/v1/queryv1connect"
 )
 
 // NewService is the service without a wire.
 func NewService(o Options) queryv1connect.IdentityServiceHandler { return newService(o) }
-
-// Reader is the context of a caller who may read.
-func Reader(ctx context.Context) context.Context { return context.WithValue(ctx, readerKey{}, true) }
 
 // TakePapers takes places of those who fold on paper.
 func TakePapers(h queryv1connect.IdentityServiceHandler, n int) {

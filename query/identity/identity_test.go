@@ -410,8 +410,7 @@ func merging(h *house, reason, actor string, customers ...string) func(context.C
 	}
 }
 
-// TestKeys: what reads wants a read key, a change a write key; a write key alone
-// shows nobody.
+// TestKeys: everything wants a read key, a change a write key too.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, func(o *identity.Options) { o.ReadKeys, o.WriteKeys = []string{"r"}, []string{"w"} })
@@ -431,14 +430,15 @@ func TestKeys(t *testing.T) {
 		profiles int
 	}{
 		{true, nil, "a read key is needed", 0},
-		{true, []string{"Bearer w"}, "no read key", 0},
+		{true, []string{"Bearer w"}, "no read key is presented", 0},
 		{true, []string{"Bearer r"}, "", 1},
 		{false, nil, "a write key is needed", 0},
-		{false, []string{"Bearer r"}, "no write key", 0},
-		{false, []string{"Bearer wrong"}, "no write key", 0},
-		{false, []string{"Basic dzo="}, "", 0}, // w:
-		{false, []string{"Bearer w"}, "", 0},
+		{false, []string{"Bearer r"}, "no write key is presented", 0},
+		{false, []string{"Bearer wrong"}, "no write key is presented", 0},
+		{false, []string{"Bearer w"}, "no read key is presented", 0},
+		{false, []string{"Bearer wrong", "Bearer r"}, "no write key is presented", 0},
 		{false, []string{"Bearer w", "Bearer r"}, "", 1},
+		{false, []string{"Basic dzo=", "Bearer r"}, "", 1}, // w:
 	} {
 		answer, err := merge(tc.dry, tc.keys...)
 		if tc.says != "" {

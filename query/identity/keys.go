@@ -13,8 +13,10 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// guard holds calls against keys: what changes nothing wants a read key, a
-// change a write key; where there are no keys of a kind, none is wanted.
+// guard holds calls against keys: everything wants a read key, and a change a
+// write key beside it. Write keys stand in the pages of web sites, where anybody
+// finds them: alone they join and part nobody. Where there are no keys of a kind
+// none is wanted.
 type guard struct{ read, write keys }
 
 var _ connect.Interceptor = guard{}
@@ -27,14 +29,13 @@ func (g guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 			return nil, connect.NewError(connect.CodeInternal, errors.New("a request that is no message"))
 		}
 		told := presented(req.Header())
-		wanted, kind := g.read, "read"
-		if changes(message) {
-			wanted, kind = g.write, "write"
+		if changes(message) && !g.write.holds(told) {
+			return nil, refused("write", len(told) > 0)
 		}
-		if !wanted.holds(told) {
-			return nil, refused(kind, len(told) > 0)
+		if !g.read.holds(told) {
+			return nil, refused("read", len(told) > 0)
 		}
-		return next(context.WithValue(ctx, readerKey{}, g.read.holds(told)), req)
+		return next(ctx, req)
 	}
 }
 
@@ -60,20 +61,10 @@ func changes(message proto.Message) bool {
 	return dry == nil || !m.Get(dry).Bool()
 }
 
-// readerKey is the context key of whether who asks may read customers.
-type readerKey struct{}
-
-// mayRead reports whether an answer may show customers. Write keys stand in the
-// pages of web sites: who has no more than one may change, and see nothing.
-func mayRead(ctx context.Context) bool {
-	may, _ := ctx.Value(readerKey{}).(bool)
-	return may
-}
-
 func refused(kind string, told bool) error {
 	text := "a " + kind + " key is needed: Authorization: Bearer <key>"
 	if told {
-		text = "this key is no " + kind + " key; a valid one is needed: Authorization: Bearer <key>"
+		text = "no " + kind + " key is presented; a valid one is needed, a change wants a write key and a read key, each in an Authorization: Bearer <key> of its own"
 	}
 	err := connect.NewError(connect.CodeUnauthenticated, errors.New(text))
 	err.Meta().Set("WWW-Authenticate", "Bearer")

@@ -64,7 +64,7 @@ func (w *living) step() {
 		w.told = append(w.told, ids...)
 		return
 	}
-	ctx, known := identity.Reader(w.h.t.Context()), rapid.SampledFrom(w.told)
+	ctx, known := w.h.t.Context(), rapid.SampledFrom(w.told)
 	switch rapid.IntRange(0, 3).Draw(w.t, "order") {
 	case 0:
 		req := &queryv1.MergeRequest{Customers: []string{known.Draw(w.t, "one"), known.Draw(w.t, "other")}, Reason: why, Actor: who}
@@ -145,12 +145,12 @@ func TestPapersAreBounded(t *testing.T) {
 		h.tell(view(), "user_id:bob")
 		req := &queryv1.MergeRequest{Customers: []string{"user_id:ann", "user_id:bob"}, DryRun: true}
 		identity.TakePapers(service, identity.MaxPapers-1)
-		if _, err := service.Merge(identity.Reader(t.Context()), req); err != nil {
+		if _, err := service.Merge(t.Context(), req); err != nil {
 			t.Errorf("the last place: %v", err)
 		}
 		identity.TakePapers(service, 1)
 		start := time.Now()
-		if _, err := service.Merge(identity.Reader(t.Context()), req); err == nil || !strings.Contains(err.Error(), "previews are being made") || time.Since(start) != identity.MaxPaperWait {
+		if _, err := service.Merge(t.Context(), req); err == nil || !strings.Contains(err.Error(), "previews are being made") || time.Since(start) != identity.MaxPaperWait {
 			t.Errorf("without a place: %v after %v, want a refusal after %v", err, time.Since(start), identity.MaxPaperWait)
 		}
 	})

@@ -254,17 +254,11 @@ func (s *service) answer(ctx context.Context, o ordered) (*queryv1.IdentityAnswe
 	if !o.dry && o.At > 0 {
 		answer.Receipt = s.formatReceipt(map[int]uint64{query.ReceiptIdentity: o.At})
 	}
-	may := mayRead(ctx)
 	for _, d := range o.Decisions {
-		if may {
-			if err := o.clear.learn(d.From, d.To); err != nil {
-				return nil, s.late(o, err)
-			}
+		if err := o.clear.learn(d.From, d.To); err != nil {
+			return nil, s.late(o, err)
 		}
 		answer.Decisions = append(answer.Decisions, o.show(d))
-	}
-	if !may {
-		return answer, nil
 	}
 	var err error
 	if o.dry {

@@ -34,7 +34,7 @@ type Options struct {
 	// FormatReceipt writes a receipt: see query.ReceiptIdentity.
 	FormatReceipt func(map[int]uint64) string
 	Logger        *slog.Logger
-	// ReadKeys guard what reads, dry runs too, WriteKeys what changes; none
+	// ReadKeys guard everything, WriteKeys beside them what changes; none
 	// leaves it open.
 	ReadKeys, WriteKeys []string
 	// CORSOrigins may read from a browser; none may by default, "*" is all.
