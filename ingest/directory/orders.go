@@ -75,7 +75,8 @@ type SplitOrder struct {
 }
 
 // LinkOrder says that identifiers of one kind, 2 to MaxOrder, are one
-// customer's: unknown ones become his, and whom the others name is merged.
+// customer's: unknown ones become his, and whom the others name is merged. At
+// least one must be known.
 type LinkOrder struct {
 	Identifiers []Identifier
 	Cause       Cause
@@ -130,9 +131,7 @@ type DecidedKind string
 const (
 	DecidedMerged    DecidedKind = "merged"
 	DecidedSplit     DecidedKind = "split"
-	DecidedCreated   DecidedKind = "created"
 	DecidedLinked    DecidedKind = "linked"
-	DecidedRebound   DecidedKind = "rebound"
 	DecidedKeptApart DecidedKind = "kept_apart"
 	DecidedBlocked   DecidedKind = "blocked"
 	DecidedReleased  DecidedKind = "released"
@@ -235,8 +234,6 @@ func describeRule(s step, seq uint64) Decided {
 
 func describe(d *logv1.Decision, seq uint64) Decided {
 	switch d := d.Decision.(type) {
-	case *logv1.Decision_Created:
-		return Decided{Seq: seq, Kind: DecidedCreated, To: customerOf(d.Created.Customer), Identifiers: d.Created.Identifiers}
 	case *logv1.Decision_Linked:
 		return Decided{Seq: seq, Kind: DecidedLinked, To: customerOf(d.Linked.Customer), Identifiers: d.Linked.Identifiers}
 	case *logv1.Decision_KeptApart:
@@ -312,7 +309,7 @@ func (d *Directory) rehearse(o *order) (Outcome, error) {
 	}
 	for i := range o.outcome.Decisions {
 		// The new side has no id before it is made.
-		if s := &o.outcome.Decisions[i]; s.Kind == DecidedSplit && s.Undoes == 0 || s.Kind == DecidedCreated {
+		if s := &o.outcome.Decisions[i]; s.Kind == DecidedSplit && s.Undoes == 0 {
 			s.To = events.CustomerID{}
 		}
 	}
@@ -459,12 +456,12 @@ func (d *Directory) Link(ctx context.Context, o LinkOrder) (Outcome, error) {
 	if err := sure(o.Identifiers...); err != nil {
 		return Outcome{}, err
 	}
-	return d.obey(ctx, &order{steps: func(g graph, mint func() events.CustomerID) (step, error) {
-		return linking(g, o, mint)
+	return d.obey(ctx, &order{steps: func(g graph, _ func() events.CustomerID) (step, error) {
+		return linking(g, o)
 	}}, o.DryRun)
 }
 
-func linking(g graph, o LinkOrder, mint func() events.CustomerID) (step, error) {
+func linking(g graph, o LinkOrder) (step, error) {
 	var unknown []Identifier
 	var voucher *logv1.HashedIdentifier
 	var roots []events.CustomerID
@@ -488,7 +485,8 @@ func linking(g graph, o LinkOrder, mint func() events.CustomerID) (step, error) 
 		}
 	}
 	if len(roots) == 0 {
-		return step{bind: []*logv1.Decision{created(mint(), kind, hashed(unknown))}}, nil
+		// A slip of the keyboard would make a customer of whom nothing is told.
+		return step{}, refuse("link: nobody is named by any of the identifiers: %w", ErrUnknownCustomer)
 	}
 	why := o.Cause.why()
 	why.Identifiers = hashed(o.Identifiers)

@@ -286,7 +286,7 @@ func (p *play) obey(t *testing.T, out *strings.Builder, d *datadriven.TestData) 
 		if want.Seq <= p.seen || want.Seq > last {
 			t.Errorf("decision %d is said to be message %d of %d to %d", i, want.Seq, p.seen+1, last)
 		}
-		if made := want.Kind == directory.DecidedCreated || want.Kind == directory.DecidedSplit && want.Undoes == 0; made {
+		if want.Kind == directory.DecidedSplit && want.Undoes == 0 {
 			want.To = events.CustomerID{}
 		}
 		want.Seq = 0

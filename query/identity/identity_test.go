@@ -371,6 +371,10 @@ func TestRefusals(t *testing.T) {
 			return err
 		}, connect.CodeInvalidArgument, "has no @"},
 		{func(ctx context.Context) error {
+			_, err := h.identity.Link(ctx, &queryv1.LinkRequest{Identifiers: []string{"user_id:nobody", "email:nobody@example.com"}, DryRun: true})
+			return err
+		}, connect.CodeNotFound, "nobody is named by any of the identifiers"},
+		{func(ctx context.Context) error {
 			_, err := h.identity.Block(ctx, &queryv1.BlockRequest{Reason: why, Actor: who})
 			return err
 		}, connect.CodeInvalidArgument, "identifier"},

@@ -282,10 +282,6 @@ func (s *service) late(o ordered, err error) error {
 
 func (o ordered) show(d directory.Decided) *queryv1.IdentityDecision {
 	shown := &queryv1.IdentityDecision{Id: d.Seq, Kind: string(d.Kind), Identifiers: o.clear.show(d.Identifiers)}
-	switch d.Kind {
-	case directory.DecidedCreated, directory.DecidedRebound:
-		shown.Kind = string(directory.DecidedLinked) // whoever it is, they are his now
-	}
 	if !d.From.IsZero() {
 		shown.From = d.From.String()
 	}

@@ -75,7 +75,7 @@ const (
 // IdentityServiceClient is a client for the dossier.query.v1.IdentityService service.
 type IdentityServiceClient interface {
 	// Link says that identifiers are one customer's: those nobody knows become
-	// his, and the customers that the others name are merged.
+	// his, and the customers that the others name are merged. One must be known.
 	Link(context.Context, *v1.LinkRequest) (*v1.IdentityAnswer, error)
 	// Merge says that customers are one.
 	Merge(context.Context, *v1.MergeRequest) (*v1.IdentityAnswer, error)
@@ -306,7 +306,7 @@ func (c *identityServiceClient) ListMembers(ctx context.Context, req *v1.ListMem
 // IdentityServiceHandler is an implementation of the dossier.query.v1.IdentityService service.
 type IdentityServiceHandler interface {
 	// Link says that identifiers are one customer's: those nobody knows become
-	// his, and the customers that the others name are merged.
+	// his, and the customers that the others name are merged. One must be known.
 	Link(context.Context, *v1.LinkRequest) (*v1.IdentityAnswer, error)
 	// Merge says that customers are one.
 	Merge(context.Context, *v1.MergeRequest) (*v1.IdentityAnswer, error)
