@@ -273,7 +273,7 @@ func rebound(from, to *party) []*logv1.Decision {
 
 // separate says what becomes of a customer that the set names beside the
 // target: the two are merged, or its devices are the target's now, or the two
-// are in conflict.
+// are in conflict, once.
 func (v *verdict) separate(g graph, target, p *party, r Request) error {
 	var known standing
 	if !target.made && !p.made {
@@ -289,7 +289,7 @@ func (v *verdict) separate(g graph, target, p *party, r Request) error {
 		}
 		return nil
 	}
-	if p.weak() {
+	if p.weak() && strangers(g.types(), target.row, p.row) {
 		v.bind = append(v.bind, rebound(p, target)...)
 		return nil
 	}
@@ -338,6 +338,17 @@ func tooMany(types *Types, a, b customer) (rule string) {
 		}
 	}
 	return rule
+}
+
+// strangers reports whether two customers have more, of a type that is not a
+// device's, than one customer has: a device that names the one beside the other
+// has changed hands. That somebody said that they are two proves no such thing.
+func strangers(types *Types, a, b customer) bool {
+	return slices.ContainsFunc(a.counts, func(t count) bool {
+		k, _ := types.kind(t.typ)
+		n := b.count(t.typ)
+		return n > 0 && !k.weak && k.limit > 0 && int(t.n)+n > k.limit
+	})
 }
 
 // mergeOf merges two known customers of a set.

@@ -33,10 +33,11 @@
 //     nobody is known, to a new one.
 //  5. Every other customer that takes part is merged with the event's, unless
 //     both have one of an exclusive type, or together more of a type than its
-//     limit, or they are kept apart, or in quarantine already. Then, if the set
-//     names it only by anonymous, device or guest ids, these are rebound to the
-//     event's customer; else the pair is quarantined, once. A set that is forced
-//     asks only whether they are kept apart.
+//     limit, or they are kept apart, or in quarantine already. Then the pair is
+//     quarantined, once; or, if it is for what they have and the set names the
+//     other by anonymous, device or guest ids alone, these are rebound to the
+//     event's customer. A set that is forced asks only whether they are kept
+//     apart.
 //
 // Applying the decisions of a set makes the set known: deciding it again
 // decides nothing and gives the same customer.

@@ -113,6 +113,11 @@ func (m *model) between(a, b events.CustomerID) (all [][2]events.CustomerID) {
 	return all
 }
 
+// onlyDevices reports whether nothing but devices names a customer.
+func (m *model) onlyDevices(c events.CustomerID) bool {
+	return !slices.ContainsFunc(m.identifiers(c, ""), func(h directory.Hash) bool { return !directory.Weak(m.types[h]) })
+}
+
 func (m *model) open() (n int) {
 	for _, state := range m.conflicts {
 		if state == "open" {
@@ -170,6 +175,9 @@ func (m *model) decision(d *logv1.Decision) {
 		m.isRoot("rebound to", events.CustomerID(r.To))
 		if m.root(m.origin[h]) != events.CustomerID(r.From) || !directory.Weak(r.Identifier.Type) || m.types[h] != r.Identifier.Type {
 			m.t.Fatalf("%s %x of %s was rebound from %x", r.Identifier.Type, h, m.origin[h], r.From)
+		}
+		if m.onlyDevices(events.CustomerID(r.From)) {
+			m.t.Fatalf("%s %x was taken from %x, who has nothing else by which he could be another", r.Identifier.Type, h, r.From)
 		}
 		m.origin[h] = events.CustomerID(r.To)
 	case *logv1.Decision_Quarantined:

@@ -399,3 +399,36 @@ func (p *play) graph(t *testing.T, out *strings.Builder) {
 		fmt.Fprintf(out, "conflict %s %s\n", p.name(c.Told.Stronger), p.name(c.Told.Weaker))
 	}
 }
+
+// TestLimitedDevices sets a limit of devices: one more is a customer of its own
+// and stays one, as with any other type.
+func TestLimitedDevices(t *testing.T) {
+	log := found(t, memlog.Options{})
+	m := store.OpenMemory()
+	g := start(t, log, memory(&m)).ready(t)
+	defer g.stop()
+	limit := 2
+	types, err := directory.NewTypes([]directory.TypeSetting{{Name: "device_id", Limit: &limit}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.PublishTypes(t.Context(), types, nil); err != nil {
+		t.Fatal(err)
+	}
+	user := [2]string{"user_id", "u"}
+	c := g.resolve(t, g.set(t, user, [2]string{"device_id", "1"}, [2]string{"device_id", "2"}))[0].Customer
+	for range 2 {
+		got := g.resolve(t, g.set(t, user, [2]string{"device_id", "3"}))[0]
+		if got.Customer != c || got.Others != 1<<1 {
+			t.Errorf("got %+v, want customer %s, the device another's", got, c)
+		}
+	}
+	third, ok, err := g.Lookup("device_id", "3")
+	if !ok || third == c || err != nil {
+		t.Errorf("device 3: got %s, %v, %v; want another than %s", third, ok, err, c)
+	}
+	conflicts, err := g.Conflicts(directory.ConflictsQuery{})
+	if len(conflicts) != 1 || conflicts[0].Told.Rule != "limit" || err != nil {
+		t.Errorf("conflicts: got %v, %v; want one by its limit", conflicts, err)
+	}
+}
