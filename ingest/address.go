@@ -191,18 +191,23 @@ func (g *Gateway) rollUp(it *item) error {
 		if until, ok := m.Until(occurred, named.address.Customer); ok {
 			named.until = &until
 		}
-		if left, ok := m.Before(occurred); ok && left.Company != named.address.Customer {
-			it.addCompany(left.Company, party{leaves: true})
+		// As of now: a call before may have merged it.
+		joined, err := g.o.Directory.Root(named.address.Customer)
+		if err != nil {
+			return err
+		}
+		if left, ok := m.Before(occurred); ok && left.Company != joined {
+			return g.addMembership(it, left, party{leaves: true})
 		}
 	case it.typ == eventsv1.Type_TYPE_GROUP_LEFT && named != nil:
 		named.leaves = true
 	case it.typ == eventsv1.Type_TYPE_GROUP_LEFT:
 		if left, ok := m.Before(occurred); ok {
-			it.addCompany(left.Company, party{leaves: true})
+			return g.addMembership(it, left, party{leaves: true})
 		}
 	case named == nil:
-		if at, ok := m.At(occurred); ok {
-			it.addCompany(at, party{})
+		if of, ok := m.At(occurred); ok {
+			return g.addMembership(it, of, party{})
 		}
 	}
 	return nil
@@ -212,7 +217,8 @@ func (it *item) takesBack() bool { return it.voids != nil || it.corrects != "" }
 
 // takeBack adds everyone who may hold a copy of what the event takes back: those
 // who are known to hold one, and every company of the person, for the event may
-// come yet, or was sent again after a membership changed. A void where there is
+// come yet, or was sent again after a membership changed. The latter first: they
+// know by which merges a copy came to its company. A void where there is
 // nothing to be voided does no harm. A correction counts where it is addressed
 // to, and only withdraws elsewhere; one that another outranks already counts
 // nowhere, and the others need not have been told of that one.
@@ -232,19 +238,22 @@ func (g *Gateway) takeBack(ctx context.Context, it *item, asked *askedCopies) er
 	if err != nil {
 		return err
 	}
-	for _, c := range slices.Concat(recent, found.Holders) {
-		if err := g.addHolder(it, c, what); err != nil {
-			return err
-		}
-	}
 	if it.ofPerson() {
-		companies, err := g.o.Directory.Companies(subject)
+		memberships, err := g.o.Directory.Memberships(subject)
 		if err != nil {
 			return err
 		}
-		what.held = found.Cut // then nobody can tell
-		for _, c := range companies {
-			it.addCompany(c, what)
+		may := what
+		may.held = found.Cut // then nobody can tell
+		for _, m := range memberships {
+			if err := g.addMembership(it, m, may); err != nil {
+				return err
+			}
+		}
+	}
+	for _, c := range slices.Concat(recent, found.Holders) {
+		if err := g.addHolder(it, c, what); err != nil {
+			return err
 		}
 	}
 	if len(it.others) > 0 && !it.minted {
@@ -321,6 +330,9 @@ func (g *Gateway) addHolder(it *item, c *logv1.Copy, what party) error {
 	if err != nil {
 		return fmt.Errorf("copy in role %v: %w", c.GetRole(), err)
 	}
+	if what.trail, err = g.o.Directory.Trail(customer); err != nil {
+		return err
+	}
 	if customer, err = g.o.Directory.Root(customer); err != nil {
 		return err
 	}
@@ -334,11 +346,20 @@ func (g *Gateway) addHolder(it *item, c *logv1.Copy, what party) error {
 	return nil
 }
 
-// addCompany adds a company in its role; none is no party.
-func (it *item) addCompany(c events.CustomerID, as party) {
-	if c != (events.CustomerID{}) {
-		it.add(c, company, companyRole, as)
+// addMembership adds the company that a person belongs to, in its role; none is
+// no party. The copy names it by nothing but the merges by which it became what
+// it is: undone, they take it back.
+func (g *Gateway) addMembership(it *item, of directory.Membership, as party) (err error) {
+	if of.Company == (events.CustomerID{}) {
+		return nil
 	}
+	if of.Told != (events.CustomerID{}) {
+		if as.trail, err = g.o.Directory.Trail(of.Told); err != nil {
+			return err
+		}
+	}
+	it.add(of.Company, company, companyRole, as)
+	return nil
 }
 
 // add adds a customer in a role, once, and returns him.

@@ -250,7 +250,7 @@ func (it *item) logged(to *party) *logv1.LoggedEvent {
 		Corrected: it.times.corrected, Clamped: it.times.clamped, Assigned: it.times.assigned,
 		Corrects: it.corrects, IssuedAt: it.times.issued, Flags: it.flags,
 		Identifiers: make([]*logv1.HashedIdentifier, len(to.identifiers)),
-		Leaves:      to.leaves, Until: to.until, Withdraws: to.withdraws, Held: to.held,
+		Leaves:      to.leaves, Until: to.until, Withdraws: to.withdraws, Held: to.held, Trail: to.trail,
 	}
 	for i := range to.identifiers {
 		id := &to.identifiers[i]

@@ -30,6 +30,7 @@ type party struct {
 	until     *int64
 	withdraws bool
 	held      bool
+	trail     []uint64
 }
 
 // parties are the numbers for [item.party].

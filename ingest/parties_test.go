@@ -21,6 +21,7 @@ import (
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/events/memlog"
 	"github.com/dossier360/dossier/ingest"
+	"github.com/dossier360/dossier/ingest/directory"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 )
@@ -32,6 +33,7 @@ import (
 //	          copy of it by what is folded of its subject; best=id@n is the
 //	          correction that stands
 //	companies each line is a person as type=value; prints the companies
+//	merge     each line is a customer as type=value: they are one from here on
 //
 // An event is its id, its type, and fields: @n is the hour it occurred at,
 // group, referee, referrer, previous and force (as type:value), void, corrects
@@ -54,6 +56,7 @@ type parties struct {
 	hashes map[string]string // to type=value
 	names  map[events.CustomerID]string
 	folded map[string][]string // event id to role:type=value
+	merges []uint64            // their sequences
 }
 
 func (p *parties) run(t *testing.T, d *datadriven.TestData) string {
@@ -92,6 +95,25 @@ func (p *parties) run(t *testing.T, d *datadriven.TestData) string {
 			for _, e := range m {
 				fmt.Fprintf(&out, "@%d %s\n", hour(e.Since), p.name(e.Company[:]))
 			}
+		}
+	case "merge":
+		var two []events.CustomerID
+		for line := range strings.Lines(d.Input) {
+			typ, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			c, _, err := p.rig.directory.Lookup(typ, value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			two = append(two, c)
+		}
+		made, err := p.rig.directory.Merge(t.Context(), directory.MergeOrder{Customers: two, Cause: directory.Cause{Reason: "same", Actor: "test"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range made.Decisions {
+			from, to := m.From, m.To
+			p.merges = append(p.merges, m.Seq)
+			fmt.Fprintf(&out, "merge %d: %s into %s\n", len(p.merges), p.name(from[:]), p.name(to[:]))
 		}
 	default:
 		d.Fatalf(t, "unknown command %q", d.Cmd)
@@ -235,6 +257,9 @@ func (p *parties) copy(t *testing.T, e logged) string {
 	}
 	if h.Until != nil {
 		parts = append(parts, fmt.Sprintf("until @%d", hour(*h.Until)))
+	}
+	for _, d := range h.Trail {
+		parts = append(parts, fmt.Sprintf("by merge %d", slices.Index(p.merges, d)+1))
 	}
 	if h.Held {
 		parts = append(parts, "held")

@@ -35,6 +35,26 @@ func (d *Directory) Root(c events.CustomerID) (root events.CustomerID, err error
 	return root, err
 }
 
+// Trail are the merges by which a customer became his root, in order: what an
+// event that is the root's by them alone is told with, so that it goes back when
+// one of them is undone.
+func (d *Directory) Trail(c events.CustomerID) (merges []uint64, err error) {
+	if d.merges.Load() == 0 {
+		return nil, nil
+	}
+	err = d.reading(func(s *snapshot) error {
+		for {
+			l, err := s.link(c)
+			if err != nil || l.by == 0 {
+				return err
+			}
+			merges = append(merges, l.by)
+			c = l.into
+		}
+	})
+	return merges, err
+}
+
 // Aliases are the ids that were merged into a customer and not undone, also by
 // way of others, sorted.
 func (d *Directory) Aliases(c events.CustomerID) (all []events.CustomerID, err error) {

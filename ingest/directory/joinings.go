@@ -56,6 +56,8 @@ func (j *Joining) decide(g graph) ([]*logv1.Decision, error) {
 type Membership struct {
 	Since   int64             // microseconds
 	Company events.CustomerID // zero: none
+	// Told is the company as it was told, if that became another one since.
+	Told events.CustomerID
 }
 
 // Memberships are the joinings recorded of a person: by Since, which no two
@@ -72,14 +74,14 @@ func (m Memberships) index(at int64) int {
 	return i
 }
 
-// At is the company to which the person belongs at an instant: that of the
-// latest joining up to it, before the first one that of the first.
-func (m Memberships) At(at int64) (events.CustomerID, bool) {
+// At is the membership by which the person belongs to a company at an instant:
+// the latest joining up to it, before the first one the first.
+func (m Memberships) At(at int64) (Membership, bool) {
 	if len(m) == 0 {
-		return events.CustomerID{}, false
+		return Membership{}, false
 	}
-	company := m[max(m.index(at)-1, 0)].Company
-	return company, company != (events.CustomerID{})
+	of := m[max(m.index(at)-1, 0)]
+	return of, of.Company != (events.CustomerID{})
 }
 
 // Before is the latest joining strictly before an instant. It is not changed by
@@ -102,18 +104,6 @@ func (m Memberships) Until(at int64, company events.CustomerID) (int64, bool) {
 		}
 	}
 	return 0, false
-}
-
-// Companies are all companies of the history, each once, in the order of the
-// first joining.
-func (m Memberships) Companies() []events.CustomerID {
-	var all []events.CustomerID
-	for _, e := range m {
-		if e.Company != (events.CustomerID{}) && !slices.Contains(all, e.Company) {
-			all = append(all, e.Company)
-		}
-	}
-	return all
 }
 
 // with is the history with one more entry. The result is a function of the set
@@ -193,7 +183,7 @@ func (m Memberships) today(g graph) (Memberships, error) {
 		if &now[0] == &m[0] {
 			now = slices.Clone(m)
 		}
-		now[i].Company = root
+		now[i].Company, now[i].Told = root, told.Company
 	}
 	return now, nil
 }
@@ -205,14 +195,8 @@ func (d *Directory) Company(person events.CustomerID, at int64) (events.Customer
 	if err != nil {
 		return events.CustomerID{}, false, err
 	}
-	company, ok := m.At(at)
-	return company, ok, nil
-}
-
-// Companies are all companies to which a person is recorded to have belonged.
-func (d *Directory) Companies(person events.CustomerID) ([]events.CustomerID, error) {
-	m, err := d.Memberships(person)
-	return m.Companies(), err
+	of, ok := m.At(at)
+	return of.Company, ok, nil
 }
 
 // Kind is what a customer is; a customer whom the directory does not know is

@@ -205,7 +205,7 @@ func decodeMemberships(v []byte) (Memberships, error) {
 	}
 	m := make(Memberships, 0, len(v)/joiningBytes)
 	for ; len(v) > 0; v = v[joiningBytes:] {
-		m = append(m, Membership{int64(binary.BigEndian.Uint64(v)), events.CustomerID(v[8:joiningBytes])})
+		m = append(m, Membership{Since: int64(binary.BigEndian.Uint64(v)), Company: events.CustomerID(v[8:joiningBytes])})
 	}
 	return m, nil
 }
