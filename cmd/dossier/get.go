@@ -77,6 +77,7 @@ func (p printer) profile(w io.Writer, resp *queryv1.GetProfileResponse) error {
 	s.row(p.interactions, p.interactionLines(c.GetInteractions())...)
 	s.row(p.referrals, p.referralLines(c.GetReferrals())...)
 	s.row(p.identifiers, p.identifierLines(c.GetIdentifiers())...)
+	s.row(p.aliases, p.bounded(c.GetAliases())...)
 	s.row(p.traits, p.traitLines(c.GetTraits())...)
 	s.row(p.custom, p.customLines(c.GetCustom())...)
 	if len(c.GetFlags()) > 0 {

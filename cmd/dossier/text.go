@@ -38,7 +38,7 @@ func checkLanguage(lang string) error {
 // take the values that the English text shows.
 type vocabulary struct {
 	stage, because, before, since, seen, orders, revenue, months12, units, median, products, cart,
-	engagement, lastPage, identifiers, traits, custom, flags, freshness string
+	engagement, lastPage, identifiers, aliases, traits, custom, flags, freshness string
 	person, company, identified, unidentified, manual, unknown string
 	cancelledFormat, refundsFormat                             string
 	viewsFormat, sessionsFormat, daysFormat, moreFormat        string
@@ -92,7 +92,7 @@ var words = map[string]vocabulary{
 		stage: "Stage", because: "because of", before: "before", since: "since", seen: "Seen",
 		orders: "Orders", revenue: "Net revenue", months12: "last 12 months", units: "units", median: "median gap",
 		products: "Products", cart: "Open cart", engagement: "Engagement", lastPage: "last page",
-		identifiers: "Identifiers", traits: "Traits", custom: "Custom events", flags: "Flags", freshness: "As of",
+		identifiers: "Identifiers", aliases: "Former ids", traits: "Traits", custom: "Custom events", flags: "Flags", freshness: "As of",
 		person: "person", company: "company", identified: "identified", unidentified: "not identified",
 		manual: "set by hand", unknown: "unknown",
 		cancelledFormat: "cancelled: %s", refundsFormat: "refunds: %s",
@@ -155,7 +155,7 @@ var words = map[string]vocabulary{
 		stage: "阶段", because: "原因", before: "此前", since: "自", seen: "活动",
 		orders: "订单", revenue: "净收入", months12: "近12个月", units: "件数", median: "购买间隔中位数",
 		products: "商品", cart: "购物车", engagement: "互动", lastPage: "最近页面",
-		identifiers: "标识", traits: "属性", custom: "自定义事件", flags: "标记", freshness: "截至",
+		identifiers: "标识", aliases: "曾用编号", traits: "属性", custom: "自定义事件", flags: "标记", freshness: "截至",
 		person: "个人", company: "公司", identified: "已识别", unidentified: "未识别",
 		manual: "人工", unknown: "未知",
 		cancelledFormat: "已取消%s", refundsFormat: "退款%s次",
