@@ -158,9 +158,11 @@ func (d *decider) decide(ctx context.Context, change func(queryv1connect.Identit
 }
 
 // explain turns the error of a change into a sentence that says what to do: it
-// wants the key for writing, where a dry run wants that for reading.
+// wants both keys, and the server names the one that it misses.
 func (d *decider) explain(err error) error {
-	if connect.CodeOf(err) == connect.CodeUnauthenticated && !d.dryRun {
+	var refused *connect.Error
+	if errors.As(err, &refused) && refused.Code() == connect.CodeUnauthenticated && !d.dryRun &&
+		!strings.Contains(refused.Message(), "read key is") {
 		return d.wrongWriteKey()
 	}
 	return d.client.explain(err)

@@ -511,6 +511,10 @@ func TestDecisionsExit(t *testing.T) {
 			"does not accept this write key",
 		},
 		{
+			"no read key beside the write key", connect.NewError(connect.CodeUnauthenticated, errors.New("no read key is presented; a change wants a write key and a read key")),
+			[]string{"apart", "a:1", "b:2", "--reason", "r", "--write-key", "k"}, exitFailed, "wants a read key; give it with --read-key or DOSSIER_READ_KEY",
+		},
+		{
 			"no read key", connect.NewError(connect.CodeUnauthenticated, errors.New("x")), []string{"apart", "a:1", "b:2", "--dry-run", "--write-key", "k"}, exitFailed,
 			"wants a read key",
 		},
