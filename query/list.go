@@ -221,15 +221,11 @@ type listPage struct {
 }
 
 func (s *service) parseList(req *queryv1.ListProfilesRequest) (*listPage, error) {
-	page := &listPage{size: int(req.GetPageSize())}
-	switch {
-	case page.size == 0:
-		page.size = DefaultPageSize
-	case page.size > MaxPageSize:
-		return nil, refuse(errInvalid, "pageSize: %d, limit %d", req.GetPageSize(), MaxPageSize)
+	size, err := PageSize(req.GetPageSize())
+	if err != nil {
+		return nil, err
 	}
-	zone := s.zone()
-	var err error
+	page, zone := &listPage{size: size}, s.zone()
 	if page.filter, err = compileFilter(req.GetFilter(), zone); err != nil {
 		return nil, err
 	}
@@ -249,12 +245,8 @@ func (s *service) parseList(req *queryv1.ListProfilesRequest) (*listPage, error)
 		all.add(pathReads(p.names))
 	}
 	page.shown = showing(all)
-	if req.GetPageToken() != "" {
-		if page.after, err = parseListToken(req); err != nil {
-			return nil, refuse(errInvalid, "pageToken: %v; begin again without one", err)
-		}
-	}
-	return page, nil
+	page.after, err = parseListToken(req)
+	return page, err
 }
 
 // pathReads is what showing a field reads.

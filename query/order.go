@@ -3,10 +3,7 @@ package query
 import (
 	"cmp"
 	"container/heap"
-	"encoding/base64"
 	"encoding/binary"
-	"errors"
-	"hash/fnv"
 	"math"
 	"slices"
 	"strings"
@@ -156,48 +153,30 @@ func (h *lastOnTop) Pop() any {
 	return p
 }
 
-const listTokenVersion = 1
-
 // listToken goes on behind the place of the customer shown last. A customer
 // whose value does not change keeps his place, so that he is on exactly one
-// page whatever happens to others.
+// page whatever happens to others. Its key:
 //
-//	byte  0      version, 1
-//	bytes 1-8    FNV-1a-64 of filter, order and what follows, big endian
-//	byte  9      kind of the value
-//	bytes 10-17  number, IEEE 754, big endian
-//	bytes 18-33  customer id
-//	bytes 34-    text
+//	byte  0      kind of the value
+//	bytes 1-8    number, IEEE 754, big endian
+//	bytes 9-24   customer id
+//	bytes 25-    text
 func listToken(req *queryv1.ListProfilesRequest, last *place) string {
 	key := binary.BigEndian.AppendUint64([]byte{byte(last.kind)}, math.Float64bits(last.number))
 	key = append(append(key, last.id[:]...), last.text...)
-	token := binary.BigEndian.AppendUint64([]byte{listTokenVersion}, listTokenSum(req, key))
-	return base64.RawURLEncoding.EncodeToString(append(token, key...))
+	return PageToken(key, "profiles", req.GetFilter(), req.GetOrderBy())
 }
 
-// parseListToken returns the place to go on behind.
+// parseListToken returns the place to go on behind; nil: from the beginning.
 func parseListToken(req *queryv1.ListProfilesRequest) (*place, error) {
-	token, err := base64.RawURLEncoding.DecodeString(req.GetPageToken())
-	if err != nil || len(token) < 34 || token[0] != listTokenVersion {
-		return nil, errBadToken
+	key, err := ParsePageToken(req.GetPageToken(), "profiles", req.GetFilter(), req.GetOrderBy())
+	if key == nil || err != nil {
+		return nil, err
 	}
-	key := token[9:]
-	if binary.BigEndian.Uint64(token[1:9]) != listTokenSum(req, key) {
-		return nil, errors.New("it belongs to another filter or order")
+	if len(key) < 25 {
+		return nil, badToken(errBadToken)
 	}
 	last := &place{kind: sortKind(key[0]), number: math.Float64frombits(binary.BigEndian.Uint64(key[1:9])), text: string(key[25:])}
 	copy(last.id[:], key[9:25])
 	return last, nil
-}
-
-// listTokenSum covers what must stay the same from page to page; size and
-// fields may change.
-func listTokenSum(req *queryv1.ListProfilesRequest, key []byte) uint64 {
-	h := fnv.New64a()
-	for _, text := range []string{req.GetFilter(), req.GetOrderBy()} {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(text))))
-		h.Write([]byte(text))
-	}
-	h.Write(key)
-	return h.Sum64()
 }

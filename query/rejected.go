@@ -2,11 +2,9 @@ package query
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 
 	"google.golang.org/protobuf/proto"
 
@@ -21,12 +19,12 @@ import (
 
 // ListRejected implements queryv1connect.QueryServiceHandler.
 func (s *service) ListRejected(ctx context.Context, req *queryv1.ListRejectedRequest) (*queryv1.ListRejectedResponse, error) {
-	limit, err := pageSize(req.GetPageSize())
+	limit, err := PageSize(req.GetPageSize())
 	if err != nil {
 		return nil, err
 	}
-	sum := filterSum("rejected", req.GetSource(), req.GetCode())
-	from, err := parsePlace(req.GetPageToken(), sum)
+	fixed := []string{"rejected", req.GetSource(), req.GetCode()}
+	from, err := parsePlace(req.GetPageToken(), fixed...)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +37,7 @@ func (s *service) ListRejected(ctx context.Context, req *queryv1.ListRejectedReq
 		resp.Rejected[i] = showReject(r)
 	}
 	if page.Before > 0 {
-		resp.NextPageToken = placeToken(sum, pageStart{seq: page.Before})
+		resp.NextPageToken = placeToken(pageStart{seq: page.Before}, fixed...)
 	}
 	return resp, nil
 }
@@ -62,17 +60,6 @@ func showReject(r rejected.Reject) *queryv1.RejectedEvent {
 	}
 }
 
-// pageSize is how many rows a page holds.
-func pageSize(asked uint32) (int, error) {
-	switch {
-	case asked == 0:
-		return DefaultPageSize, nil
-	case asked > MaxPageSize:
-		return 0, refuse(errInvalid, "pageSize: %d, limit %d", asked, MaxPageSize)
-	}
-	return int(asked), nil
-}
-
 // pageStart is where a page goes on: a sequence, of a partition and with an index
 // where those matter.
 type pageStart struct {
@@ -81,51 +68,33 @@ type pageStart struct {
 	index     uint32
 }
 
-// placeToken goes on at a place of what a filter leaves.
-//
-//	byte  0      version, 1
-//	bytes 1-8    FNV-1a-64 of the filter, big endian
-//	bytes 9-24   the place: partition, sequence, index
-func placeToken(sum uint64, at pageStart) string {
-	b := binary.BigEndian.AppendUint64([]byte{pageTokenVersion}, sum)
-	b = binary.BigEndian.AppendUint32(b, at.partition)
-	b = binary.BigEndian.AppendUint64(b, at.seq)
-	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(b, at.index))
+// placeToken goes on at a place of what a filter leaves, which is the key of
+// the token: partition, sequence, index, big endian.
+func placeToken(at pageStart, fixed ...string) string {
+	key := binary.BigEndian.AppendUint32(nil, at.partition)
+	key = binary.BigEndian.AppendUint64(key, at.seq)
+	return PageToken(binary.BigEndian.AppendUint32(key, at.index), fixed...)
 }
 
-// parsePlace reads a token, none of which is the beginning. That of another
-// filter does not check: its page would silently lack rows.
-func parsePlace(token string, sum uint64) (pageStart, error) {
-	if token == "" {
-		return pageStart{}, nil
+// parsePlace reads a token, none of which is the beginning.
+func parsePlace(token string, fixed ...string) (pageStart, error) {
+	key, err := ParsePageToken(token, fixed...)
+	if key == nil || err != nil {
+		return pageStart{}, err
 	}
-	b, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || len(b) != 25 || b[0] != pageTokenVersion {
-		return pageStart{}, refuse(errInvalid, "pageToken: %v", errBadToken)
+	if len(key) != 16 {
+		return pageStart{}, badToken(errBadToken)
 	}
-	if binary.BigEndian.Uint64(b[1:]) != sum {
-		return pageStart{}, refuse(errInvalid, "pageToken: it belongs to another list or filter")
-	}
-	return pageStart{binary.BigEndian.Uint32(b[9:]), binary.BigEndian.Uint64(b[13:]), binary.BigEndian.Uint32(b[21:])}, nil
-}
-
-// filterSum covers what must stay the same from page to page.
-func filterSum(parts ...string) uint64 {
-	h := fnv.New64a()
-	for _, part := range parts {
-		fmt.Fprintf(h, "%d:%s", len(part), part)
-	}
-	return h.Sum64()
+	return pageStart{binary.BigEndian.Uint32(key), binary.BigEndian.Uint64(key[4:]), binary.BigEndian.Uint32(key[12:])}, nil
 }
 
 // ListParked implements queryv1connect.QueryServiceHandler.
 func (s *service) ListParked(_ context.Context, req *queryv1.ListParkedRequest) (*queryv1.ListParkedResponse, error) {
-	limit, err := pageSize(req.GetPageSize())
+	limit, err := PageSize(req.GetPageSize())
 	if err != nil {
 		return nil, err
 	}
-	sum := filterSum("parked")
-	from, err := parsePlace(req.GetPageToken(), sum)
+	from, err := parsePlace(req.GetPageToken(), "parked")
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +110,7 @@ func (s *service) ListParked(_ context.Context, req *queryv1.ListParkedRequest) 
 				return nil, fmt.Errorf("parked events of partition %d: %w", p, err)
 			}
 			if len(resp.Parked) == limit {
-				resp.NextPageToken = placeToken(sum, pageStart{uint32(p), parked.GetSeq(), parked.GetIndex()})
+				resp.NextPageToken = placeToken(pageStart{uint32(p), parked.GetSeq(), parked.GetIndex()}, "parked")
 				return resp, nil
 			}
 			resp.Parked = append(resp.Parked, showParked(p, sn.views[p], parked))

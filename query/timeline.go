@@ -37,7 +37,7 @@ func (s *service) GetTimeline(ctx context.Context, req *queryv1.GetTimelineReque
 	}
 	resp := &queryv1.GetTimelineResponse{Entries: page.entries, Freshness: fresh}
 	if last != nil {
-		if resp.NextPageToken, err = pageToken(req, last); err != nil {
+		if resp.NextPageToken, err = timelineToken(req, last); err != nil {
 			return nil, fmt.Errorf("write page token: %w", err)
 		}
 	}
@@ -62,13 +62,11 @@ type wantedType struct {
 }
 
 func parsePage(req *queryv1.GetTimelineRequest) (*timelinePage, error) {
-	page := &timelinePage{size: int(req.GetPageSize()), scan: MaxScannedEntries}
-	switch {
-	case page.size == 0:
-		page.size = DefaultPageSize
-	case page.size > MaxPageSize:
-		return nil, refuse(errInvalid, "pageSize: %d, limit %d", req.GetPageSize(), MaxPageSize)
+	size, err := PageSize(req.GetPageSize())
+	if err != nil {
+		return nil, err
 	}
+	page := &timelinePage{size: size, scan: MaxScannedEntries}
 	for _, name := range req.GetTypes() {
 		if name == "" {
 			return nil, refuse(errInvalid, "types: an empty name; a canonical name (order.placed) or the name of a custom event wanted")
@@ -82,15 +80,11 @@ func parsePage(req *queryv1.GetTimelineRequest) (*timelinePage, error) {
 	if err := page.parseSpan(req); err != nil {
 		return nil, err
 	}
-	if req.GetPageToken() == "" {
-		return page, nil
+	before, err := parseTimelineToken(req)
+	if before != nil {
+		page.before = before
 	}
-	before, err := parsePageToken(req)
-	if err != nil {
-		return nil, refuse(errInvalid, "pageToken: %v; begin again without one", err)
-	}
-	page.before = before
-	return page, nil
+	return page, err
 }
 
 // parseSpan reads from (inclusive) and to (exclusive).

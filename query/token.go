@@ -3,8 +3,6 @@ package query
 import (
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
-	"hash/fnv"
 
 	"google.golang.org/protobuf/proto"
 
@@ -12,58 +10,36 @@ import (
 	statev1 "github.com/dossier360/dossier/proto/dossier/state/v1"
 )
 
-// Tokens are base64url of a version byte and what follows it. Callers treat
-// them as opaque; a version that is not ours is refused, not guessed at.
-const (
-	pageTokenVersion   = 1
-	cursorTokenVersion = 1
-)
+// cursorTokenVersion begins every cursor, as pageTokenVersion every page token.
+const cursorTokenVersion = 1
 
-var errBadToken = errors.New("not a token of this version")
-
-// pageToken goes on below the entry `last` of the timeline that req asks for.
-//
-//	byte  0     version, 1
-//	bytes 1-8   FNV-1a-64 of the request and of what follows, big endian
-//	bytes 9-    order key of the entry shown last: a statev1.Stamp
-func pageToken(req *queryv1.GetTimelineRequest, last *statev1.Stamp) (string, error) {
+// timelineToken goes on below the entry `last` of the timeline that req asks
+// for, whose order key is the key of the token.
+func timelineToken(req *queryv1.GetTimelineRequest, last *statev1.Stamp) (string, error) {
 	key, err := proto.MarshalOptions{Deterministic: true}.Marshal(last)
-	if err != nil {
-		return "", err
-	}
-	token := binary.BigEndian.AppendUint64([]byte{pageTokenVersion}, tokenSum(req, key))
-	return base64.RawURLEncoding.EncodeToString(append(token, key...)), nil
+	return PageToken(key, "timeline", timelineFixed(req)), err
 }
 
-// parsePageToken returns the order key to go on below. The token of another
-// customer or filter does not check: its page would silently lack entries.
-func parsePageToken(req *queryv1.GetTimelineRequest) (*statev1.Stamp, error) {
-	token, err := base64.RawURLEncoding.DecodeString(req.GetPageToken())
-	if err != nil || len(token) < 9 || token[0] != pageTokenVersion {
-		return nil, errBadToken
-	}
-	key := token[9:]
-	if binary.BigEndian.Uint64(token[1:9]) != tokenSum(req, key) {
-		return nil, errors.New("it belongs to another customer or filter")
+// parseTimelineToken returns the order key to go on below; nil: from the newest.
+func parseTimelineToken(req *queryv1.GetTimelineRequest) (*statev1.Stamp, error) {
+	key, err := ParsePageToken(req.GetPageToken(), "timeline", timelineFixed(req))
+	if key == nil || err != nil {
+		return nil, err
 	}
 	last := &statev1.Stamp{}
 	if err := proto.Unmarshal(key, last); err != nil {
-		return nil, errBadToken
+		return nil, badToken(errBadToken)
 	}
 	return last, nil
 }
 
-// tokenSum covers what must stay the same from page to page. The page size
-// may change.
-func tokenSum(req *queryv1.GetTimelineRequest, key []byte) uint64 {
+// timelineFixed is what must stay the same from page to page.
+func timelineFixed(req *queryv1.GetTimelineRequest) string {
 	fixed := &queryv1.GetTimelineRequest{Customer: req.GetCustomer(), Types: req.GetTypes(), From: req.GetFrom(), To: req.GetTo()}
-	h := fnv.New64a()
 	// A message of strings and instants always marshals; its bytes only need
 	// to be the same in this build for a token to be worth keeping.
 	b, _ := proto.MarshalOptions{Deterministic: true}.Marshal(fixed)
-	h.Write(b)
-	h.Write(key)
-	return h.Sum64()
+	return string(b)
 }
 
 // mark is the first place in a partition that a snapshot does not hold.

@@ -13,7 +13,7 @@ import (
 
 // ListConflicts implements queryv1connect.IdentityServiceHandler.
 func (s *service) ListConflicts(_ context.Context, req *queryv1.ListConflictsRequest) (*queryv1.ListConflictsResponse, error) {
-	size, err := pageSize(req.GetPageSize())
+	size, err := query.PageSize(req.GetPageSize())
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +25,7 @@ func (s *service) ListConflicts(_ context.Context, req *queryv1.ListConflictsReq
 		return nil, err
 	}
 	fixed := []string{"conflicts", string(q.State), q.Customer.String()}
-	before, err := parsePageToken(req.GetPageToken(), fixed...)
+	before, err := query.ParsePageToken(req.GetPageToken(), fixed...)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (s *service) ListConflicts(_ context.Context, req *queryv1.ListConflictsReq
 	resp := &queryv1.ListConflictsResponse{Open: s.directory.QuarantinedCount()}
 	if len(conflicts) > size {
 		conflicts = conflicts[:size]
-		resp.NextPageToken = pageToken([]byte(conflicts[size-1].ID), fixed...)
+		resp.NextPageToken = query.PageToken([]byte(conflicts[size-1].ID), fixed...)
 	}
 	clear := s.clear()
 	for _, c := range conflicts {

@@ -17,7 +17,7 @@ import (
 
 // ListMerges implements queryv1connect.IdentityServiceHandler.
 func (s *service) ListMerges(_ context.Context, req *queryv1.ListMergesRequest) (*queryv1.ListMergesResponse, error) {
-	size, err := pageSize(req.GetPageSize())
+	size, err := query.PageSize(req.GetPageSize())
 	if err != nil {
 		return nil, err
 	}
@@ -26,7 +26,7 @@ func (s *service) ListMerges(_ context.Context, req *queryv1.ListMergesRequest) 
 		return nil, err
 	}
 	fixed := []string{"merges", q.Customer.String()}
-	key, err := parsePageToken(req.GetPageToken(), fixed...)
+	key, err := query.ParsePageToken(req.GetPageToken(), fixed...)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (s *service) ListMerges(_ context.Context, req *queryv1.ListMergesRequest) 
 	resp := &queryv1.ListMergesResponse{}
 	if len(merges) > size {
 		merges = merges[:size]
-		resp.NextPageToken = pageToken(binary.BigEndian.AppendUint64(nil, merges[size-1].Seq), fixed...)
+		resp.NextPageToken = query.PageToken(binary.BigEndian.AppendUint64(nil, merges[size-1].Seq), fixed...)
 	}
 	clear := s.clear()
 	for _, m := range merges {

@@ -20,7 +20,7 @@ const MaxMembers = 1_000_000
 
 // ListMembers implements queryv1connect.IdentityServiceHandler.
 func (s *service) ListMembers(ctx context.Context, req *queryv1.ListMembersRequest) (*queryv1.ListMembersResponse, error) {
-	size, err := pageSize(req.GetPageSize())
+	size, err := query.PageSize(req.GetPageSize())
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func (s *service) ListMembers(ctx context.Context, req *queryv1.ListMembersReque
 	if req.GetFormer() {
 		fixed = append(fixed, "former")
 	}
-	after, err := parsePageToken(req.GetPageToken(), fixed...)
+	after, err := query.ParsePageToken(req.GetPageToken(), fixed...)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (s *service) ListMembers(ctx context.Context, req *queryv1.ListMembersReque
 			if err != nil {
 				return nil, err
 			}
-			resp.NextPageToken = pageToken(last[:], fixed...)
+			resp.NextPageToken = query.PageToken(last[:], fixed...)
 			break
 		}
 		name, err := s.customers.Name(m.Person)

@@ -2,7 +2,6 @@ package suspects
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
@@ -305,7 +304,11 @@ type wish struct {
 }
 
 func (s *Service) parse(req *queryv1.ListSuspectsRequest) (*wish, error) {
-	w := &wish{kind: req.GetKind(), score: req.GetMinScore(), size: int(req.GetPageSize())}
+	size, err := query.PageSize(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	w := &wish{kind: req.GetKind(), score: req.GetMinScore(), size: size}
 	if !slices.Contains([]string{"", "person", "company"}, w.kind) {
 		return nil, query.Invalid("kind: %q; person or company wanted, or none for both", w.kind)
 	}
@@ -315,20 +318,10 @@ func (s *Service) parse(req *queryv1.ListSuspectsRequest) (*wish, error) {
 	case !(w.score >= LeastScore && w.score <= 1): // also what is no number
 		return nil, query.Invalid("minScore: %v; from %v to 1 wanted", w.score, LeastScore)
 	}
-	switch {
-	case w.size == 0:
-		w.size = query.DefaultPageSize
-	case w.size > query.MaxPageSize:
-		return nil, query.Invalid("pageSize: %d, limit %d", w.size, query.MaxPageSize)
-	}
-	if req.GetPageToken() != "" {
-		var err error
-		if w.after, err = parsePageToken(req); err != nil {
-			return nil, query.Invalid("pageToken: %v; begin again without one", err)
-		}
+	if w.after, err = parseToken(req); err != nil {
+		return nil, err
 	}
 	if req.GetCustomer() != "" {
-		var err error
 		if w.customer, err = s.Find(req.GetCustomer()); err != nil {
 			return nil, err
 		}
@@ -343,31 +336,26 @@ type token struct {
 	a, b    events.CustomerID
 }
 
-const tokenVersion = 1
-
-// pageToken goes on behind a pair. Callers treat it as opaque.
+// pageToken goes on behind a pair. Its key:
 //
-//	byte  0      version, 1
-//	bytes 1-8    hash of what the request fixes and of what follows, big endian
-//	bytes 9-16   the ranking: when it was begun
-//	bytes 17-24  score of the pair, IEEE 754
-//	bytes 25-56  its customers
+//	bytes 0-7    the ranking: when it was begun, big endian
+//	bytes 8-15   score of the pair, IEEE 754
+//	bytes 16-47  its customers
 func pageToken(req *queryv1.ListSuspectsRequest, t *token) string {
 	key := binary.BigEndian.AppendUint64(nil, uint64(t.ranking))
 	key = binary.BigEndian.AppendUint64(key, math.Float64bits(t.score))
 	key = append(append(key, t.a[:]...), t.b[:]...)
-	b := binary.BigEndian.AppendUint64([]byte{tokenVersion}, tokenSum(req, key))
-	return base64.RawURLEncoding.EncodeToString(append(b, key...))
+	return query.PageToken(key, fixed(req)...)
 }
 
-func parsePageToken(req *queryv1.ListSuspectsRequest) (*token, error) {
-	b, err := base64.RawURLEncoding.DecodeString(req.GetPageToken())
-	if err != nil || len(b) != 9+8+8+2*len(events.CustomerID{}) || b[0] != tokenVersion {
-		return nil, fmt.Errorf("not a token of this version")
+// parseToken reads the token of a request; nil if it has none.
+func parseToken(req *queryv1.ListSuspectsRequest) (*token, error) {
+	key, err := query.ParsePageToken(req.GetPageToken(), fixed(req)...)
+	if key == nil || err != nil {
+		return nil, err
 	}
-	key := b[9:]
-	if binary.BigEndian.Uint64(b[1:9]) != tokenSum(req, key) {
-		return nil, fmt.Errorf("it belongs to another list")
+	if len(key) != 8+8+2*len(events.CustomerID{}) {
+		return nil, query.Invalid("pageToken: %d bytes; begin again without one", len(key))
 	}
 	t := &token{ranking: int64(binary.BigEndian.Uint64(key)), score: math.Float64frombits(binary.BigEndian.Uint64(key[8:]))}
 	copy(t.a[:], key[16:])
@@ -375,11 +363,7 @@ func parsePageToken(req *queryv1.ListSuspectsRequest) (*token, error) {
 	return t, nil
 }
 
-// tokenSum covers what must stay the same from page to page. The page size may
-// change.
-func tokenSum(req *queryv1.ListSuspectsRequest, key []byte) uint64 {
-	h := mix(fnv(1, req.GetCustomer()))
-	h = mix(fnv(h, req.GetKind()))
-	h = mix(h ^ math.Float64bits(req.GetMinScore()))
-	return mix(fnv(h, string(key)))
+// fixed is what must stay the same from page to page.
+func fixed(req *queryv1.ListSuspectsRequest) []string {
+	return []string{"suspects", req.GetCustomer(), req.GetKind(), fmt.Sprint(req.GetMinScore())}
 }
