@@ -192,7 +192,7 @@ func (h *house) send(e *eventsv1.Event, ids ...string) (receipt string) {
 	}
 	for _, id := range ids {
 		// It may be another's, whose the event is; or nobody's of whom more is told.
-		_, err := h.query.GetProfile(h.t.Context(), &queryv1.GetProfileRequest{Customer: id, Receipt: result.Receipt})
+		_, err := h.reach(id, result.Receipt)
 		if err != nil && !strings.Contains(err.Error(), "no customer") {
 			h.t.Fatalf("tell %v: %v", ids, err)
 		}
@@ -209,10 +209,22 @@ func order(id string, yuan int64) *eventsv1.Event {
 	return &eventsv1.Event{Type: "order.placed", Payload: &eventsv1.Event_Order{Order: &eventsv1.Order{OrderId: id, Currency: "CNY", TotalMicros: &total}}}
 }
 
+// reach asks for a customer until a receipt is reached: an answer waits for it
+// only for a few seconds, which a slow machine may need and more.
+func (h *house) reach(reference, receipt string) (resp *queryv1.GetProfileResponse, err error) {
+	for range 24 {
+		resp, err = h.query.GetProfile(h.t.Context(), &queryv1.GetProfileRequest{Customer: reference, Receipt: receipt})
+		if receipt == "" || connect.CodeOf(err) != connect.CodeUnavailable {
+			break
+		}
+	}
+	return resp, err
+}
+
 // profile is a customer with a receipt reached.
 func (h *house) profile(reference, receipt string) *queryv1.Profile {
 	h.t.Helper()
-	resp, err := h.query.GetProfile(h.t.Context(), &queryv1.GetProfileRequest{Customer: reference, Receipt: receipt})
+	resp, err := h.reach(reference, receipt)
 	if err != nil {
 		h.t.Fatalf("profile of %s: %v", reference, err)
 	}
