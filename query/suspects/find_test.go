@@ -103,6 +103,47 @@ func TestProposed(t *testing.T) {
 	}
 }
 
+// TestSeveralFiles: who is there more than twice is proposed with each of his
+// files.
+func TestSeveralFiles(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		company bool
+		files   [][]string
+	}{
+		{"a company's name", true, [][]string{
+			{"name", "北京云帆科技有限公司"}, {"name", "北京雲帆科技股份有限公司"}, {"name", "北京云帆科技"}, {"name", "北京雲帆科技公司"}, {"name", "北京云帆科技集团"},
+		}},
+		{"a company's name in letters", true, [][]string{{"name", "Acme Trading Co., Ltd."}, {"name", "ＡＣＭＥ Ｔｒａｄｉｎｇ"}, {"name", "ACME TRADING LIMITED"}}},
+		{"a person", false, [][]string{
+			{"name", "Ann Lee", "phone", "+49 30 1234567"}, {"name", "Lee, Ann", "phone", "030 1234567"}, {"name", "ANN LEE", "tel", "(030) 1234567"}, {"name", "Anne Lee", "phone", "030/123 4567"},
+		}},
+	} {
+		for _, strangers := range []int{0, 300} {
+			t.Run(fmt.Sprintf("%s, %d strangers", test.name, strangers), func(t *testing.T) {
+				t.Parallel()
+				var l list
+				for _, traits := range test.files {
+					l.add(t, test.company, traits...)
+				}
+				for i := range strangers {
+					l.add(t, test.company, "name", fmt.Sprintf("Zoltan%d Zylstra%d", i, i))
+				}
+				want, got := len(test.files)*(len(test.files)-1)/2, 0
+				for _, p := range l.find(t).Pairs {
+					if p.Score >= suspects.DefaultScore && p.B.Compare(customerID(len(test.files))) < 0 {
+						got++
+					}
+				}
+				if got != want {
+					t.Errorf("%d pairs of %d files proposed, want %d", got, len(test.files), want)
+				}
+			})
+		}
+	}
+}
+
 // TestKinds: a person and a company of one name and number are no pair.
 func TestKinds(t *testing.T) {
 	t.Parallel()

@@ -89,10 +89,15 @@ func (p *population) count(f Field, value string) float64 {
 // small population counts say little.
 const prior = 1_000
 
-// chance is how likely a stranger has the value: the share of the others who
-// have it, the two compared left out.
+// files is how many files of one customer there may be: so many who have a
+// value do not make it a common one. Else a third file would speak against the
+// other two.
+const files = 5
+
+// chance is how likely a stranger has the value: the share of those who have it
+// beside as many as may be one customer.
 func (p *population) chance(f Field, value string) float64 {
-	others := max(0, p.count(f, value)-2)
+	others := max(0, p.count(f, value)-files)
 	return (others + prior*fieldsOf[f].usual) / (p.seen[f] + prior)
 }
 
