@@ -97,6 +97,9 @@ func (s *Service) Run(ctx context.Context) error {
 			return nil
 		case <-s.wanted:
 		}
+		if s.rests() {
+			continue // it was asked for while the latest was being computed
+		}
 		c, err := s.compute(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -106,6 +109,18 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		s.publish(c, err)
 	}
+}
+
+// rests reports whether the latest ranking is one to be shown for a while.
+func (s *Service) rests() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.latest != nil && s.latest.rests()
+}
+
+// rests reports whether computing took long and that was done lately.
+func (c *computed) rests() bool {
+	return c.took > quick && time.Since(c.at) < max(pause, patience*c.took)
 }
 
 // compute ranks the customers as they are now.
@@ -151,7 +166,7 @@ func (s *Service) ranking(ctx context.Context) (*computed, error) {
 		case latest == nil:
 		case covers(latest.positions, now):
 			return latest, nil
-		case latest.took > quick && time.Since(latest.at) < max(pause, patience*latest.took):
+		case latest.rests():
 			return latest, nil
 		}
 		s.want()

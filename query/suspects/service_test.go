@@ -36,6 +36,7 @@ type shelf struct {
 	open    atomic.Int64  // views not closed
 	failure error         // of reading heads
 	slow    time.Duration // what reading heads takes
+	reads   atomic.Int64  // of heads
 }
 
 func (s *shelf) ID() int                   { return 0 }
@@ -86,6 +87,7 @@ func (v *shelfView) Parts(wanted func(events.CustomerID) (projections.Part, bool
 	if v.shelf.failure != nil {
 		return v.shelf.failure
 	}
+	v.shelf.reads.Add(1)
 	time.Sleep(v.shelf.slow) // of a bubble with a clock of its own
 	for id, head := range v.heads {
 		if _, ok := wanted(id); ok {
@@ -356,6 +358,32 @@ func TestFirstIsSlow(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		if resp := o.list(t, &queryv1.ListSuspectsRequest{}); resp.Customers != 1 {
 			t.Errorf("afterwards: %d customers, want 1", resp.Customers)
+		}
+	})
+}
+
+// TestAskedWhileComputing: who asks while a ranking that takes long is under way
+// is given that one, and it is not computed a second time for him.
+func TestAskedWhileComputing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t)
+		o.twins(0, "1aab")
+		o.put(customerID(90), personKind, map[string]string{"address": `{"street":"1 Main"}`})
+		o.slow = 2 * time.Second
+		for round := range int64(3) {
+			var asking sync.WaitGroup
+			for range 3 {
+				asking.Go(func() { o.list(t, &queryv1.ListSuspectsRequest{}) })
+				time.Sleep(time.Second / 2)
+			}
+			asking.Wait()
+			time.Sleep(10 * time.Second) // nothing is computed behind the answers
+			if got := o.reads.Load(); got != round+1 {
+				t.Errorf("after round %d: computed %d times, want %d", round, got, round+1)
+			}
+			o.twins(1+int(round), "2ccd")
+			time.Sleep(time.Minute)
 		}
 	})
 }
