@@ -109,6 +109,7 @@ type Directory struct {
 	pending    *tables // folded, not in the store
 	committing *tables // on the way to the store; nil if none
 	cp         checkpoint
+	torn       bool          // half a message is in pending: nothing is committed
 	confirmed  time.Time     // seen at the end of IDENTITY
 	target     uint64        // end of IDENTITY when last asked
 	changed    chan struct{} // closed and replaced when any of this changes
@@ -176,7 +177,7 @@ func (d *Directory) load(ctx context.Context) error {
 	d.holdsLocked(holds)
 	d.links = newCache[events.CustomerID, link](d.o.CacheEntries)
 	d.cache, d.companies = newCache[Hash, binding](d.o.CacheEntries), newCache[events.CustomerID, Memberships](d.o.CacheEntries)
-	d.pending, d.committing = newTables(), nil
+	d.pending, d.committing, d.torn = newTables(), nil, false
 	d.joinings.Store(cp.joinings)
 	d.merges.Store(cp.merges)
 	d.announceLocked()
@@ -343,7 +344,9 @@ func (d *Directory) follow(ctx context.Context) error {
 	}
 }
 
-// apply folds the message at seq. It waits while too much is uncommitted.
+// apply folds the message at seq. It waits while too much is uncommitted. Where
+// it fails half of the message may be folded: that is not to be read any more,
+// nor committed.
 func (d *Directory) apply(ctx context.Context, seq uint64, at time.Time, id *logv1.Identity) error {
 	if err := d.wait(ctx, func() bool { return d.pending.size() < 2*maxPending }); err != nil {
 		return err
@@ -355,7 +358,9 @@ func (d *Directory) apply(ctx context.Context, seq uint64, at time.Time, id *log
 	}
 	s := &snapshot{d: d}
 	defer s.close()
+	counted := d.cp.counters
 	if err := d.foldLocked(s, id, place{seq: seq, time: at}); err != nil {
+		d.torn, d.confirmed, d.cp.counters = true, time.Time{}, counted
 		return err
 	}
 	d.cp.seq, d.cp.time = seq, at
@@ -489,13 +494,14 @@ func (d *Directory) commitLoop(ctx context.Context, last uint64) error {
 	}
 }
 
-// commit writes what was folded after last, and returns up to where. Only one
-// runs at a time. After an error the session ends, the store is closed and
+// commit writes what was folded after last, and returns up to where; nothing
+// after half a message, for the counts in a row would be told twice by folding
+// it again. Only one runs at a time. After an error the session ends, the store is closed and
 // opened again.
 func (d *Directory) commit(last uint64) (uint64, error) {
 	d.mu.Lock()
 	t, cp := d.pending, d.cp
-	if cp.seq == last {
+	if cp.seq == last || d.torn {
 		d.mu.Unlock()
 		return last, nil
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/dossier360/dossier/events/memlog"
 	"github.com/dossier360/dossier/ingest/directory"
 	"github.com/dossier360/dossier/projections/store"
+	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 )
 
 // user is a set with a user id and an e-mail.
@@ -441,4 +442,56 @@ func TestMinterRises(t *testing.T) {
 	if second.Compare(first) <= 0 || second.Time() != first.Time()+1 {
 		t.Errorf("%v after %v, want it one millisecond later", second, first)
 	}
+}
+
+// TestTornMessage lets a directory meet a message whose second decision it
+// cannot read, after one that it can: what the message says before is not kept,
+// for it is folded again by whoever can read it.
+func TestTornMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := found(t, memlog.Options{})
+		minter := directory.NewMinter(time.Now, rand.Reader)
+		m := store.OpenMemory()
+		g := start(t, log, memory(&m))
+		synctest.Wait()
+		var rows []string
+		for n := range 2 {
+			c := minter.Mint()
+			id, err := g.Identify("crm_id", fmt.Sprint("c", n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := []*logv1.Decision{{Decision: &logv1.Decision_Created{Created: &logv1.Created{
+				Customer: c[:], Identifiers: []*logv1.HashedIdentifier{{Type: "crm_id", Hash: id.Hash[:]}},
+			}}}}
+			if n == 1 {
+				said = append(said, &logv1.Decision{})
+			}
+			frame, err := events.Seal(&logv1.Identity{Content: &logv1.Identity_Bindings{Bindings: &logv1.Bindings{Decisions: said}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := log.Append(t.Context(), events.IdentityStream, events.SubjectBind, frame, events.ExpectLast(uint64(2+n))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		if err := g.Ready(); !errors.Is(err, directory.ErrNotReady) {
+			t.Errorf("ready: got %v, want ErrNotReady", err)
+		}
+		if p := g.Progress(); p.Applied > 3 || p.Customers > 1 {
+			t.Errorf("%+v, want at most what the messages up to 3 say", p)
+		}
+		if err := g.stop(); err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range dump(t, m) {
+			if strings.HasPrefix(row, "c ") {
+				rows = append(rows, row)
+			}
+		}
+		if len(rows) > 1 {
+			t.Errorf("customers of the store: got %q, want at most the first", rows)
+		}
+	})
 }
