@@ -85,12 +85,12 @@ func (s *service) GetConflict(ctx context.Context, req *queryv1.GetConflictReque
 	if len(resp.Now) < 2 {
 		return resp, nil // they are one by now
 	}
-	for i := range two {
-		if two[i], err = s.directory.Root(two[i]); err != nil {
-			return nil, err
-		}
+	would, err := s.directory.Merge(ctx, directory.MergeOrder{Customers: two, DryRun: true})
+	if err != nil || len(would.Decisions) == 0 {
+		return resp, err // one by now, too
 	}
-	resp.Joined, err = s.sketchTogether(ctx, two[0], two)
+	merged := would.Decisions[0]
+	resp.Joined, err = s.sketchTogether(ctx, merged.To, []events.CustomerID{merged.From, merged.To})
 	return resp, err
 }
 

@@ -159,7 +159,7 @@ func TestConflict(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, nil)
 	ann := h.tell(order("o-1", 10), "user_id:ann", "email:ann@example.com")
-	bob := h.tell(order("o-2", 20), "user_id:bob", "phone:13800138000")
+	bob := h.tell(order("o-2", 20), "user_id:bob", "phone:13800138000", "crm_id:8") // has more, and stays
 	h.tell(view(), "user_id:ann", "phone:13800138000")
 	list, err := h.identity.ListConflicts(t.Context(), &queryv1.ListConflictsRequest{})
 	if err != nil || len(list.GetConflicts()) != 1 || list.GetOpen() != 1 {
@@ -188,6 +188,9 @@ func TestConflict(t *testing.T) {
 		t.Fatal(err)
 	}
 	one := h.profile("user_id:bob", did.GetReceipt())
+	if got := shown.GetJoined().GetCustomerId(); got != bob.GetCustomerId() || one.GetCustomerId() != got {
+		t.Errorf("shown as %s, joined as %s, want %s, who has more identifiers", got, one.GetCustomerId(), bob.GetCustomerId())
+	}
 	wantFacts(t, "joined, as GetConflict shows it", shown.GetJoined(), one)
 	wantFacts(t, "joined, as the dry run shows it", would.GetProfiles()[0], one)
 	if slices.Contains(h.profile("user_id:ann", "").GetFlags(), "conflict") {
@@ -334,8 +337,8 @@ func TestRefusals(t *testing.T) {
 		code connect.Code
 		says string
 	}{
-		{merging(h, why, who, "user_id:ann"), connect.CodeInvalidArgument, "customers: 1, 2 to 32 wanted"},
-		{merging(h, why, who, slices.Repeat([]string{"user_id:ann"}, 33)...), connect.CodeInvalidArgument, "customers: 33, 2 to 32 wanted"},
+		{merging(h, why, who, "user_id:ann"), connect.CodeInvalidArgument, "customers: 1 given, 2 to 32 wanted"},
+		{merging(h, why, who, slices.Repeat([]string{"user_id:ann"}, 33)...), connect.CodeInvalidArgument, "customers: 33 given, 2 to 32 wanted"},
 		{merging(h, "", who, "user_id:ann", "user_id:bob"), connect.CodeInvalidArgument, "reason: empty"},
 		{merging(h, why, " ", "user_id:ann", "user_id:bob"), connect.CodeInvalidArgument, "actor: empty"},
 		{merging(h, strings.Repeat("x", 1001), who, "user_id:ann", "user_id:bob"), connect.CodeInvalidArgument, "reason: 1001 characters, limit 1000"},

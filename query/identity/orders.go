@@ -188,7 +188,7 @@ func ruleOf(rule string) (string, error) {
 // find finds the customers of a list of references, from least to most of them.
 func (s *service) find(field string, references []string, least, most int) ([]events.CustomerID, error) {
 	if n := len(references); n < least || n > most {
-		return nil, query.Invalid("%s: %d, %s wanted", field, n, span(least, most))
+		return nil, query.Invalid("%s: %d given, %s wanted", field, n, span(least, most))
 	}
 	found := make([]events.CustomerID, len(references))
 	for i, reference := range references {
@@ -203,7 +203,7 @@ func (s *service) find(field string, references []string, least, most int) ([]ev
 // identify reads a list of identifiers, from least to directory.MaxOrder of them.
 func (s *service) identify(field string, references []string, least int) ([]directory.Identifier, error) {
 	if n := len(references); n < least || n > directory.MaxOrder {
-		return nil, query.Invalid("%s: %d, %s wanted", field, n, span(least, directory.MaxOrder))
+		return nil, query.Invalid("%s: %d given, %s wanted", field, n, span(least, directory.MaxOrder))
 	}
 	ids := make([]directory.Identifier, len(references))
 	for i, reference := range references {
