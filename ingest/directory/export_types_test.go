@@ -2,6 +2,9 @@ package directory
 
 import "fmt"
 
+// Types are the identifier types that hold as far as IDENTITY is folded.
+func (d *Directory) Types() *Types { return d.types.Load() }
+
 // Describe tells what the rules know of a type.
 func (t *Types) Describe(typ string) string {
 	k, ok := t.kind(typ)

@@ -61,38 +61,32 @@ func (d *Directory) foresee(o overlay, base graph, r Request) (Foreseen, error) 
 
 // foreseeDecision decides a set on paper, as often as it takes.
 func (d *Directory) foreseeDecision(o overlay, r Request, f *Foreseen) error {
-	for n := 1; ; n++ {
-		v, err := decide(o, r, d.mint)
+	set := item{request: &r}
+	for n := uint64(1); ; n++ {
+		step, err := set.next(o, d.mint)
 		if err != nil {
 			return err
 		}
-		at := place{seq: d.cp.seq + uint64(n)}
-		for i, decision := range v.bind {
-			at.n = i
-			if err := fold(o.tables, o, decision, at); err != nil {
-				return err
-			}
+		if err := o.take(step, place{seq: d.cp.seq + n}); err != nil {
+			return err
+		}
+		for _, decision := range step.bind {
 			if q := decision.GetQuarantined(); q != nil {
 				f.Conflict = cmp.Or(f.Conflict, conflictText(q))
 			}
 		}
-		if v.merge == nil {
+		if step.rule == nil {
 			at := f.Address.At
-			if f.Address, err = v.address(o, r); err != nil {
+			if f.Address, err = step.verdict.address(o, r); err != nil {
 				return err
 			}
 			f.Address.At = at
-			break
+			return d.nameConflict(o, r, f)
 		}
-		if len(v.bind) > 0 {
-			continue
-		}
-		f.Merge = cmp.Or(f.Merge, mergeText(v.merge))
-		if err := foldRule(o.tables, o, &logv1.Rule{Rule: &logv1.Rule_Merged{Merged: v.merge}}, at); err != nil {
-			return err
+		if len(step.bind) == 0 { // else it is decided anew
+			f.Merge = cmp.Or(f.Merge, mergeText(step.rule.GetMerged()))
 		}
 	}
-	return d.nameConflict(o, r, f)
 }
 
 // nameConflict finds a conflict that was told before.

@@ -284,19 +284,8 @@ func (d *Directory) rehearse(o *order) (Outcome, error) {
 			if err != nil {
 				return err
 			}
-			at := place{seq: d.cp.seq + n, time: d.cp.time}
-			switch {
-			case len(step.bind) > 0:
-				for i, decision := range step.bind {
-					at.n = i
-					if err := fold(paper.tables, paper, decision, at); err != nil {
-						return err
-					}
-				}
-			case step.rule != nil:
-				if err := foldRule(paper.tables, paper, step.rule, at); err != nil {
-					return err
-				}
+			if err := paper.take(step, place{seq: d.cp.seq + n, time: d.cp.time}); err != nil {
+				return err
 			}
 			o.decided(step, 0)
 			if step.rule == nil {
@@ -304,16 +293,26 @@ func (d *Directory) rehearse(o *order) (Outcome, error) {
 			}
 		}
 	})
-	if refused := (*refusal)(nil); errors.As(err, &refused) {
-		err = refused.err
-	}
 	for i := range o.outcome.Decisions {
 		// The new side has no id before it is made.
 		if s := &o.outcome.Decisions[i]; s.Kind == DecidedSplit && s.Undoes == 0 {
 			s.To = events.CustomerID{}
 		}
 	}
-	return o.outcome, err
+	return o.outcome, unrefused(err)
+}
+
+// take folds what the next message would hold: decisions, else the rule.
+func (o overlay) take(s step, at place) error {
+	if len(s.bind) == 0 && s.rule != nil {
+		return foldRule(o.tables, o, s.rule, at)
+	}
+	for at.n = range s.bind {
+		if err := fold(o.tables, o, s.bind[at.n], at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Merge follows an order. Errors: those of orders, ErrNotReady, ErrOverload,

@@ -176,13 +176,9 @@ func readConflict(g graph, id conflictID) (conflictRow, bool, error) {
 
 // quarantine notes a conflict.
 func (t *tables) quarantine(g graph, q *logv1.Quarantined, at place) error {
-	a, err := events.CustomerIDFromBytes(q.Stronger)
+	a, b, err := twoOf(q.Stronger, q.Weaker)
 	if err != nil {
-		return fmt.Errorf("quarantined, stronger: %w", err)
-	}
-	b, err := events.CustomerIDFromBytes(q.Weaker)
-	if err != nil {
-		return fmt.Errorf("quarantined, weaker: %w", err)
+		return fmt.Errorf("quarantined: %w", err)
 	}
 	r, err := readPair(g, pairOf(a, b))
 	if err != nil {

@@ -459,9 +459,6 @@ func unique(texts []string) []string {
 	return slices.Compact(texts)
 }
 
-// Types are the identifier types that hold as far as IDENTITY is folded.
-func (d *Directory) Types() *Types { return d.types.Load() }
-
 // PublishTypes makes these types hold from here on, for all gateways, unless
 // they hold already, and reports whether it had to be said. The directory must
 // be running. Errors: a *[TypesError] where they cannot follow what holds,
