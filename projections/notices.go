@@ -52,7 +52,10 @@ func (p *Partition) notice(ctx context.Context, lastTick *time.Time) error {
 	if errors.Is(s.err, events.ErrCorrupt) {
 		return s.err
 	}
-	relays, newRules := p.o.Rules.after(p.o.ID, s.ruleSeq)
+	relays, newRules, err := p.o.Rules.after(ctx, p.o.Log, s.ruleSeq)
+	if err != nil {
+		return err
+	}
 	if len(relays) > 0 {
 		return p.write(ctx, &logv1.Notice{Notice: &logv1.Notice_Relays{Relays: &logv1.Relays{Relays: relays}}})
 	}

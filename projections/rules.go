@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,85 +19,103 @@ import (
 const (
 	maxRelays     = 256
 	maxRelayBytes = 256 << 10
-	// keptRules is how many rules that every partition has heard are let go at
-	// once.
-	keptRules = 1_024
+)
+
+// keptRules and keptRuleBytes bound the rules held in memory; at least one is.
+const (
+	keptRules     = 1_024
+	keptRuleBytes = 8 << 20
 )
 
 // Rules follows the rules of IDENTITY for the notice writers of all partitions
-// of a process. It holds those that some partition has not heard; for one that
-// begins anew it reads IDENTITY again.
+// of a process. It holds the last ones; a partition that is further behind reads
+// IDENTITY itself.
 type Rules struct {
 	mu      sync.Mutex
 	rules   []*logv1.Relay // in order, prev and all
-	floor   uint64         // a rule up to here may be missing from rules
+	bytes   int            // of rules
+	floor   uint64         // the last rule that is not among rules; 0: none was before
 	read    uint64         // IDENTITY was read up to here
 	last    uint64         // the last rule up to read
-	heard   map[int]uint64 // partition to the rule it heard last
 	changed chan struct{}  // closed and replaced when any of this changes
-	restart context.CancelFunc
 }
 
 // NewRules returns an empty follower; Run it.
-func NewRules() *Rules { return &Rules{changed: make(chan struct{}), heard: map[int]uint64{}} }
+func NewRules() *Rules { return &Rules{changed: make(chan struct{})} }
 
-// after returns the next rules beyond seq, none if none are known yet, and a
-// channel that closes when more are known.
-func (r *Rules) after(partition int, seq uint64) ([]*logv1.Relay, <-chan struct{}) {
+// after returns the next rules beyond seq, the last that a partition has heard,
+// none if none are known yet, and a channel that closes when more are known.
+func (r *Rules) after(ctx context.Context, l events.Log, seq uint64) ([]*logv1.Relay, <-chan struct{}, error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.heard[partition] = seq
-	if seq < r.floor {
-		r.rewind(seq)
+	floor, changed := r.floor, r.changed
+	if seq >= floor {
+		defer r.mu.Unlock()
+		i := r.beyond(seq)
+		return page(r.rules[i:]), changed, nil
 	}
-	i, _ := slices.BinarySearchFunc(r.rules, seq+1, func(relay *logv1.Relay, seq uint64) int { return compareSeqs(relay.Seq, seq) })
-	n, size := i, 0
-	for n < len(r.rules) && n-i < maxRelays {
-		if size += proto.Size(r.rules[n]) + 8; n > i && size > maxRelayBytes {
-			break
+	r.mu.Unlock()
+	relays, err := readRules(ctx, l, seq, floor)
+	return relays, changed, err
+}
+
+// beyond is the index of the first rule kept beyond seq.
+func (r *Rules) beyond(seq uint64) int {
+	i, _ := slices.BinarySearchFunc(r.rules, seq+1, func(relay *logv1.Relay, seq uint64) int { return cmp.Compare(relay.Seq, seq) })
+	return i
+}
+
+// page returns as many of the first relays as one notice holds.
+func page(relays []*logv1.Relay) []*logv1.Relay {
+	size := 0
+	for n, relay := range relays {
+		if size += relaySize(relay); n == maxRelays || n > 0 && size > maxRelayBytes {
+			return relays[:n:n]
 		}
-		n++
 	}
-	if n > i && r.rules[i].Prev > seq {
-		return nil, r.changed // what is between is being read
-	}
-	next := r.rules[i:n:n]
-	r.letGo()
-	return next, r.changed
+	return relays[:len(relays):len(relays)]
 }
 
-func compareSeqs(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
+func relaySize(relay *logv1.Relay) int { return proto.Size(relay) + 8 }
+
+// readRules reads from IDENTITY as many rules behind the rule at seq as one
+// notice holds, up to the one at end.
+func readRules(ctx context.Context, l events.Log, seq, end uint64) ([]*logv1.Relay, error) {
+	reader, err := l.Read(ctx, events.IdentityStream, seq+1)
+	if err != nil {
+		return nil, fmt.Errorf("read rules behind %d: %w", seq, err)
 	}
-	return 0
+	defer reader.Close()
+	var relays []*logv1.Relay
+	for last, size := seq, 0; len(relays) < maxRelays && size < maxRelayBytes && last < end; {
+		m, err := reader.Next(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read rules behind %d: %w", last, err)
+		}
+		if m.Seq > end {
+			break // not reached: there is a rule at end
+		}
+		rule, err := ruleIn(m)
+		if err != nil {
+			return nil, err
+		}
+		if rule != nil {
+			relay := &logv1.Relay{Seq: m.Seq, Prev: last, Rule: rule}
+			relays, size, last = append(relays, relay), size+relaySize(relay), m.Seq
+		}
+	}
+	return page(relays), nil
 }
 
-// letGo drops rules that every partition has heard.
-func (r *Rules) letGo() {
-	heard := r.read
-	for _, seq := range r.heard {
-		heard = min(heard, seq)
+// ruleIn is the rule that a message of IDENTITY holds; nil: it is none.
+func ruleIn(m events.Message) (*logv1.Rule, error) {
+	if m.Subject != events.SubjectRule {
+		return nil, nil
 	}
-	i := 0
-	for i < len(r.rules) && r.rules[i].Seq <= heard {
-		i++
+	identity := &logv1.Identity{}
+	if err := events.Open(m.Data, identity); err != nil {
+		return nil, fmt.Errorf("%s message %d: %w", events.IdentityStream, m.Seq, err)
 	}
-	if i >= keptRules {
-		r.floor = r.rules[i-1].Seq
-		r.rules = slices.Clone(r.rules[i:])
-	}
-}
-
-// rewind has IDENTITY read again from behind seq.
-func (r *Rules) rewind(seq uint64) {
-	r.rules, r.floor, r.read, r.last = nil, seq, seq, seq
-	if r.restart != nil {
-		r.restart()
-	}
+	return identity.GetRule(), nil
 }
 
 // lastUpTo waits until IDENTITY was read up to seq and returns the last rule up
@@ -131,7 +150,6 @@ func (r *Rules) Begin(partitions ...*Partition) {
 	defer r.mu.Unlock()
 	for i, p := range partitions {
 		s, _ := p.watch()
-		r.heard[p.o.ID] = s.ruleSeq
 		if i == 0 || s.ruleSeq < r.floor {
 			r.floor, r.read, r.last = s.ruleSeq, s.ruleSeq, s.ruleSeq
 		}
@@ -141,19 +159,9 @@ func (r *Rules) Begin(partitions ...*Partition) {
 // Run reads IDENTITY until the context ends, or until the log is corrupt.
 func (r *Rules) Run(ctx context.Context, l events.Log) error {
 	for ctx.Err() == nil {
-		reading, cancel := context.WithCancel(ctx)
-		r.mu.Lock()
-		r.restart = cancel
-		next := r.read + 1
-		r.mu.Unlock()
-		err := r.follow(reading, l, next)
-		again := reading.Err() != nil // rewound, or the end
-		cancel()
+		err := r.follow(ctx, l)
 		if errors.Is(err, events.ErrCorrupt) {
 			return fmt.Errorf("follow rules: %w", err)
-		}
-		if again {
-			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -164,8 +172,8 @@ func (r *Rules) Run(ctx context.Context, l events.Log) error {
 }
 
 // follow reads until an error.
-func (r *Rules) follow(ctx context.Context, l events.Log, next uint64) error {
-	reader, err := l.Read(ctx, events.IdentityStream, next)
+func (r *Rules) follow(ctx context.Context, l events.Log) error {
+	reader, err := l.Read(ctx, events.IdentityStream, r.readUpTo()+1)
 	if err != nil {
 		return err
 	}
@@ -175,31 +183,38 @@ func (r *Rules) follow(ctx context.Context, l events.Log, next uint64) error {
 		if err != nil {
 			return err
 		}
-		var rule *logv1.Rule
-		if m.Subject == events.SubjectRule {
-			identity := &logv1.Identity{}
-			if err := events.Open(m.Data, identity); err != nil {
-				return fmt.Errorf("%s message %d: %w", events.IdentityStream, m.Seq, err)
-			}
-			rule = identity.GetRule()
+		rule, err := ruleIn(m)
+		if err != nil {
+			return err
 		}
-		if !r.add(ctx, m.Seq, rule) {
-			return ctx.Err()
+		if !r.add(m.Seq, rule) {
+			return fmt.Errorf("%s message %d is not the next", events.IdentityStream, m.Seq)
 		}
 	}
 }
 
-// add takes in the message at seq; rule is nil if it is none. It reports false
-// if IDENTITY is to be read from elsewhere.
-func (r *Rules) add(ctx context.Context, seq uint64, rule *logv1.Rule) bool {
+func (r *Rules) readUpTo() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if ctx.Err() != nil || seq != r.read+1 {
+	return r.read
+}
+
+// add takes in the message at seq; rule is nil if it is none. The oldest rules
+// make room. It reports false if it is not the next message.
+func (r *Rules) add(seq uint64, rule *logv1.Rule) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if seq != r.read+1 {
 		return false
 	}
 	if rule != nil {
-		r.rules = append(r.rules, &logv1.Relay{Seq: seq, Prev: r.last, Rule: rule})
-		r.last = seq
+		relay := &logv1.Relay{Seq: seq, Prev: r.last, Rule: rule}
+		r.rules, r.bytes, r.last = append(r.rules, relay), r.bytes+relaySize(relay), seq
+	}
+	for len(r.rules) > keptRules || len(r.rules) > 1 && r.bytes > keptRuleBytes {
+		oldest := r.rules[0]
+		r.rules[0] = nil
+		r.rules, r.bytes, r.floor = r.rules[1:], r.bytes-relaySize(oldest), oldest.Seq
 	}
 	r.read = seq
 	close(r.changed)
@@ -207,12 +222,11 @@ func (r *Rules) add(ctx context.Context, seq uint64, rule *logv1.Rule) bool {
 	return true
 }
 
-// unheard is how many rules that are known a partition has not heard.
+// unheard is how many rules that are held a partition has not heard.
 func (r *Rules) unheard(seq uint64) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i, _ := slices.BinarySearchFunc(r.rules, seq+1, func(relay *logv1.Relay, seq uint64) int { return compareSeqs(relay.Seq, seq) })
-	return len(r.rules) - i
+	return len(r.rules) - r.beyond(seq)
 }
 
 // unread is how many messages of IDENTITY up to its end were not read.
