@@ -305,88 +305,110 @@ func (t *tables) split(g graph, s *logv1.Split, at place) error {
 	if err != nil {
 		return fmt.Errorf("split: %w", err)
 	}
+	var of []events.CustomerID
 	if s.Undoes != 0 {
-		err = t.undo(g, s.Undoes, to, at)
+		of, err = t.undo(g, s.Undoes, to, at)
 	} else {
-		err = t.takeOut(g, s, from, to)
+		of, err = t.takeOut(g, s, to)
+	}
+	if err == nil {
+		err = t.keepApart(g, from, to)
+	}
+	if err == nil {
+		err = t.inherit(g, of, from, to)
 	}
 	if err != nil {
 		return fmt.Errorf("split: %w", err)
-	}
-	if err := t.keepApart(g, from, to); err != nil {
-		return err
-	}
-	if err := t.inherit(g, from, to); err != nil {
-		return err
 	}
 	t.remember(at, historyRow{at: at.time, rule: &logv1.Rule{Rule: &logv1.Rule_Split{Split: s}}}, from, to)
 	return nil
 }
 
 // undo parts a customer from whom he was merged into, with all that came with
-// him and since.
-func (t *tables) undo(g graph, merge uint64, c events.CustomerID, at place) error {
+// him and since. It returns whom.
+func (t *tables) undo(g graph, merge uint64, c events.CustomerID, at place) ([]events.CustomerID, error) {
 	l, err := g.link(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if l.by != merge {
-		return fmt.Errorf("undo of merge %d: customer %s was merged by %d: %w", merge, c, l.by, events.ErrCorrupt)
+		return nil, fmt.Errorf("undo of merge %d: customer %s was merged by %d: %w", merge, c, l.by, events.ErrCorrupt)
 	}
 	row, _, err := g.customer(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := t.upwards(g, l.into, func(r customer) customer { return r.with(row, -1) }); err != nil {
-		return err
+		return nil, err
 	}
 	t.links[c] = link{}
 	t.put(aliasGroup(l.into), string(c[:]), nil)
 	h, ok, err := readHistory(g, merge)
 	if err != nil || !ok {
-		return fmt.Errorf("history of merge %d: there %v: %w", merge, ok, err)
+		return nil, fmt.Errorf("history of merge %d: there %v: %w", merge, ok, err)
 	}
 	h.undoneBy = at.seq
 	t.put(historyGroup, string(uint64Bytes(merge)), h.encode())
-	return t.keepApart(g, l.into, c)
+	return []events.CustomerID{l.into}, t.keepApart(g, l.into, c)
 }
 
-// takeOut makes a new customer of some identifiers of another.
-func (t *tables) takeOut(g graph, s *logv1.Split, from, to events.CustomerID) error {
+// takeOut makes a new customer of some identifiers of another. It returns under
+// whom they were told.
+func (t *tables) takeOut(g graph, s *logv1.Split, to events.CustomerID) ([]events.CustomerID, error) {
+	from := events.CustomerID(s.From)
 	t.customers[to] = customer{kind: s.Kind}
 	t.counters.customers++
+	of := []events.CustomerID{from}
 	for i := 0; i+len(Hash{}) <= len(s.Hashes); i += len(Hash{}) {
 		h := Hash(s.Hashes[i : i+len(Hash{})])
 		b, ok, err := g.identifier(h)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !ok || b.blocked {
 			continue
 		}
+		of = append(of, b.origin)
 		typ, err := g.row(memberGroup(b.origin), string(h[:]))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := t.move(g, h, string(typ), to); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return t.unite(g, to, from)
+	return of, t.unite(g, to, from)
 }
 
-// inherit keeps the other side of a split apart from those from whom the whole
-// was kept apart: nobody knows for which part of him that was said.
-func (t *tables) inherit(g graph, from, to events.CustomerID) error {
-	n := 0
-	return pairsOf(g, from, func(other events.CustomerID, r pairRow) error {
+// inherit keeps the other side of a split apart from those from whom somebody
+// was kept apart of whom it was a part then: nobody knows for which part of him
+// that was said. Of those are whom it is told to come from, and whom they became.
+func (t *tables) inherit(g graph, of []events.CustomerID, from, to events.CustomerID) error {
+	n, seen := 0, map[events.CustomerID]bool{}
+	said := func(other events.CustomerID, r pairRow) error {
 		root, err := rootOf(g, other)
 		if err != nil || !r.apart || root == to || root == from || n >= maxInherited {
 			return err
 		}
 		n++
 		return t.keepApart(g, to, other)
-	})
+	}
+	for _, c := range of {
+		for !seen[c] {
+			seen[c] = true
+			if err := pairsOf(g, c, said); err != nil {
+				return err
+			}
+			l, err := g.link(c)
+			if err != nil {
+				return err
+			}
+			if l.by != 0 {
+				c = l.into
+			}
+		}
+	}
+	return nil
 }
 
 // remember keeps a rule for whoever asks for the history of its customers.

@@ -298,6 +298,13 @@ func (m *model) mergeable(a, b events.CustomerID) {
 func (m *model) split(s *logv1.Split) {
 	from, to := events.CustomerID(s.From), events.CustomerID(s.To)
 	m.isRoot("split from", from)
+	// whole are all of whom the other side was a part.
+	whole := map[events.CustomerID]bool{from: true}
+	was := func(c events.CustomerID) {
+		for ; m.by[c] != 0; c = m.into[c] {
+			whole[c] = true
+		}
+	}
 	var moved []directory.Hash
 	for h := range slices.Chunk(s.Hashes, 16) {
 		moved = append(moved, directory.Hash(h))
@@ -309,6 +316,7 @@ func (m *model) split(s *logv1.Split) {
 		if want := m.identifiers(to, ""); !slices.Equal(moved, want) {
 			m.t.Fatalf("undo of %d moves %x, want %x", s.Undoes, moved, want)
 		}
+		was(m.into[to])
 		m.apart[two(m.into[to], to)] = true
 		delete(m.by, to)
 	} else {
@@ -317,6 +325,7 @@ func (m *model) split(s *logv1.Split) {
 			if m.root(m.origin[h]) != from {
 				m.t.Fatalf("%x of %s was taken out of %s", h, m.origin[h], from)
 			}
+			was(m.origin[h])
 			m.origin[h] = to
 		}
 		if len(m.identifiers(from, "")) == 0 {
@@ -325,12 +334,16 @@ func (m *model) split(s *logv1.Split) {
 		m.unite(to, from)
 	}
 	m.apart[two(from, to)] = true
+	var inherited [][2]events.CustomerID
 	for p := range m.apart {
 		for i, c := range p {
-			if other := p[1-i]; c == from && m.root(other) != to && m.root(other) != from {
-				m.apart[two(to, other)] = true
+			if other := p[1-i]; whole[c] && m.root(other) != to && m.root(other) != from {
+				inherited = append(inherited, two(to, other))
 			}
 		}
+	}
+	for _, p := range inherited {
+		m.apart[p] = true
 	}
 }
 
