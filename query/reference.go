@@ -71,7 +71,7 @@ func parseIDReference(s string) (reference, error) {
 // asks. That a value "names nobody" is how ingest sees it; who typed it wants
 // to know what it lacks.
 func (ref reference) explain(err error) error {
-	if !errors.Is(err, directory.ErrBlocked) {
+	if settings := (*directory.ValueError)(nil); errors.As(err, &settings) || !errors.Is(err, directory.ErrBlocked) {
 		return fmt.Errorf("customer %q: %w", ref.asWritten, err)
 	}
 	return refuse(err, "customer %q: %s", ref.asWritten, ref.lacks())
@@ -86,6 +86,8 @@ func (ref reference) lacks() string {
 		return "not an e-mail address; something before and after the @ wanted, and no space"
 	case isKind(ref.typ, "phone"):
 		return "not a phone number; it has too few digits, too many, or more than digits"
+	case isKind(ref.typ, "domain") && !strings.Contains(ref.value, "."):
+		return fmt.Sprintf("the domain has no '.'; a whole one wanted, as %s:acme.com", ref.typ)
 	default:
 		return `a value that programs send for "no value"; it names nobody`
 	}
