@@ -147,6 +147,9 @@ func (g *Gateway) join(ctx context.Context, items []item) error {
 		switch named := it.company(); {
 		case it.typ == eventsv1.Type_TYPE_GROUP_JOINED && named != nil:
 			told.Company = named.address.Customer
+			if id := named.surest(); id != nil {
+				told.By = id.Hash
+			}
 		case it.typ == eventsv1.Type_TYPE_GROUP_LEFT && named != nil:
 			told.Left = named.address.Customer
 		case it.typ == eventsv1.Type_TYPE_GROUP_LEFT:

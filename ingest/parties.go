@@ -243,17 +243,21 @@ func (it *item) counterpart() *party {
 }
 
 // name writes who p is as the other party of a copy: by the surest identifier
-// that names him, of equally sure ones the first told.
+// that names him.
 func (p *party) name(h *logv1.Header) {
 	h.PartyCustomer = p.address.Customer[:]
-	best := -1
-	for i := range p.identifiers {
-		if p.address.Others&(1<<i) == 0 && (best < 0 || p.identifiers[i].Strength() > p.identifiers[best].Strength()) {
-			best = i
-		}
-	}
-	if best >= 0 {
-		id := &p.identifiers[best]
+	if id := p.surest(); id != nil {
 		h.Party = &logv1.HashedIdentifier{Type: id.Type, Hash: id.Hash[:]}
 	}
+}
+
+// surest is the surest identifier that names p, of equally sure ones the first
+// told; nil of a party that was found in another way.
+func (p *party) surest() (best *directory.Identifier) {
+	for i := range p.identifiers {
+		if id := &p.identifiers[i]; p.address.Others&(1<<i) == 0 && (best == nil || id.Strength() > best.Strength()) {
+			best = id
+		}
+	}
+	return best
 }

@@ -34,6 +34,7 @@ import (
 //	          correction that stands
 //	companies each line is a person as type=value; prints the companies
 //	merge     each line is a customer as type=value: they are one from here on
+//	undo      the merge of that number is undone
 //
 // An event is its id, its type, and fields: @n is the hour it occurred at,
 // group, referee, referrer, previous and force (as type:value), void, corrects
@@ -114,6 +115,18 @@ func (p *parties) run(t *testing.T, d *datadriven.TestData) string {
 			from, to := m.From, m.To
 			p.merges = append(p.merges, m.Seq)
 			fmt.Fprintf(&out, "merge %d: %s into %s\n", len(p.merges), p.name(from[:]), p.name(to[:]))
+		}
+	case "undo":
+		var n int
+		if _, err := fmt.Sscan(d.Input, &n); err != nil || n < 1 || n > len(p.merges) {
+			d.Fatalf(t, "merge %q, %v", d.Input, err)
+		}
+		made, err := p.rig.directory.Split(t.Context(), directory.SplitOrder{Undo: p.merges[n-1], Cause: directory.Cause{Reason: "two", Actor: "test"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range made.Decisions {
+			fmt.Fprintf(&out, "%s from %s\n", p.name(s.To[:]), p.name(s.From[:]))
 		}
 	default:
 		d.Fatalf(t, "unknown command %q", d.Cmd)

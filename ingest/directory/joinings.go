@@ -19,6 +19,10 @@ const MaxMemberships = 16
 type Joining struct {
 	Person events.CustomerID
 	Membership
+	// By is the identifier that names the company, if it is known: of companies
+	// that were merged the person joins the one whose it was, and stays with that
+	// one when the merge is undone.
+	By Hash
 	// Left is the company that the person leaves by it, zero if that was not
 	// told. It changes nothing if the person belongs to another one by then:
 	// also by a joining that is recorded in the same call.
@@ -42,14 +46,32 @@ func (j *Joining) decide(g graph) ([]*logv1.Decision, error) {
 		return nil, err
 	}
 	m, err := told.today(g)
-	if err != nil || !m.news(&now) || !told.changedBy(now.Membership) {
+	if err != nil || !m.news(&now) {
 		return nil, err
 	}
-	d := &logv1.Joined{Person: now.Person[:], Since: now.Since}
-	if now.Company != (events.CustomerID{}) {
-		d.Company = now.Company[:]
+	row, err := now.row(g, j.By)
+	if err != nil || !told.changedBy(row) {
+		return nil, err
+	}
+	d := &logv1.Joined{Person: now.Person[:], Since: row.Since}
+	if row.Company != (events.CustomerID{}) {
+		d.Company = row.Company[:]
 	}
 	return []*logv1.Decision{{Decision: &logv1.Decision_Joined{Joined: d}}}, nil
+}
+
+// row is what is kept of a joining: the company as whose the identifier that
+// named it was told first.
+func (j *Joining) row(g graph, by Hash) (Membership, error) {
+	row := j.Membership
+	if row.Company == (events.CustomerID{}) || by == (Hash{}) {
+		return row, nil
+	}
+	company, b, ok, err := named(g, by)
+	if ok && company == row.Company {
+		row.Company = b.origin
+	}
+	return row, err
 }
 
 // Membership is one entry of a person's history.
