@@ -87,9 +87,9 @@ var ErrIdentityKey = errors.New("identity key: it is not the key of this log; re
 // again.
 //
 // Errors: *[SettingError] and [ErrIdentityKey] where the log was created
-// otherwise, [ErrFormerKey] where the key was changed since, unless it is the
-// one of Genesis, which the directory refuses; [ErrCorrupt], naming the stream, where something that was there
-// once is missing or other than it was.
+// otherwise; [ErrFormerKey] where the key was changed since, unless it is the
+// one of Genesis, which the directory refuses; [ErrCorrupt], naming the stream,
+// where something that was there once is missing or other than it was.
 func Found(ctx context.Context, l Log, s Settings, now func() time.Time, rand io.Reader) (*logv1.Genesis, error) {
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("settings of the log: %w", err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -337,7 +338,7 @@ func (s *service) wouldBe(ctx context.Context, o ordered) ([]*queryv1.Profile, e
 	}
 	groups, single := groupsOf(o)
 	var shown []*queryv1.Profile
-	for _, winner := range sorted(groups) {
+	for _, winner := range slices.SortedFunc(maps.Keys(groups), events.CustomerID.Compare) {
 		p, err := s.sketchTogether(ctx, winner, groups[winner])
 		if err != nil {
 			return nil, err

@@ -3,9 +3,7 @@ package identity
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"net/http"
-	"slices"
 
 	"github.com/dossier360/dossier/ingest/directory"
 	"github.com/dossier360/dossier/projections"
@@ -84,8 +82,3 @@ func (s *service) ListSuspects(ctx context.Context, req *queryv1.ListSuspectsReq
 }
 
 func isCompany(k logv1.CustomerKind) bool { return k == logv1.CustomerKind_CUSTOMER_KIND_COMPANY }
-
-// sorted are the keys of a map, in order.
-func sorted[K ~[16]byte, V any](m map[K]V) []K {
-	return slices.SortedFunc(maps.Keys(m), func(a, b K) int { return slices.Compare(a[:], b[:]) })
-}
