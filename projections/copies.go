@@ -3,7 +3,6 @@ package projections
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -33,9 +32,11 @@ type Copies struct {
 // Copies says which other customers hold a copy of an event, or of a correction
 // of it, that a customer was told of by the time of the call; claimed is its
 // time, nil if that is not known. What takes it back must reach them too. It
-// finds events in the newest 1,000 of a customer, and those of which the time is
-// known in any history; the fold parks what takes back others. ErrCatchingUp:
-// the partition has not folded the log in time, or stands still.
+// finds events among the newest 20,000 of a customer, and those of which the time
+// is known in any history; the fold parks what takes back others. What it does not
+// find of a customer to whom moves are under way it looks for when they are
+// through. ErrCatchingUp: the partition has not folded the log in time, or stands
+// still.
 func (p *Partition) Copies(ctx context.Context, c events.CustomerID, source, eventID string, claimed *int64) (Copies, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxCopiesWait)
 	defer cancel()
@@ -46,34 +47,56 @@ func (p *Partition) Copies(ctx context.Context, c events.CustomerID, source, eve
 	if err := p.WaitApplied(ctx, status.Last); err != nil {
 		return Copies{}, err
 	}
+	copies, moving, err := p.copiesNow(ctx, c, source, eventID, claimed)
+	if err != nil || copies.Found || !moving {
+		return copies, err
+	}
+	if err := p.WaitMoved(ctx, c); err != nil {
+		return Copies{}, err
+	}
+	copies, _, err = p.copiesNow(ctx, c, source, eventID, claimed)
+	return copies, err
+}
+
+// copiesNow says what is known of the copies of an event, and whether more of the
+// customer's history is on its way to him.
+func (p *Partition) copiesNow(ctx context.Context, c events.CustomerID, source, eventID string, claimed *int64) (copies Copies, moving bool, err error) {
 	v := p.View()
 	defer v.Close()
-	entries, cut, err := v.named(c, source, eventID, claimed)
-	if errors.Is(err, ErrNotFound) {
-		return Copies{}, nil
+	heads, err := v.unmoved(c)
+	if err != nil || len(heads) == 0 {
+		return Copies{}, false, err
 	}
-	if err != nil {
-		return Copies{}, err
+	var entries []*statev1.Entry
+	var best *statev1.Correction
+	for _, head := range heads {
+		found, cut, err := v.named(c, head, source, eventID, claimed)
+		if err != nil {
+			return Copies{}, false, err
+		}
+		entries, copies.Cut = append(entries, found...), copies.Cut || cut
+		rows, err := v.rowsOf(c, head.Generation)
+		if err != nil {
+			return Copies{}, false, err
+		}
+		of := target{source, eventID}
+		row, err := rows(of)
+		if err != nil {
+			return Copies{}, false, err
+		}
+		other, err := rows.best(of, row, logv1.Role_ROLE_SUBJECT)
+		if err != nil {
+			return Copies{}, false, err
+		}
+		if other != nil && (best == nil || compareCorrections(other, best) > 0) {
+			best = other
+		}
 	}
-	copies := Copies{Cut: cut, Found: slices.ContainsFunc(entries, func(e *statev1.Entry) bool { return e.EventId == eventID })}
-	if copies.Holders, err = p.holders(ctx, entries); err != nil {
-		return Copies{}, err
-	}
-	rows, err := v.takebacks(c)
-	if err != nil {
-		return Copies{}, err
-	}
-	of := target{source, eventID}
-	row, err := rows(of)
-	if err != nil {
-		return Copies{}, err
-	}
-	if best, err := rows.best(of, row, logv1.Role_ROLE_SUBJECT); err != nil {
-		return Copies{}, err
-	} else if best != nil {
-		copies.BestID, copies.BestIssuedAt = best.By.EventId, best.IssuedAt
-	}
-	return copies, nil
+	copies.Found = slices.ContainsFunc(entries, func(e *statev1.Entry) bool { return e.EventId == eventID })
+	copies.BestID, copies.BestIssuedAt = best.GetBy().GetEventId(), best.GetIssuedAt()
+	moving = slices.ContainsFunc(heads[0].Withheld, func(number uint64) bool { return number&refoldNumber == 0 })
+	copies.Holders, err = p.holders(ctx, entries)
+	return copies, moving, err
 }
 
 // holders are the other customers that the headers of entries name, each record
@@ -95,25 +118,29 @@ func (p *Partition) holders(ctx context.Context, entries []*statev1.Entry) ([]*l
 }
 
 // named finds the entries of an event, and of its corrections, whose subject the
-// customer is. It is cut where there may be more of them than it looked at.
-func (v *View) named(c events.CustomerID, source, eventID string, claimed *int64) (found []*statev1.Entry, cut bool, err error) {
-	n := 0
-	for e, err := range v.Entries(c, nil) {
+// customer is, in one of his generations. It is cut where there may be more of
+// them than it looked at.
+func (v *View) named(c events.CustomerID, head *statev1.Head, source, eventID string, claimed *int64) (found []*statev1.Entry, cut bool, err error) {
+	n, limit := 0, maxSearchedEntries
+	if claimed != nil {
+		limit = maxRefoldEntries
+	}
+	for e, err := range v.entriesOf(c, head, nil) {
 		if err != nil {
 			return nil, false, err
 		}
-		if n++; n > maxRefoldEntries {
+		if n++; n > limit {
 			break
 		}
 		if isNamed(e, source, eventID, claimed) {
 			found = append(found, e)
 		}
 	}
-	if claimed == nil || n <= maxRefoldEntries {
-		return found, n > maxRefoldEntries, nil
+	if claimed == nil || n <= limit {
+		return found, n > limit, nil
 	}
 	// A void of a known time speaks about that event alone, however old.
-	for e, err := range v.Entries(c, &statev1.Stamp{OccurredAt: *claimed + 1}) {
+	for e, err := range v.entriesOf(c, head, &statev1.Stamp{OccurredAt: *claimed + 1}) {
 		if err != nil {
 			return nil, false, err
 		}

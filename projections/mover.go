@@ -251,16 +251,9 @@ func (v *View) startRun(job *statev1.MoveJob) (*moveRun, error) {
 			})
 		}
 	}
-	value, err := v.view.Get(closedKey(c, job.Generation))
-	if err == nil && value == nil {
-		err = errors.New("it is not there")
-	}
-	head := &statev1.Head{}
-	if err == nil {
-		err = proto.Unmarshal(value, head)
-	}
+	head, err := v.closedHead(c, job.Generation)
 	if err != nil {
-		return nil, fmt.Errorf("generation %d of customer %s: %w", job.Generation, c, err)
+		return nil, err
 	}
 	var bad error
 	prefix := ownedPrefix(keyPage, c, job.Generation)

@@ -358,22 +358,18 @@ func (v *View) TakenBack(c events.CustomerID) (func(*statev1.Entry) (string, err
 	if !head.HasTakebacks {
 		return func(*statev1.Entry) (string, error) { return "", nil }, nil
 	}
-	rows, err := v.takebacks(c)
+	rows, err := v.rowsOf(c, head.Generation)
 	if err != nil {
 		return nil, err
 	}
 	return func(e *statev1.Entry) (string, error) { return rows.why(stampOf(e), e.Corrects) }, nil
 }
 
-// takebacks reads all rows of a customer, once.
-func (v *View) takebacks(c events.CustomerID) (takebacks, error) {
-	head, err := v.Head(c)
-	if err != nil {
-		return nil, err
-	}
-	prefix := append(ownedPrefix(keyRow, c, head.Generation), byte(rowTakeback))
+// rowsOf reads what takes back events of a customer's generation, once.
+func (v *View) rowsOf(c events.CustomerID, generation uint32) (takebacks, error) {
+	prefix := append(ownedPrefix(keyRow, c, generation), byte(rowTakeback))
 	all := map[string][]byte{}
-	err = v.view.Scan(prefix, store.PrefixEnd(prefix), false, func(key, value []byte) bool {
+	err := v.view.Scan(prefix, store.PrefixEnd(prefix), false, func(key, value []byte) bool {
 		all[string(key[len(prefix):])] = slices.Clone(value)
 		return true
 	})

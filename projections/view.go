@@ -223,6 +223,14 @@ func (v *View) Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*st
 			yield(nil, err)
 			return
 		}
+		v.entriesOf(c, head, before)(yield)
+	}
+}
+
+// entriesOf yields the history that a head of a customer, of whichever
+// generation, holds.
+func (v *View) entriesOf(c events.CustomerID, head *statev1.Head, before *statev1.Stamp) iter.Seq2[*statev1.Entry, error] {
+	return func(yield func(*statev1.Entry, error) bool) {
 		more := func(list []*statev1.Entry) bool {
 			for i := len(list) - 1; i >= 0; i-- {
 				if before != nil && compareEntry(list[i], before) >= 0 {
@@ -242,7 +250,7 @@ func (v *View) Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*st
 		if before != nil {
 			to = appendOrderKey(bytes.Clone(prefix), before)
 		}
-		err = v.view.Scan(prefix, to, true, func(_, value []byte) bool {
+		err := v.view.Scan(prefix, to, true, func(_, value []byte) bool {
 			page := &statev1.Page{}
 			if err := proto.Unmarshal(value, page); err != nil {
 				yield(nil, fmt.Errorf("page of customer %s: %w", c, err))
@@ -254,6 +262,45 @@ func (v *View) Entries(c events.CustomerID, before *statev1.Stamp) iter.Seq2[*st
 			yield(nil, err)
 		}
 	}
+}
+
+// unmoved are the heads of a customer that hold all that was told of him and does
+// not come from elsewhere, the open one first: while his history is folded again
+// by moves they are several, and an event may be in more than one. None: he is
+// nobody, or another one now.
+func (v *View) unmoved(c events.CustomerID) ([]*statev1.Head, error) {
+	open, err := v.openHead(c)
+	if err != nil || len(open.GetMergedInto()) > 0 {
+		return nil, err
+	}
+	heads := []*statev1.Head{open}
+	if open.Served == nil {
+		return heads, nil
+	}
+	for generation := open.GetServed(); generation < open.GetGeneration(); generation++ {
+		closed, err := v.closedHead(c, generation)
+		if err != nil {
+			return nil, err
+		}
+		heads = append(heads, closed)
+	}
+	return heads, nil
+}
+
+// closedHead is a customer's head as a generation of his was closed.
+func (v *View) closedHead(c events.CustomerID, generation uint32) (*statev1.Head, error) {
+	value, err := v.view.Get(closedKey(c, generation))
+	if err == nil && value == nil {
+		err = errors.New("it is not there")
+	}
+	head := &statev1.Head{}
+	if err == nil {
+		err = proto.Unmarshal(value, head)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("generation %d of customer %s: %w", generation, c, err)
+	}
+	return head, nil
 }
 
 // Changes yields the outbox in order of position.

@@ -326,9 +326,8 @@ func (e *engine) local() []query.Partition {
 	return partitions
 }
 
-// copies asks a customer's partition where an event was logged. Of one to whom
-// moves are under way nobody can tell it all; that is not waited for, or a merge
-// would hold up what is told of him.
+// copies asks a customer's partition where an event was logged, once that has
+// heard who was merged into him.
 func (e *engine) copies(ctx context.Context, customer events.CustomerID, source, eventID string, claimed *int64) (ingest.Copies, error) {
 	p := e.partitions[customer.Partition(len(e.partitions))]
 	ctx, cancel := context.WithTimeout(ctx, maxFoldedWait)
@@ -336,23 +335,8 @@ func (e *engine) copies(ctx context.Context, customer events.CustomerID, source,
 	if err := p.WaitRules(ctx, e.directory.Progress().Applied); err != nil {
 		return ingest.Copies{}, err
 	}
-	moving, err := isMoving(p, customer)
-	if err != nil {
-		return ingest.Copies{}, err
-	}
 	c, err := p.Copies(ctx, customer, source, eventID, claimed)
-	c.Cut = c.Cut || moving
 	return ingest.Copies(c), err
-}
-
-func isMoving(p *projections.Partition, customer events.CustomerID) (bool, error) {
-	view := p.View()
-	defer view.Close()
-	head, err := view.Outline(customer)
-	if errors.Is(err, projections.ErrNotFound) {
-		return false, nil
-	}
-	return len(head.GetWithheld()) > 0, err
 }
 
 // latest asks a customer's partition what was told last of his records, when all
