@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/dossier360/dossier/events"
+	"github.com/dossier360/dossier/ingest/directory"
 	"github.com/dossier360/dossier/projections/columns"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 	"github.com/dossier360/dossier/proto/dossier/query/v1/queryv1connect"
@@ -26,6 +27,9 @@ func (Unmerged) Aliases(events.CustomerID) ([]events.CustomerID, error) { return
 
 // InConflict implements [Directory].
 func (Unmerged) InConflict(events.CustomerID) (bool, error) { return false, nil }
+
+// Progress implements [Directory].
+func (Unmerged) Progress() directory.Progress { return directory.Progress{} }
 
 // Filter is a compiled filter with its ways of deciding open to tests.
 type Filter struct {

@@ -80,7 +80,10 @@ func (s *service) awaitReceipt(ctx context.Context, id events.CustomerID, receip
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
-		err := s.await(waiting, id, receipt)
+		// Of who he is the directory may know more than the receipt does: what it
+		// acknowledged of him under another id is his once that is heard.
+		at := max(receipt[ReceiptIdentity], s.Directory.Progress().Applied)
+		err := s.await(waiting, id, receipt, at)
 		if ctx.Err() != nil {
 			return id, ctx.Err() // the caller's own deadline, not the receipt's
 		}
@@ -95,7 +98,9 @@ func (s *service) awaitReceipt(ctx context.Context, id events.CustomerID, receip
 	}
 }
 
-func (s *service) await(ctx context.Context, id events.CustomerID, receipt map[int]uint64) error {
+// await waits for what a receipt acknowledged of a customer who was found by what
+// was decided up to at.
+func (s *service) await(ctx context.Context, id events.CustomerID, receipt map[int]uint64, at uint64) error {
 	p := id.Partition(len(s.Partitions))
 	if seq := receipt[p]; seq > 0 {
 		err := s.Partitions[p].WaitApplied(ctx, seq)
@@ -105,10 +110,6 @@ func (s *service) await(ctx context.Context, id events.CustomerID, receipt map[i
 		if err != nil {
 			return err
 		}
-	}
-	at := receipt[ReceiptIdentity]
-	if at == 0 {
-		return nil
 	}
 	err := s.Partitions[p].WaitRules(ctx, at)
 	if errors.Is(err, projections.ErrCatchingUp) {

@@ -49,6 +49,7 @@ type desk struct {
 	partitions [partitions]*shelf
 	names      map[string]events.CustomerID
 	became     map[events.CustomerID]events.CustomerID // by a merge
+	decided    uint64                                  // of IDENTITY, the directory's
 	inConflict map[events.CustomerID]bool
 	notReady   error // of the directory
 	hashesAway error // of looking up hashes in it

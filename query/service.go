@@ -85,6 +85,8 @@ type Directory interface {
 	InConflict(c events.CustomerID) (bool, error)
 	// QuarantinedCount is the number of identity conflicts that wait.
 	QuarantinedCount() uint64
+	// Progress tells up to which sequence of IDENTITY all of this is known.
+	Progress() directory.Progress
 }
 
 // ReceiptIdentity is the key of the sequence of IDENTITY in a receipt.
