@@ -2,10 +2,12 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/dossier360/dossier/events"
 	"github.com/dossier360/dossier/ingest/directory"
+	"github.com/dossier360/dossier/projections"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 	"github.com/dossier360/dossier/query"
@@ -91,6 +93,9 @@ func (s *service) GetConflict(ctx context.Context, req *queryv1.GetConflictReque
 	}
 	merged := would.Decisions[0]
 	resp.Joined, err = s.sketchTogether(ctx, merged.To, []events.CustomerID{merged.From, merged.To})
+	if errors.Is(err, projections.ErrTooLong) {
+		return resp, nil // whoever decides sees the two, and goes without
+	}
 	return resp, err
 }
 

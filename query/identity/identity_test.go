@@ -13,6 +13,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/dossier360/dossier/ingest"
+	"github.com/dossier360/dossier/projections"
 	eventsv1 "github.com/dossier360/dossier/proto/dossier/events/v1"
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
 	"github.com/dossier360/dossier/query/identity"
@@ -207,6 +209,34 @@ func TestConflict(t *testing.T) {
 	if shown, err = h.identity.GetConflict(t.Context(), &queryv1.GetConflictRequest{Id: got.GetId()}); err != nil || shown.GetJoined() != nil || len(shown.GetNow()) != 1 {
 		t.Errorf("the conflict of who is one by now: %v (%v)", shown, err)
 	}
+}
+
+// TestLongConflict: a conflict of customers whose histories are too long to be
+// folded on paper is shown, without what they would be as one; a dry run says
+// why it is none.
+func TestLongConflict(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("tells 20,001 events")
+	}
+	h := newHouse(t, nil)
+	h.tell(view(), "user_id:ann")
+	for told := 0; told <= projections.MaxPaperEvents; told += ingest.MaxBatchEvents {
+		h.flood("user_id:ann", ingest.MaxBatchEvents)
+	}
+	h.tell(view(), "user_id:bob", "phone:13800138000")
+	h.tell(view(), "user_id:ann", "phone:13800138000")
+	list, err := h.identity.ListConflicts(t.Context(), &queryv1.ListConflictsRequest{})
+	if err != nil || len(list.GetConflicts()) != 1 {
+		t.Fatalf("conflicts %v (%v), want one", list, err)
+	}
+	id := list.GetConflicts()[0].GetId()
+	shown, err := h.identity.GetConflict(t.Context(), &queryv1.GetConflictRequest{Id: id})
+	if err != nil || len(shown.GetNow()) != 2 || shown.GetJoined() != nil {
+		t.Errorf("conflict %v (%v), want the two as they are alone", shown, err)
+	}
+	_, err = h.identity.ResolveConflict(t.Context(), &queryv1.ResolveConflictRequest{Id: id, Approve: true, DryRun: true})
+	wantCode(t, err, connect.CodeFailedPrecondition, "more than 20000 events")
 }
 
 func TestLinkAndBlock(t *testing.T) {

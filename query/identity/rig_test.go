@@ -200,6 +200,24 @@ func (h *house) send(e *eventsv1.Event, ids ...string) (receipt string) {
 	return result.Receipt
 }
 
+// flood sends many events of an identifier in one call.
+func (h *house) flood(identifier string, n int) {
+	h.t.Helper()
+	typ, value, _ := strings.Cut(identifier, ":")
+	h.at = h.at.Add(time.Minute)
+	batch := ingest.Batch{Source: "test", Received: h.at, Wire: "native", Path: "/v1/events", ContentType: "application/json"}
+	for range n {
+		h.n++
+		e := view()
+		e.Id, e.Time = time.Duration(h.n).String(), timestamppb.New(h.at)
+		e.Identifiers = []*eventsv1.Identifier{{Type: typ, Value: value}}
+		batch.Drafts = append(batch.Drafts, ingest.Draft{Event: e, Original: []byte("{}")})
+	}
+	if result, err := h.gateway.Accept(h.t.Context(), batch); err != nil || len(result.Rejected) > 0 {
+		h.t.Fatalf("tell %d events of %s: %v, rejected %v", n, identifier, err, result.Rejected)
+	}
+}
+
 // view is an event that says nothing but itself.
 func view() *eventsv1.Event { return &eventsv1.Event{Type: "page.viewed"} }
 
