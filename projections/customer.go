@@ -42,7 +42,8 @@ type customer struct {
 	pages      map[string]*statev1.Page
 	dirtyPages map[string]bool
 	// leads are the order keys that lead his pages, sorted, once leadsRead:
-	// only a late event wants them.
+	// only a late event wants them. They are kept as long as he is, for there may
+	// be thousands, and late events come in numbers.
 	leads     []string
 	leadsRead bool
 	// refusals are new refusal keys, by hash: the order key of the entry.
@@ -186,4 +187,15 @@ func (c *customer) row(env profile.Env) *columns.Row {
 }
 
 // dropPages forgets the pages that were read; the store has them.
-func (c *customer) dropPages() { c.pages, c.dirtyPages, c.leads, c.leadsRead = nil, nil, nil, false }
+func (c *customer) dropPages() { c.pages, c.dirtyPages = nil, nil }
+
+// dropLeads forgets where pages are: they are another generation's now.
+func (c *customer) dropLeads() { c.leads, c.leadsRead = nil, false }
+
+// leadBytes is what one lead takes, and what is set aside to add others.
+const leadBytes = 128
+
+// weight is what the cache counts him as.
+func (c *customer) weight() int {
+	return decodedBytes + decodedFactor*c.encoded + leadBytes*len(c.leads)
+}

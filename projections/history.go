@@ -80,10 +80,8 @@ func (c *customer) putPage(old string, page *statev1.Page) {
 	}
 	if old != "" && old != lead {
 		c.pages[old], c.dirtyPages[old] = nil, true
-		if i, ok := slices.BinarySearch(c.leads, old); ok {
-			c.leads = slices.Delete(c.leads, i, i+1)
-		}
 	}
+	c.lead(old, lead)
 	if lead == "" {
 		return
 	}
@@ -91,7 +89,23 @@ func (c *customer) putPage(old string, page *statev1.Page) {
 		c.o.grow(proto.Size(page)+128, 1)
 	}
 	c.pages[lead], c.dirtyPages[lead] = page, true
-	if i, ok := slices.BinarySearch(c.leads, lead); !ok && c.leadsRead {
+}
+
+// lead notes that a page led by old, if any, is led by lead now, if by any.
+func (c *customer) lead(old, lead string) {
+	if !c.leadsRead || old == lead {
+		return
+	}
+	i, ok := slices.BinarySearch(c.leads, old)
+	switch {
+	case ok && lead == "":
+		c.leads = slices.Delete(c.leads, i, i+1)
+		return
+	case ok: // no other page is between the two
+		c.leads[i] = lead
+		return
+	}
+	if i, ok := slices.BinarySearch(c.leads, lead); !ok && lead != "" {
 		c.leads = slices.Insert(c.leads, i, lead)
 	}
 }
@@ -132,7 +146,7 @@ func (c *customer) coveringPage(s *statev1.Stamp) (lead string, page *statev1.Pa
 
 // readLeads reads the leads of all pages, once while the customer is cached.
 func (c *customer) readLeads() error {
-	c.o.paged = append(c.o.paged, c) // for what is read now to be let go
+	c.o.paged = append(c.o.paged, c) // for the pages read now to be let go
 	if c.leadsRead {
 		return nil
 	}

@@ -355,6 +355,7 @@ func (c *customer) close() (generation uint32, err error) {
 	c.o.grow(len(value)+64, 1)
 	c.touch()
 	c.dropPages()
+	c.dropLeads()
 	c.head = &statev1.Head{
 		Kind: old.Kind, Facts: &statev1.Facts{}, Journal: old.Journal, Generation: generation + 1, Parked: old.Parked,
 		MergedInto: old.MergedInto, Routes: old.Routes, Withheld: old.Withheld, Ended: old.Ended, Served: old.Served,

@@ -78,7 +78,7 @@ func (o *overlay) customer(id events.CustomerID) (*customer, error) {
 		c.head.Journal = &statev1.Journal{}
 	}
 	c.storedTimer = c.head.Timer
-	c.held = decodedBytes + decodedFactor*c.encoded
+	c.held = c.weight()
 	o.keep(c)
 	return c, nil
 }
@@ -92,9 +92,9 @@ func (o *overlay) keep(c *customer) {
 	o.youngBytes += c.held
 }
 
-// weigh counts a customer of the young generation anew: his head has grown.
+// weigh counts a customer of the young generation anew: he has grown.
 func (o *overlay) weigh(c *customer) {
-	held := decodedBytes + decodedFactor*c.encoded
+	held := c.weight()
 	o.youngBytes += held - c.held
 	c.held = held
 }
@@ -172,6 +172,7 @@ func (o *overlay) committed() {
 	}
 	for _, c := range o.paged {
 		c.dropPages()
+		o.weigh(c)
 	}
 	o.dirty, o.paged, o.changes, o.parked, o.sweep = nil, nil, nil, nil, sweepQueue{}
 	o.moving, o.closed = nil, nil
