@@ -47,7 +47,7 @@ type refEvent struct {
 	content    []byte
 	recordedAt int64
 	at         uint64
-	trail      []uint64
+	trail      []uint64            // what the gateway told it with, and the rules since
 	path       []events.CustomerID // whom it was with on its way
 }
 
@@ -209,7 +209,7 @@ func (r *reference) groups(kept func(c events.CustomerID, key string) (recordedA
 	groups := map[events.CustomerID]map[string]refEvent{}
 	parted := r.parted()
 	for _, e := range r.events {
-		e.trail, e.path = nil, nil
+		e.trail, e.path = slices.Clone(e.header.Trail), nil
 		c, key := r.route(&e), e.key()
 		if parted[key] {
 			if at, ok := kept(c, key); !ok || at != e.recordedAt {
@@ -238,7 +238,7 @@ func (r *reference) groups(kept func(c events.CustomerID, key string) (recordedA
 func (r *reference) parted() map[string]bool {
 	copies := map[string][]refEvent{}
 	for _, e := range r.events {
-		e.trail, e.path = nil, nil
+		e.trail, e.path = slices.Clone(e.header.Trail), nil
 		e.path = append(e.path, r.route(&e))
 		copies[e.key()] = append(copies[e.key()], e)
 	}
