@@ -29,51 +29,33 @@ import (
 // without. In the end every process has what the [reference] makes of the log,
 // and a partition folded again is the same bytes, outbox and all.
 func TestIdentity(t *testing.T) {
-	warmCoders(t)
-	if *simSeed != 0 {
-		simulateIdentity(t, *simSeed)
-		return
-	}
-	seeds := *simSeeds
-	if testing.Short() {
-		seeds = min(seeds, 10)
-	}
-	base := uint64(time.Now().UnixNano())
-	for i := range seeds {
-		if seed := base + uint64(i); !simulateIdentity(t, seed) {
-			t.Fatalf("replay with: go test ./cmd/dossier -run TestIdentity -sim.seed=%d", seed)
-		}
-	}
+	eachSeed(t, 10, simulateIdentity)
 }
 
-func simulateIdentity(t *testing.T, seed uint64) bool {
-	return t.Run(fmt.Sprint(seed), func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			rng := mathrand.New(mathrand.NewPCG(seed, 0))
-			o := townOptions{
-				partitions: []int{1, 2, 4}[rng.IntN(3)], gateways: 1 + rng.IntN(3), replicas: rng.IntN(2),
-				clock: []string{events.ClockWall, events.ClockWall, events.ClockEvents}[rng.IntN(3)],
-				seed:  rng.Uint64(), percent: rng.IntN(4) * rng.IntN(10), lag: time.Duration(rng.IntN(3)) * 400 * time.Millisecond,
-			}
-			var clients [3][]deed
-			life := &townLife{rng: rng}
-			for i := range clients {
-				for range 5 + rng.IntN(20) {
-					clients[i] = append(clients[i], life.deed())
-				}
-			}
-			w := newTown(t, o)
-			w.live(clients[:])
-			w.settle()
-			w.check()
-			w.checkDirectories()
-			w.checkFeed()
-			w.stop()
-			w.checkRebuild()
-			t.Logf("%d rules", len(readReference(t, w.log).rules))
-			t.Logf("%+v: %d crashes, %d faults", o, w.crashes.Load(), w.faults.Load())
-		})
-	})
+func simulateIdentity(t *testing.T, seed uint64) {
+	rng := mathrand.New(mathrand.NewPCG(seed, 0))
+	o := townOptions{
+		partitions: []int{1, 2, 4}[rng.IntN(3)], gateways: 1 + rng.IntN(3), replicas: rng.IntN(2),
+		clock: []string{events.ClockWall, events.ClockWall, events.ClockEvents}[rng.IntN(3)],
+		seed:  rng.Uint64(), percent: rng.IntN(4) * rng.IntN(10), lag: time.Duration(rng.IntN(3)) * 400 * time.Millisecond,
+	}
+	var clients [3][]deed
+	life := &townLife{rng: rng}
+	for i := range clients {
+		for range 5 + rng.IntN(20) {
+			clients[i] = append(clients[i], life.deed())
+		}
+	}
+	w := newTown(t, o)
+	w.live(clients[:])
+	w.settle()
+	w.check()
+	w.checkDirectories()
+	w.checkFeed()
+	w.stop()
+	w.checkRebuild()
+	t.Logf("%d rules", len(readReference(t, w.log).rules))
+	t.Logf("%+v: %d crashes, %d faults", o, w.crashes.Load(), w.faults.Load())
 }
 
 // TestUndoLaw tells events of two people, joins the two by hand, tells more

@@ -7,7 +7,6 @@ import (
 	mathrand "math/rand/v2"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -25,45 +24,27 @@ import (
 // seldom: an event that was addressed before five rules and comes after them.
 // The processes that fold it die and come back meanwhile.
 func TestRouting(t *testing.T) {
-	warmCoders(t)
-	if *simSeed != 0 {
-		simulateRouting(t, *simSeed)
-		return
-	}
-	seeds := *simSeeds
-	if testing.Short() {
-		seeds = min(seeds, 10)
-	}
-	base := uint64(time.Now().UnixNano())
-	for i := range seeds {
-		if seed := base + uint64(i); !simulateRouting(t, seed) {
-			t.Fatalf("replay with: go test ./cmd/dossier -run TestRouting -sim.seed=%d", seed)
-		}
-	}
+	eachSeed(t, 10, simulateRouting)
 }
 
-func simulateRouting(t *testing.T, seed uint64) bool {
-	return t.Run(fmt.Sprint(seed), func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			rng := mathrand.New(mathrand.NewPCG(seed, 0))
-			w := newTown(t, townOptions{
-				partitions: []int{1, 2, 4}[rng.IntN(3)], replicas: rng.IntN(2),
-				clock: []string{events.ClockWall, events.ClockWall, events.ClockEvents}[rng.IntN(3)],
-				seed:  rng.Uint64(), percent: rng.IntN(3) * rng.IntN(12), lag: time.Duration(rng.IntN(3)) * 400 * time.Millisecond,
-			})
-			s := newScribe(w, rng)
-			for range 10 + rng.IntN(60) {
-				s.write()
-				w.pause()
-			}
-			w.settle()
-			w.check()
-			w.checkFeed()
-			w.stop()
-			w.checkRebuild()
-			t.Logf("%d merges, %d events, %d crashes, %d faults", len(s.merges), s.events, w.crashes.Load(), w.faults.Load())
-		})
+func simulateRouting(t *testing.T, seed uint64) {
+	rng := mathrand.New(mathrand.NewPCG(seed, 0))
+	w := newTown(t, townOptions{
+		partitions: []int{1, 2, 4}[rng.IntN(3)], replicas: rng.IntN(2),
+		clock: []string{events.ClockWall, events.ClockWall, events.ClockEvents}[rng.IntN(3)],
+		seed:  rng.Uint64(), percent: rng.IntN(3) * rng.IntN(12), lag: time.Duration(rng.IntN(3)) * 400 * time.Millisecond,
 	})
+	s := newScribe(w, rng)
+	for range 10 + rng.IntN(60) {
+		s.write()
+		w.pause()
+	}
+	w.settle()
+	w.check()
+	w.checkFeed()
+	w.stop()
+	w.checkRebuild()
+	t.Logf("%d merges, %d events, %d crashes, %d faults", len(s.merges), s.events, w.crashes.Load(), w.faults.Load())
 }
 
 // scribe writes rules and events, and knows who was whose at every sequence of

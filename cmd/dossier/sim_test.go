@@ -32,7 +32,7 @@ import (
 )
 
 var (
-	simSeeds = flag.Int("sim.seeds", 200, "how many seeds TestSimulation tries (20 with -short)")
+	simSeeds = flag.Int("sim.seeds", 100, "how many seeds each simulation tries (few with -short)")
 	simSeed  = flag.Uint64("sim.seed", 0, "try this seed alone")
 )
 
@@ -43,19 +43,31 @@ var (
 // without faults; and a partition folded again from its log is the same bytes,
 // outbox and all.
 func TestSimulation(t *testing.T) {
+	eachSeed(t, 20, simulate)
+}
+
+// eachSeed simulates by the seed that the flag gives, else by as many new ones as
+// the other flag says, in a short run by few.
+func eachSeed(t *testing.T, few int, simulate func(t *testing.T, seed uint64)) {
+	t.Helper()
 	warmCoders(t)
+	run := func(seed uint64) bool {
+		return t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { simulate(t, seed) })
+		})
+	}
 	if *simSeed != 0 {
-		simulate(t, *simSeed)
+		run(*simSeed)
 		return
 	}
 	seeds := *simSeeds
 	if testing.Short() {
-		seeds = min(seeds, 20)
+		seeds = min(seeds, few)
 	}
 	base := uint64(time.Now().UnixNano())
 	for i := range seeds {
-		if seed := base + uint64(i); !simulate(t, seed) {
-			t.Fatalf("replay with: go test ./cmd/dossier -run TestSimulation -sim.seed=%d", seed)
+		if seed := base + uint64(i); !run(seed) {
+			t.Fatalf("replay with: go test ./cmd/dossier -run %s -sim.seed=%d", t.Name(), seed)
 		}
 	}
 }
@@ -73,23 +85,19 @@ func warmCoders(t *testing.T) {
 	}
 }
 
-func simulate(t *testing.T, seed uint64) bool {
-	return t.Run(fmt.Sprint(seed), func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			rng := mathrand.New(mathrand.NewPCG(seed, 0))
-			work := simWork(rng)
-			clock := []string{events.ClockWall, events.ClockEvents}[rng.IntN(2)]
-			calm := newWorld(t, clock, rng.Uint64(), 0)
-			calm.run(work)
-			wild := newWorld(t, clock, rng.Uint64(), 1+rng.IntN(40))
-			wild.run(work)
-			if diff := cmp.Diff(calm.digests(), wild.digests()); diff != "" {
-				t.Errorf("after %d crashes and %d faults (-undisturbed +disturbed):\n%s", wild.crashes, wild.faults.Load(), diff)
-			}
-			wild.checkRebuild()
-			t.Logf("%d crashes, %d faults", wild.crashes, wild.faults.Load())
-		})
-	})
+func simulate(t *testing.T, seed uint64) {
+	rng := mathrand.New(mathrand.NewPCG(seed, 0))
+	work := simWork(rng)
+	clock := []string{events.ClockWall, events.ClockEvents}[rng.IntN(2)]
+	calm := newWorld(t, clock, rng.Uint64(), 0)
+	calm.run(work)
+	wild := newWorld(t, clock, rng.Uint64(), 1+rng.IntN(40))
+	wild.run(work)
+	if diff := cmp.Diff(calm.digests(), wild.digests()); diff != "" {
+		t.Errorf("after %d crashes and %d faults (-undisturbed +disturbed):\n%s", wild.crashes, wild.faults.Load(), diff)
+	}
+	wild.checkRebuild()
+	t.Logf("%d crashes, %d faults", wild.crashes, wild.faults.Load())
 }
 
 // simWork is what three clients post: batches of events of a few users, in part
@@ -492,16 +500,8 @@ func (w *world) checkRebuild() {
 
 // bytes are all keys and values of a store, which stands at the log's end.
 func (w *world) bytes(m *store.Memory, last uint64) map[string]string {
-	all := map[string]string{}
 	v := m.View()
 	defer v.Close()
-	err := v.Scan(nil, nil, false, func(key, value []byte) bool {
-		all[hex.EncodeToString(key)] = hex.EncodeToString(value)
-		return true
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	cp := &statev1.Checkpoint{}
 	raw, err := v.Get([]byte{'c'})
 	if err == nil {
@@ -510,5 +510,5 @@ func (w *world) bytes(m *store.Memory, last uint64) map[string]string {
 	if err != nil || cp.Seq != last {
 		w.t.Fatalf("the store stands at %d, the log ends at %d (%v)", cp.Seq, last, err)
 	}
-	return all
+	return storeBytes(w.t, m)
 }
