@@ -27,7 +27,7 @@ about again. ` + "`dossier conflicts <word> -h`" + ` tells the flags.`
 // conflictWords are what conflicts say in one language.
 type conflictWords struct {
 	id, when, state, stronger, weaker, rule, event, named, resolved string
-	none, more, openFormat, next, joined                            string
+	none, openFormat, next, joined                                  string
 	states                                                          map[string]string
 	// What a rule means, in full; where there is none the service explains.
 	explanations map[string]string
@@ -37,14 +37,14 @@ var conflictsWords = map[string]conflictWords{
 	langEN: {
 		id: "ID", when: "WHEN (UTC)", state: "STATE", stronger: "STRONGER", weaker: "WEAKER", rule: "RULE", event: "EVENT", named: "NAMED BY",
 		resolved: "RESOLVED",
-		none:     "no conflicts", more: "there are more; --limit 0 shows all", openFormat: "open: %d; `dossier conflicts show ID` tells about one",
+		none:     "no conflicts", openFormat: "open: %d; `dossier conflicts show ID` tells about one",
 		next: "the same: dossier conflicts approve %[1]s --reason WHY\ntwo:      dossier conflicts dismiss %[1]s --reason WHY", joined: "joined",
 		states: map[string]string{"open": "open", "approved": "approved", "dismissed": "dismissed"},
 	},
 	langZH: {
 		id: "编号", when: "时间（UTC）", state: "状态", stronger: "强方", weaker: "弱方", rule: "规则", event: "事件", named: "所用标识",
 		resolved: "处理",
-		none:     "没有身份冲突", more: "还有更多；用 --limit 0 显示全部", openFormat: "待处理 %d 个；用 `dossier conflicts show 编号` 查看",
+		none:     "没有身份冲突", openFormat: "待处理 %d 个；用 `dossier conflicts show 编号` 查看",
 		next: "是同一客户：dossier conflicts approve %[1]s --reason 原因\n不是同一客户：dossier conflicts dismiss %[1]s --reason 原因", joined: "合并后",
 		states: map[string]string{"open": "待处理", "approved": "已批准", "dismissed": "已驳回"},
 		explanations: map[string]string{
@@ -83,28 +83,22 @@ func conflictsList(ctx context.Context, std stdio, args []string) error {
 	if err := checkLimit(*limit); err != nil {
 		return err
 	}
-	w, p, t, open := conflictsWords[c.lang], printerFor(c.lang), &table{}, uint64(0)
-	t.add(w.id, w.when, w.state, w.stronger, "", w.weaker, "", w.rule)
-	service := c.identity()
-	more, err := eachPage(*limit, func(size uint32, token string) ([]*queryv1.Conflict, string, error) {
+	w, p, open := conflictsWords[c.lang], printerFor(c.lang), uint64(0)
+	l, service := c.listing(w.id, w.when, w.state, w.stronger, "", w.weaker, "", w.rule), c.identity()
+	err := addRows(l, *limit, func(size uint32, token string) ([]*queryv1.Conflict, string, error) {
 		resp, err := service.ListConflicts(ctx, &queryv1.ListConflictsRequest{State: *state, Customer: c.customer, PageSize: size, PageToken: token})
 		open = resp.GetOpen()
 		return resp.GetConflicts(), resp.GetNextPageToken(), c.explain(err)
-	}, func(q *queryv1.Conflict) error {
-		if c.json {
-			return writeLine(std.out, q)
+	}, func(q *queryv1.Conflict) []string {
+		return []string{
+			plain(q.GetId()), p.instant(q.GetAt()), p.conflictState(q), q.GetStronger(), cut(plain(q.GetStrongerName()), maxNameColumns),
+			q.GetWeaker(), cut(plain(q.GetWeakerName()), maxNameColumns), p.ruleName(q.GetRule()),
 		}
-		t.add(plain(q.GetId()), p.instant(q.GetAt()), p.conflictState(q), q.GetStronger(), cut(plain(q.GetStrongerName()), maxNameColumns),
-			q.GetWeaker(), cut(plain(q.GetWeakerName()), maxNameColumns), p.ruleName(q.GetRule()))
-		return nil
 	})
-	if err != nil || c.json {
+	if err != nil {
 		return err
 	}
-	if !more {
-		w.more = ""
-	}
-	return c.listed(t, w.none, w.more, fmt.Sprintf(w.openFormat, open))
+	return l.print(w.none, fmt.Sprintf(w.openFormat, open))
 }
 
 const maxNameColumns = 20

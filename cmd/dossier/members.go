@@ -11,17 +11,17 @@ company_id:acme or company_domain:acme.com.`
 
 // memberWords are what the list of members says in one language.
 type memberWords struct {
-	customer, name, since, state, current, former, none, more string
+	customer, name, since, state, current, former, none string
 }
 
 var membersWords = map[string]memberWords{
 	langEN: {
 		customer: "CUSTOMER", name: "NAME", since: "SINCE (UTC)", state: "STATE", current: "current", former: "left",
-		none: "nobody belongs to this company", more: "there are more; --limit 0 shows all",
+		none: "nobody belongs to this company",
 	},
 	langZH: {
 		customer: "客户编号", name: "名称", since: "自（UTC）", state: "状态", current: "在职", former: "已离开",
-		none: "该公司没有成员", more: "还有更多；用 --limit 0 显示全部",
+		none: "该公司没有成员",
 	},
 }
 
@@ -38,28 +38,20 @@ func members(ctx context.Context, std stdio, args []string) error {
 		return err
 	}
 	c.customer = refs[0]
-	w, p, t := membersWords[c.lang], printerFor(c.lang), &table{}
-	t.add(w.customer, w.since, w.state, w.name)
-	service := c.identity()
-	more, err := eachPage(*limit, func(size uint32, token string) ([]*queryv1.Member, string, error) {
+	w, p := membersWords[c.lang], printerFor(c.lang)
+	l, service := c.listing(w.customer, w.since, w.state, w.name), c.identity()
+	err = addRows(l, *limit, func(size uint32, token string) ([]*queryv1.Member, string, error) {
 		resp, err := service.ListMembers(ctx, &queryv1.ListMembersRequest{Company: c.customer, Former: *former, PageSize: size, PageToken: token})
 		return resp.GetMembers(), resp.GetNextPageToken(), c.explain(err)
-	}, func(m *queryv1.Member) error {
-		if c.json {
-			return writeLine(std.out, m)
-		}
+	}, func(m *queryv1.Member) []string {
 		state := w.former
 		if m.GetCurrent() {
 			state = w.current
 		}
-		t.add(m.GetCustomerId(), p.instant(m.GetSince()), state, cut(plain(m.GetName()), maxFoundColumns))
-		return nil
+		return []string{m.GetCustomerId(), p.instant(m.GetSince()), state, cut(plain(m.GetName()), maxFoundColumns)}
 	})
-	if err != nil || c.json {
+	if err != nil {
 		return err
 	}
-	if !more {
-		w.more = ""
-	}
-	return c.listed(t, w.none, w.more)
+	return l.print(w.none)
 }

@@ -18,7 +18,7 @@ const (
 // historyWords are what the history of merges says in one language.
 type historyWords struct {
 	id, when, what, from, to, rule, why, who string
-	none, more, undone, undoes               string
+	none, undone, undoes                     string
 	kinds                                    map[string]string
 	// By which rule customers were joined, or were not; nil: as the service says.
 	rules map[string]string
@@ -27,7 +27,7 @@ type historyWords struct {
 var historiesWords = map[string]historyWords{
 	langEN: {
 		id: "ID", when: "WHEN (UTC)", what: "WHAT", from: "FROM", to: "TO", rule: "RULE", why: "WHY", who: "WHO",
-		none: "no merges", more: "there are more; --limit 0 shows all", undone: "%s, undone", undoes: "%s, undoes %d",
+		none: "no merges", undone: "%s, undone", undoes: "%s, undoes %d",
 		kinds: map[string]string{mergedKind: "merged", splitKind: "split"},
 		rules: map[string]string{
 			"two_known": "an event named both", "forced": "an event joined them by force", "manual": "by hand",
@@ -38,7 +38,7 @@ var historiesWords = map[string]historyWords{
 	},
 	langZH: {
 		id: "编号", when: "时间（UTC）", what: "操作", from: "原客户", to: "目标客户", rule: "规则", why: "依据", who: "经办人",
-		none: "没有合并记录", more: "还有更多；用 --limit 0 显示全部", undone: "%s（已撤销）", undoes: "%s（撤销 %d）",
+		none: "没有合并记录", undone: "%s（已撤销）", undoes: "%s（撤销 %d）",
 		kinds: map[string]string{mergedKind: "合并", splitKind: "拆分"},
 		rules: map[string]string{
 			"two_known": "同一事件提到两者", "forced": "事件强制合并", "manual": "人工",
@@ -71,27 +71,21 @@ func merges(ctx context.Context, std stdio, args []string) error {
 	if len(refs) > 0 {
 		c.customer = refs[0]
 	}
-	w, p, t := historiesWords[c.lang], printerFor(c.lang), &table{}
-	t.add(w.id, w.when, w.what, w.from, w.to, w.who, w.rule, w.why)
-	service := c.identity()
-	more, err := eachPage(*limit, func(size uint32, token string) ([]*queryv1.MergeEntry, string, error) {
+	w, p := historiesWords[c.lang], printerFor(c.lang)
+	l, service := c.listing(w.id, w.when, w.what, w.from, w.to, w.who, w.rule, w.why), c.identity()
+	err = addRows(l, *limit, func(size uint32, token string) ([]*queryv1.MergeEntry, string, error) {
 		resp, err := service.ListMerges(ctx, &queryv1.ListMergesRequest{Customer: c.customer, PageSize: size, PageToken: token})
 		return resp.GetMerges(), resp.GetNextPageToken(), c.explain(err)
-	}, func(m *queryv1.MergeEntry) error {
-		if c.json {
-			return writeLine(std.out, m)
+	}, func(m *queryv1.MergeEntry) []string {
+		return []string{
+			fmt.Sprint(m.GetId()), p.instant(m.GetAt()), p.mergeKind(m), m.GetFrom(), m.GetTo(), cut(plain(m.GetActor()), maxActorColumns),
+			cut(p.ruleName(m.GetRule()), maxRuleColumns), cut(p.whyMerged(m), maxReasonColumns),
 		}
-		t.add(fmt.Sprint(m.GetId()), p.instant(m.GetAt()), p.mergeKind(m), m.GetFrom(), m.GetTo(), cut(plain(m.GetActor()), maxActorColumns),
-			cut(p.ruleName(m.GetRule()), maxRuleColumns), cut(p.whyMerged(m), maxReasonColumns))
-		return nil
 	})
-	if err != nil || c.json {
+	if err != nil {
 		return err
 	}
-	if !more {
-		w.more = ""
-	}
-	return c.listed(t, w.none, w.more)
+	return l.print(w.none)
 }
 
 // mergeKind says what was done, and what became of it.

@@ -36,12 +36,12 @@ func parkedEvents(ctx context.Context, std stdio, args []string) error {
 
 func parkedList(ctx context.Context, std stdio, args []string) error {
 	c := newClient(std, "parked list", "parked list [flags]", "Lists the events that were set aside, by partition and in the order of arrival.")
-	limit := c.flags.Int("limit", defaultListLimit, "at most `N` events; 0 means all")
+	limit := c.limitFlag("events")
 	if _, err := c.parse(args); err != nil {
 		return err
 	}
-	if *limit < 0 {
-		return wrongUsage("--limit %d: a number of events, or 0 for all, wanted", *limit)
+	if err := checkLimit(*limit); err != nil {
+		return err
 	}
 	w, p, t, n := waitingsWords[c.lang], printerFor(c.lang), &table{}, 0
 	t.add(w.position, w.when, w.customer, w.typ, w.source, w.messageID, w.reason)
@@ -75,26 +75,12 @@ func writeLine(w io.Writer, m proto.Message) error {
 
 // eachParked asks for page after page, up to limit events; 0 means all.
 func (c *client) eachParked(ctx context.Context, limit int, do func(*queryv1.ParkedEvent) error) error {
-	service, req := c.service(), &queryv1.ListParkedRequest{}
-	for left := limit; ; {
-		req.PageSize = waitingPageSize
-		if limit > 0 {
-			req.PageSize = uint32(min(left, waitingPageSize))
-		}
-		resp, err := service.ListParked(ctx, req)
-		if err != nil {
-			return c.explain(err)
-		}
-		for _, e := range resp.GetParked() {
-			if err := do(e); err != nil {
-				return err
-			}
-		}
-		req.PageToken = resp.GetNextPageToken()
-		if left -= int(req.PageSize); req.PageToken == "" || limit > 0 && left <= 0 {
-			return nil
-		}
-	}
+	service := c.service()
+	_, err := eachPage(limit, func(size uint32, token string) ([]*queryv1.ParkedEvent, string, error) {
+		resp, err := service.ListParked(ctx, &queryv1.ListParkedRequest{PageSize: size, PageToken: token})
+		return resp.GetParked(), resp.GetNextPageToken(), c.explain(err)
+	}, do)
+	return err
 }
 
 func (c *client) parkedEvent(ctx context.Context, id string) (*queryv1.ParkedEvent, error) {

@@ -34,8 +34,7 @@ What a retry takes in leaves the list; what is refused again waits on. A retry
 may be repeated: an event counts once. ` + "`dossier rejected <word> -h`" + ` tells the flags.`
 
 const (
-	waitingPageSize = 200
-	maxBodyFile     = 2 << 20 // in bytes; base64 of it fits a call
+	maxBodyFile = 2 << 20 // in bytes; base64 of it fits a call
 	// maxRetryAnswer bounds the answer to one retry: 1,000 outcomes.
 	maxRetryAnswer  = 16 << 20
 	maxFieldColumns = 24
@@ -120,12 +119,12 @@ func rejectedList(ctx context.Context, std stdio, args []string) error {
 	c := newClient(std, "rejected list", "rejected list [flags]", "Lists what was refused and waits, the newest first. Rejects are kept for 30 days.")
 	var filter rejectFilter
 	filter.flags(c)
-	limit := c.flags.Int("limit", defaultListLimit, "at most `N` rejects; 0 means all")
+	limit := c.limitFlag("rejects")
 	if _, err := c.parse(args); err != nil {
 		return err
 	}
-	if *limit < 0 {
-		return wrongUsage("--limit %d: a number of rejects, or 0 for all, wanted", *limit)
+	if err := checkLimit(*limit); err != nil {
+		return err
 	}
 	w, p, t, n := waitingsWords[c.lang], printerFor(c.lang), &table{}, 0
 	t.add(w.id, w.when, w.source, w.code, w.field, w.messageID, w.reason)
@@ -162,26 +161,11 @@ func (c *client) eachReject(ctx context.Context, f rejectFilter, limit int, do f
 	if err := checkUTF8(map[string]string{"--source": f.source, "--code": f.code}); err != nil {
 		return false, err
 	}
-	service, req := c.service(), &queryv1.ListRejectedRequest{Source: f.source, Code: f.code}
-	for left := limit; ; {
-		req.PageSize = waitingPageSize
-		if limit > 0 {
-			req.PageSize = uint32(min(left, waitingPageSize))
-		}
-		resp, err := service.ListRejected(ctx, req)
-		if err != nil {
-			return false, c.explain(err)
-		}
-		for _, r := range resp.GetRejected() {
-			if err := do(r); err != nil {
-				return false, err
-			}
-		}
-		req.PageToken = resp.GetNextPageToken()
-		if left -= int(req.PageSize); req.PageToken == "" || limit > 0 && left <= 0 {
-			return req.PageToken != "", nil
-		}
-	}
+	service := c.service()
+	return eachPage(limit, func(size uint32, token string) ([]*queryv1.RejectedEvent, string, error) {
+		resp, err := service.ListRejected(ctx, &queryv1.ListRejectedRequest{Source: f.source, Code: f.code, PageSize: size, PageToken: token})
+		return resp.GetRejected(), resp.GetNextPageToken(), c.explain(err)
+	}, do)
 }
 
 func rejectedShow(ctx context.Context, std stdio, args []string) error {

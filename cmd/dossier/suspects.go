@@ -26,7 +26,7 @@ const maxShownReasons = 4
 // suspectWords are what suspicions say in one language.
 type suspectWords struct {
 	score, a, b, why string
-	none, more, hint string
+	none, hint       string
 	totalFormat      string            // pairs, when they were compared, customers
 	crowdFormat, cut string            // what they share, how many share one of it
 	hows             map[string]string // how two values compare
@@ -36,7 +36,7 @@ type suspectWords struct {
 var suspectsWords = map[string]suspectWords{
 	langEN: {
 		score: "SCORE", a: "CUSTOMER", b: "PERHAPS THE SAME AS", why: "WHY",
-		none: "nobody is suspected to be somebody else", more: "there are more; --limit 0 shows all",
+		none:        "nobody is suspected to be somebody else",
 		hint:        "the two as one: dossier suspects join A B --dry-run",
 		totalFormat: "pairs: %s, as of %s, among %s customers",
 		crowdFormat: "too many share a value of %s: of these %s customers not all were compared by it", cut: "more pairs were found than are kept: these are the likeliest",
@@ -44,7 +44,7 @@ var suspectsWords = map[string]suspectWords{
 	},
 	langZH: {
 		score: "得分", a: "客户", b: "疑似同一客户", why: "依据",
-		none: "没有疑似重复的客户", more: "还有更多；用 --limit 0 显示全部",
+		none:        "没有疑似重复的客户",
 		hint:        "查看合并后的结果：dossier suspects join A B --dry-run",
 		totalFormat: "共 %s 对，截至 %s，比较了 %s 个客户",
 		crowdFormat: "%s相同的客户过多：这 %s 个客户未逐一比较", cut: "疑似重复过多，只保留可能性最大的",
@@ -84,33 +84,27 @@ func suspectsList(ctx context.Context, std stdio, args []string) error {
 	if err := checkLimit(*limit); err != nil {
 		return err
 	}
-	w, p, t, last := suspectsWords[c.lang], printerFor(c.lang), &table{}, &queryv1.ListSuspectsResponse{}
-	t.add(w.score, w.a, "", w.b, "", w.why)
-	service := c.identity()
-	more, err := eachPage(*limit, func(size uint32, token string) ([]*queryv1.Suspect, string, error) {
+	w, p, last := suspectsWords[c.lang], printerFor(c.lang), &queryv1.ListSuspectsResponse{}
+	l, service := c.listing(w.score, w.a, "", w.b, "", w.why), c.identity()
+	err := addRows(l, *limit, func(size uint32, token string) ([]*queryv1.Suspect, string, error) {
 		resp, err := service.ListSuspects(ctx, &queryv1.ListSuspectsRequest{Customer: c.customer, Kind: *kind, MinScore: *least, PageSize: size, PageToken: token})
 		last = resp
 		return resp.GetSuspects(), resp.GetNextPageToken(), c.explain(err)
-	}, func(s *queryv1.Suspect) error {
-		if c.json {
-			return writeLine(std.out, s)
+	}, func(s *queryv1.Suspect) []string {
+		return []string{
+			fmt.Sprintf("%.3f", s.GetScore()), s.GetA(), cut(plain(s.GetAName()), maxNameColumns), s.GetB(), cut(plain(s.GetBName()), maxNameColumns),
+			cut(p.suspicion(s), maxReasonColumns),
 		}
-		t.add(fmt.Sprintf("%.3f", s.GetScore()), s.GetA(), cut(plain(s.GetAName()), maxNameColumns), s.GetB(), cut(plain(s.GetBName()), maxNameColumns),
-			cut(p.suspicion(s), maxReasonColumns))
-		return nil
 	})
-	if err != nil || c.json {
+	if err != nil {
 		return err
 	}
-	if !more {
-		w.more = ""
-	}
-	rests := p.compared(last)
-	return c.listed(t, w.none+p.semicolon+rests[0], append([]string{w.more}, rests...)...)
+	basis := p.basis(last)
+	return l.print(w.none+p.semicolon+basis[0], basis...)
 }
 
-// compared says what a list of suspicions rests on.
-func (p printer) compared(resp *queryv1.ListSuspectsResponse) []string {
+// basis says what a list of suspicions rests on.
+func (p printer) basis(resp *queryv1.ListSuspectsResponse) []string {
 	w := suspectsWords[p.lang]
 	lines := []string{fmt.Sprintf(w.totalFormat, p.number(int64(resp.GetTotal())), p.instant(resp.GetComputedAt()), p.number(int64(resp.GetCustomers())))}
 	if resp.GetCut() {
