@@ -32,6 +32,7 @@ const (
 	figureOthers = 20              // who are written to meanwhile
 	figureIdle   = 5 * time.Second // how long they are watched before
 	figureBatch  = 500
+	figurePoll   = 100 * time.Millisecond // between asking whether all is moved: that costs, too
 )
 
 // figureEngine is an engine on disk in this process, with its door.
@@ -92,7 +93,7 @@ func (f *figureEngine) tell(all ...*eventsv1.Event) string {
 
 // awaitMoved waits until nothing lags and nothing is on its way.
 func (f *figureEngine) awaitMoved() {
-	err := every(f.b.Context(), benchPoll, func() (bool, error) {
+	err := every(f.b.Context(), figurePoll, func() (bool, error) {
 		status, err := f.query.GetStatus(f.b.Context(), &queryv1.GetStatusRequest{})
 		if err != nil {
 			return false, err
