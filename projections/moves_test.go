@@ -512,7 +512,7 @@ func TestTakingBackOfLongCustomers(t *testing.T) {
 	})
 }
 
-// So many customers become one that rules heard by everybody are let go of; a
+// So many customers become one that the first rules are no longer held; a
 // store that is lost hears them all again.
 func TestManyMerges(t *testing.T) {
 	const many = 1_500
