@@ -293,10 +293,53 @@ func (t *tables) unite(g graph, to, from events.CustomerID) error {
 	if err != nil {
 		return err
 	}
-	for _, joined := range had {
+	switch _, ok, err := ownJoinings(g, to); {
+	case err != nil:
+		return err
+	case !ok:
+		t.put(ownGroup, string(to[:]), m.encodeOwn())
+	}
+	t.joinings[to] = m.and(had)
+	return nil
+}
+
+// and is the history with all entries of another.
+func (m Memberships) and(o Memberships) Memberships {
+	for _, joined := range o {
 		m = m.with(joined)
 	}
-	t.joinings[to] = m
+	return m
+}
+
+// disunite takes from whom a customer had become the joinings that came with
+// him.
+func (t *tables) disunite(g graph, c events.CustomerID, l link) error {
+	had, err := g.memberships(c)
+	if err != nil || len(had) == 0 {
+		return err
+	}
+	for l.by != 0 {
+		c = l.into
+		m, _, err := ownJoinings(g, c)
+		if err != nil {
+			return err
+		}
+		rows, err := g.scan(span{group: aliasGroup(c)})
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			others, err := g.memberships(events.CustomerID([]byte(r.key)))
+			if err != nil {
+				return err
+			}
+			m = m.and(others)
+		}
+		t.joinings[c] = m
+		if l, err = g.link(c); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -343,6 +386,9 @@ func (t *tables) undo(g graph, merge uint64, c events.CustomerID, at place) ([]e
 	}
 	t.links[c] = link{}
 	t.put(aliasGroup(l.into), string(c[:]), nil)
+	if err := t.disunite(g, c, l); err != nil {
+		return nil, err
+	}
 	h, ok, err := readHistory(g, merge)
 	if err != nil || !ok {
 		return nil, fmt.Errorf("history of merge %d: there %v: %w", merge, ok, err)
@@ -377,7 +423,11 @@ func (t *tables) takeOut(g graph, s *logv1.Split, to events.CustomerID) ([]event
 			return nil, err
 		}
 	}
-	return of, t.unite(g, to, from)
+	m, err := g.memberships(from)
+	if err == nil && len(m) > 0 {
+		t.joinings[to] = m // all of them: nobody knows by which part they were told
+	}
+	return of, err
 }
 
 // inherit keeps the other side of a split apart from those from whom somebody
@@ -436,7 +486,11 @@ func (t *tables) join(g graph, j *logv1.Joined) error {
 		return err
 	}
 	t.joinings[person] = m.with(told)
-	return nil
+	own, ok, err := ownJoinings(g, person)
+	if ok {
+		t.put(ownGroup, string(person[:]), own.with(told).encodeOwn())
+	}
+	return err
 }
 
 func hashOf(id *logv1.HashedIdentifier) (Hash, error) {

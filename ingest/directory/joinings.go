@@ -41,17 +41,28 @@ func (j *Joining) decide(g graph) ([]*logv1.Decision, error) {
 			return nil, err
 		}
 	}
+	row, err := now.row(g, j.By)
+	if err != nil {
+		return nil, err
+	}
 	told, err := g.memberships(now.Person)
 	if err != nil {
 		return nil, err
 	}
-	m, err := told.today(g)
-	if err != nil || !m.news(&now) {
+	news, err := told.newsOf(g, &now, row)
+	if err != nil {
 		return nil, err
 	}
-	row, err := now.row(g, j.By)
-	if err != nil || !told.changedBy(row) {
-		return nil, err
+	if !news {
+		// What another told who became him is news of himself: it is all that he
+		// keeps when that merge is undone.
+		own, ok, err := ownJoinings(g, now.Person)
+		if err != nil || !ok {
+			return nil, err
+		}
+		if news, err = own.newsOf(g, &now, row); err != nil || !news {
+			return nil, err
+		}
 	}
 	d := &logv1.Joined{Person: now.Person[:], Since: row.Since}
 	if row.Company != (events.CustomerID{}) {
@@ -168,6 +179,27 @@ func (m Memberships) news(j *Joining) bool {
 	}
 	return m.changedBy(j.Membership)
 }
+
+// newsOf reports whether a joining tells anything new, by whom the companies
+// have become and as its row would say.
+func (m Memberships) newsOf(g graph, now *Joining, row Membership) (bool, error) {
+	today, err := m.today(g)
+	return today.news(now) && m.changedBy(row), err
+}
+
+// ownJoinings are those of a customer without those of who was merged into him;
+// false if these have none.
+func ownJoinings(g graph, c events.CustomerID) (Memberships, bool, error) {
+	v, err := g.row(ownGroup, string(c[:]))
+	if len(v) == 0 || err != nil {
+		return nil, false, err
+	}
+	m, err := decodeMemberships(v[1:])
+	return m, err == nil, err
+}
+
+// encodeOwn has a first byte, for a row that is empty is none.
+func (m Memberships) encodeOwn() []byte { return append([]byte{1}, m.encode()...) }
 
 // Memberships are the joinings recorded of a person, as far as the directory
 // has folded. Where nobody ever joined a company it costs nothing.

@@ -282,3 +282,62 @@ func (v *countingView) Get(key []byte) ([]byte, error) {
 	v.s.gets++
 	return v.View.Get(key)
 }
+
+// TestUndoneMembers undoes a merge of two who belonged to a company each: each
+// belongs to his own again, also by what was told meanwhile.
+func TestUndoneMembers(t *testing.T) {
+	log := found(t, memlog.Options{})
+	m := store.OpenMemory()
+	g := start(t, log, memory(&m)).ready(t)
+	defer g.stop()
+	who := func(typ, value string) events.CustomerID {
+		return g.resolve(t, g.set(t, [2]string{typ, value}))[0].Customer
+	}
+	ann, web, top := who("crm_id", "ann"), who("crm_id", "web"), who("crm_id", "top")
+	a, b := who("company_id", "a"), who("company_id", "b")
+	join := func(person, company events.CustomerID, since int64) {
+		t.Helper()
+		j := directory.Joining{Person: person, Membership: directory.Membership{Since: since, Company: company}}
+		if err := g.Join(t.Context(), []directory.Joining{j}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	merge := func(x, y events.CustomerID) uint64 {
+		t.Helper()
+		o, err := g.Merge(t.Context(), directory.MergeOrder{Customers: []events.CustomerID{x, y}})
+		if err != nil || len(o.Decisions) != 1 {
+			t.Fatalf("merge: %+v, %v", o, err)
+		}
+		return o.Decisions[0].Seq
+	}
+	undo := func(merge uint64) {
+		t.Helper()
+		if _, err := g.Split(t.Context(), directory.SplitOrder{Undo: merge}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	belongs := func(person, want events.CustomerID, at int64) {
+		t.Helper()
+		if got, _, err := g.Company(person, at); got != want || err != nil {
+			t.Errorf("company of %s at %d: got %s, %v; want %s", person, at, got, err, want)
+		}
+	}
+	join(ann, b, 1)
+	join(web, a, 5)
+	first := merge(ann, web)
+	belongs(ann, a, 5)
+	second := merge(ann, top)
+	undo(first)
+	for _, at := range []int64{1, 5} {
+		belongs(ann, b, at)
+		belongs(top, b, at)
+		belongs(web, a, at)
+	}
+	undo(second)
+	third := merge(ann, web)
+	join(ann, a, 7) // as the other told before: it is his own word now
+	undo(third)
+	belongs(ann, b, 6)
+	belongs(ann, a, 7)
+	belongs(top, events.CustomerID{}, 7)
+}

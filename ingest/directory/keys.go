@@ -34,6 +34,8 @@ import (
 //	k <customer 16> <seq 8>            empty: he takes part in it
 //	j <person 16>                      for each joining, the oldest first:
 //	                                   since 8, company 16 (zero: none)
+//	o <person 16>                      1, then as under j: his own, where others
+//	                                   with joinings were merged into him
 //	t                                  the identifier types that hold, a
 //	                                   dossier.log.v1.IdentifierTypes
 //	x <hash 16>                        hash 16 by which the log knows what has
@@ -43,7 +45,7 @@ import (
 //
 // A commit is one batch with the checkpoint in it: rows count, and counting
 // twice what a crash left behind would be wrong. See maxPending.
-const storeVersion = 3
+const storeVersion = 4
 
 var (
 	checkpointKey = []byte("!")
@@ -62,7 +64,10 @@ func memberGroup(origin events.CustomerID) string { return "m" + string(origin[:
 
 func aliasGroup(winner events.CustomerID) string { return "a" + string(winner[:]) }
 
-const historyGroup = "h"
+const (
+	historyGroup = "h"
+	ownGroup     = "o"
+)
 
 func partGroup(c events.CustomerID) string { return "k" + string(c[:]) }
 

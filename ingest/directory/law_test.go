@@ -334,7 +334,7 @@ func joinSurely(t *rapid.T, g *gateway, told []telling) {
 // the log. Companies are whom they have become.
 func (m *model) checkMemberships(g *gateway) {
 	for _, person := range m.order {
-		h := m.joined[m.root(person)]
+		h := m.belonged(m.root(person))
 		if len(h) == 0 {
 			continue
 		}

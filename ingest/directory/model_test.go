@@ -230,16 +230,17 @@ func (m *model) join(j *logv1.Joined) {
 	m.joined[person][j.Since] = company
 }
 
-// unite gives one the joinings of another.
-func (m *model) unite(to, from events.CustomerID) {
-	if m.joined[to] == nil && m.joined[from] != nil {
-		m.joined[to] = map[int64]events.CustomerID{}
-	}
-	for since, company := range m.joined[from] {
-		if had, ok := m.joined[to][since]; !ok || had.Compare(company) < 0 {
-			m.joined[to][since] = company
+// belonged are the joinings of one and of all who became him.
+func (m *model) belonged(c events.CustomerID) map[int64]events.CustomerID {
+	all := map[int64]events.CustomerID{}
+	for _, o := range m.family(c) {
+		for since, company := range m.joined[o] {
+			if had, ok := all[since]; !ok || had.Compare(company) < 0 {
+				all[since] = company
+			}
 		}
 	}
+	return all
 }
 
 func (m *model) merged(seq uint64, r *logv1.Merged) {
@@ -269,7 +270,6 @@ func (m *model) merged(seq uint64, r *logv1.Merged) {
 			delete(m.apart, p)
 		}
 	}
-	m.unite(winner, loser)
 	m.into[loser], m.by[loser] = winner, seq
 	m.merges = append(m.merges, seq)
 }
@@ -331,7 +331,7 @@ func (m *model) split(s *logv1.Split) {
 		if len(m.identifiers(from, "")) == 0 {
 			m.t.Fatalf("nothing is left of %s", from)
 		}
-		m.unite(to, from)
+		m.joined[to] = m.belonged(from)
 	}
 	m.apart[two(from, to)] = true
 	var inherited [][2]events.CustomerID
