@@ -396,6 +396,13 @@ func (d *Directory) round(ctx context.Context, items []item) ([]item, error) {
 		if err != nil {
 			return items, err
 		}
+		// Only now: what is found in the log later than this, the plan had not
+		// seen either, and is refused for it.
+		if done, err := d.stored(ctx, tried); err != nil {
+			return items, fmt.Errorf("%w: %w", ErrNotReady, err)
+		} else if done != nil {
+			return done.settle(items, done.seq+1), nil
+		}
 		at := p.seq
 		if !p.empty() {
 			if at, err = d.append(ctx, p); err == nil {
@@ -425,11 +432,6 @@ func (d *Directory) round(ctx context.Context, items []item) ([]item, error) {
 		}
 		if err != nil && !errors.Is(err, errLog) {
 			return items, fmt.Errorf("%w: %w", ErrNotReady, err)
-		}
-		if p, err := d.stored(ctx, tried); err != nil {
-			return items, fmt.Errorf("%w: %w", ErrNotReady, err)
-		} else if p != nil {
-			return p.settle(items, p.seq+1), nil
 		}
 	}
 }
