@@ -488,6 +488,7 @@ func TestDecisionsExit(t *testing.T) {
 		{"a state that is none", nil, []string{"conflicts", "list", "--state", "shut"}, exitUsage, `--state "shut": open, approved, dismissed, all wanted`},
 		{"a kind that is none", nil, []string{"suspects", "list", "--kind", "dog"}, exitUsage, `--kind "dog"`},
 		{"a score that is none", nil, []string{"suspects", "list", "--min-score", "NaN"}, exitUsage, "--min-score NaN"},
+		{"a score below the least", nil, []string{"suspects", "list", "--min-score", "0.3"}, exitUsage, "--min-score 0.3: a number from 0.5 to 1 wanted"},
 		{"a negative limit", nil, []string{"merges", "--limit", "-1"}, exitUsage, "--limit -1"},
 		{"not UTF-8", nil, []string{"merge", "a:\xff", "b:2", "--reason", "r"}, exitUsage, "not UTF-8"},
 		{

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"strings"
 
 	queryv1 "github.com/dossier360/dossier/proto/dossier/query/v1"
+	suspected "github.com/dossier360/dossier/query/suspects" // suspects is a command
 )
 
 const suspectsHelp = `Pairs of customers that are probably the same although no identifier says so, the
@@ -70,7 +70,7 @@ func suspectsList(ctx context.Context, std stdio, args []string) error {
 	c := newClient(std, "suspects list", "suspects list [flags]", "Lists pairs of customers that are probably the same, the likeliest first.")
 	c.flags.StringVar(&c.customer, "customer", "", "only who may be this customer, a `REF`")
 	kind := c.flags.String("kind", "", "only of this `kind`: person or company")
-	least := c.flags.Float64("min-score", 0, "only pairs of this `score` or more, 0 to 1; 0 is what the server proposes by itself")
+	least := c.flags.Float64("min-score", suspected.DefaultScore, fmt.Sprintf("only pairs of this `score` or more, %v to 1", suspected.LeastScore))
 	limit := c.limitFlag("pairs")
 	if _, err := c.parse(args); err != nil {
 		return err
@@ -78,8 +78,8 @@ func suspectsList(ctx context.Context, std stdio, args []string) error {
 	switch {
 	case *kind != "" && *kind != "person" && *kind != "company":
 		return wrongUsage("--kind %q: person or company wanted", *kind)
-	case math.IsNaN(*least) || *least < 0 || *least > 1:
-		return wrongUsage("--min-score %v: a number from 0 to 1 wanted", *least)
+	case !(*least >= suspected.LeastScore && *least <= 1): // also what is no number
+		return wrongUsage("--min-score %v: a number from %v to 1 wanted", *least, suspected.LeastScore)
 	}
 	if err := checkLimit(*limit); err != nil {
 		return err
