@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// maxMoveWait bounds how long a change waits until its events have moved;
-	// they go on moving without it.
+	// maxMoveWait bounds how long a command waits until events have moved, or are
+	// folded; they go on without it.
 	maxMoveWait = 30 * time.Second
 	// movePoll is how often it asks again; the server itself waits longer.
 	movePoll = 100 * time.Millisecond
@@ -284,10 +284,11 @@ func (d *decider) moved(ctx context.Context, a *queryv1.IdentityAnswer) ([]*quer
 func (d *decider) profiles(ctx context.Context, ids []string, receipt string) ([]*queryv1.Profile, error) {
 	var found []*queryv1.Profile
 	for _, id := range ids {
-		p, err := d.profile(ctx, id, receipt)
+		resp, err := d.profile(ctx, &queryv1.GetProfileRequest{Customer: id, Receipt: receipt})
 		if err != nil {
 			return nil, err
 		}
+		p := resp.GetProfile()
 		if !slices.ContainsFunc(found, func(f *queryv1.Profile) bool { return f.GetCustomerId() == p.GetCustomerId() }) {
 			found = append(found, p)
 		}
@@ -295,28 +296,26 @@ func (d *decider) profiles(ctx context.Context, ids []string, receipt string) ([
 	return found, nil
 }
 
-func (d *decider) profile(ctx context.Context, id, receipt string) (*queryv1.Profile, error) {
-	var found *queryv1.Profile
+// profile asks for a customer; with a receipt it asks until that is reached, as
+// long as the context lasts and a server answers.
+func (c *client) profile(ctx context.Context, req *queryv1.GetProfileRequest) (resp *queryv1.GetProfileResponse, err error) {
 	var late error
-	err := every(ctx, movePoll, func() (bool, error) {
-		resp, err := d.service().GetProfile(ctx, &queryv1.GetProfileRequest{Customer: id, Receipt: receipt})
-		switch {
-		case connect.CodeOf(err) == connect.CodeUnavailable && receipt != "" && ctx.Err() == nil:
+	err = every(ctx, movePoll, func() (bool, error) {
+		var err error
+		resp, err = c.service().GetProfile(ctx, req)
+		if connect.CodeOf(err) == connect.CodeUnavailable && connect.IsWireError(err) && req.GetReceipt() != "" {
 			late = err
 			return false, nil
-		case err != nil:
-			return false, err
 		}
-		found = resp.GetProfile()
-		return true, nil
+		return err == nil, err
 	})
 	if err != nil {
 		if late != nil && ctx.Err() != nil {
 			err = late // says how far it is
 		}
-		return nil, d.client.explain(err)
+		return nil, c.explain(err)
 	}
-	return found, nil
+	return resp, nil
 }
 
 // decisionLine says what was decided, or would be.

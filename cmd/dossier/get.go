@@ -32,9 +32,11 @@ func get(ctx context.Context, std stdio, args []string) error {
 		return err
 	}
 	c.customer = refs[0]
-	resp, err := c.service().GetProfile(ctx, &queryv1.GetProfileRequest{Customer: c.customer, Receipt: *receipt, Sections: sections})
+	ctx, cancel := context.WithTimeout(ctx, maxMoveWait)
+	defer cancel()
+	resp, err := c.profile(ctx, &queryv1.GetProfileRequest{Customer: c.customer, Receipt: *receipt, Sections: sections})
 	if err != nil {
-		return c.explain(err)
+		return err
 	}
 	if c.json {
 		return printJSON(std.out, resp)
