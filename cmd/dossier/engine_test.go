@@ -137,7 +137,7 @@ func (p *engineProcess) follow(cmd *exec.Cmd, stderr io.Reader, address chan<- s
 
 func (p *engineProcess) awaitReady() {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
 	defer cancel()
 	err := every(ctx, 20*time.Millisecond, func() (bool, error) {
 		r, err := http.Get(p.url + "/readyz")
@@ -242,14 +242,21 @@ func gzipped(t testing.TB, data []byte) []byte {
 	return b.Bytes()
 }
 
-// profile asks for one customer, waiting for a receipt if there is one.
+// profile asks for one customer, waiting for a receipt if there is one: an answer
+// waits for it only for a few seconds, which a slow machine may need and more.
 func (p *engineProcess) profile(ref, receipt string) *queryv1.Profile {
 	p.t.Helper()
-	r, err := p.query().GetProfile(context.Background(), &queryv1.GetProfileRequest{Customer: ref, Receipt: receipt})
-	if err != nil {
-		p.t.Fatalf("get %s: %v", ref, err)
+	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
+	defer cancel()
+	for {
+		r, err := p.query().GetProfile(ctx, &queryv1.GetProfileRequest{Customer: ref, Receipt: receipt})
+		if err == nil {
+			return r.Profile
+		}
+		if receipt == "" || !connect.IsWireError(err) || connect.CodeOf(err) != connect.CodeUnavailable || ctx.Err() != nil {
+			p.t.Fatalf("get %s: %v", ref, err)
+		}
 	}
-	return r.Profile
 }
 
 // folded reports whether nothing in the log is unfolded.
@@ -268,7 +275,7 @@ func folded(ctx context.Context, service queryv1connect.QueryServiceClient) (*qu
 func (p *engineProcess) awaitFolded() *queryv1.GetStatusResponse {
 	p.t.Helper()
 	var last *queryv1.GetStatusResponse
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
 	defer cancel()
 	err := every(ctx, 10*time.Millisecond, func() (done bool, err error) {
 		last, done, err = folded(ctx, p.query())
@@ -282,7 +289,7 @@ func (p *engineProcess) awaitFolded() *queryv1.GetStatusResponse {
 
 func (p *engineProcess) tick(to time.Time) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
 	defer cancel()
 	if _, err := p.query().Tick(ctx, &queryv1.TickRequest{To: timestamppb.New(to)}); err != nil {
 		p.t.Fatalf("tick to %s: %v", to, err)

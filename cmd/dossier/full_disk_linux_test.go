@@ -159,7 +159,7 @@ func TestNearlyFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, next := range []int{call, call + 1} {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), readyWithin)
 		err := every(ctx, 10*time.Millisecond, func() (bool, error) { return take(next), nil })
 		if cancel(); err != nil {
 			t.Fatalf("still refused, though there is room: %v", err)
@@ -214,7 +214,7 @@ func TestFullLogDisk(t *testing.T) {
 	if err := os.Remove(filepath.Join(disk, "other")); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), readyWithin)
 	defer cancel()
 	err := every(ctx, 100*time.Millisecond, func() (bool, error) {
 		return logLost.MatchString(p.metrics("")), nil

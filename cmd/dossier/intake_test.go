@@ -89,7 +89,7 @@ func (p publisher) request(subject, contentType, body string) (intakeReply, nats
 	m := nats.NewMsg(subject)
 	m.Header.Set("Content-Type", contentType)
 	m.Data = []byte(body)
-	r, err := p.conn.RequestMsg(m, time.Minute)
+	r, err := p.conn.RequestMsg(m, readyWithin)
 	if err != nil {
 		p.t.Fatalf("publish to %s: %v", subject, err)
 	}
@@ -207,7 +207,7 @@ func TestIntakeStopsInOrder(t *testing.T) {
 	for n := range publishers {
 		group.Go(func() {
 			for i := 0; ; i++ {
-				r, err := p.conn.Request("dossier.intake.shop", []byte(viewed(fmt.Sprintf("e%d-%d", n, i), "u1")), time.Minute)
+				r, err := p.conn.Request("dossier.intake.shop", []byte(viewed(fmt.Sprintf("e%d-%d", n, i), "u1")), readyWithin)
 				if err != nil {
 					// Nobody takes anything any more, or the server is gone.
 					if !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, nats.ErrConnectionClosed) {
@@ -242,7 +242,7 @@ func TestIntakeStopsInOrder(t *testing.T) {
 func TestNATSExample(t *testing.T) {
 	t.Parallel()
 	p := startPublisher(t, t.TempDir(), "--nats-user", "shop:secret")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), readyWithin)
 	defer cancel()
 	program, err := programs.build("nats", filepath.Join(repository, "docs/examples/nats"))
 	if err != nil {

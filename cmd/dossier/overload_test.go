@@ -62,7 +62,7 @@ func (v verdict) pause() error {
 // call makes a call until it is taken.
 func (o *overload) call(t *testing.T, try func() (verdict, error)) {
 	o.calls.Add(1)
-	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(readyWithin); time.Now().Before(deadline); {
 		v, err := try()
 		switch {
 		case err != nil:
@@ -174,7 +174,7 @@ func (p publisher) tryPost(body []byte) (verdict, error) {
 
 // tryPublish publishes a message.
 func (p publisher) tryPublish(body []byte) (verdict, error) {
-	r, err := p.conn.RequestMsg(&nats.Msg{Subject: "dossier.intake.shop", Data: body}, 2*time.Minute)
+	r, err := p.conn.RequestMsg(&nats.Msg{Subject: "dossier.intake.shop", Data: body}, readyWithin)
 	if err != nil {
 		return verdict{}, err
 	}
