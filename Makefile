@@ -75,8 +75,8 @@ sim: ## Run the property tests and simulations with many more seeds
 	go test -count=1 -timeout 0 ./cmd/dossier -run '^(TestSimulation|TestIdentity|TestRouting)$$' -sim.seeds=$(SEEDS)
 
 .PHONY: soak
-soak: ## Send several times what fits over HTTP and NATS, and fill a small disk (needs root)
-	go test -count=1 -timeout 0 -v ./cmd/dossier -run '^(TestOverload|TestNearlyFullDisk|TestFullLogDisk)$$' -overload.calls=$(SOAKCALLS)
+soak: ## Send several times what fits over HTTP and NATS, fill a small disk (needs root), look for duplicates among 10,000
+	go test -count=1 -timeout 0 -v ./cmd/dossier -run '^(TestOverload|TestNearlyFullDisk|TestFullLogDisk|TestSuspectsOfRegister)$$' -overload.calls=$(SOAKCALLS) -register.whole
 
 .PHONY: fuzz
 fuzz: ## Fuzz every decoder for FUZZTIME each
