@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/dossier360/dossier/events"
@@ -80,6 +81,7 @@ func (g *Gateway) resolve(ctx context.Context, items []item) error {
 	if len(requests) == 0 {
 		return nil
 	}
+	merged := g.o.Directory.Merged()
 	addresses, err := g.o.Directory.Resolve(ctx, requests)
 	if err != nil {
 		return err
@@ -94,7 +96,45 @@ func (g *Gateway) resolve(ctx context.Context, items []item) error {
 		}
 		it.dropBlocked(i)
 	}
+	if g.o.Directory.Merged() == merged {
+		return nil
+	}
+	return g.follow(items)
+}
+
+// follow addresses those who became others meanwhile, by what later events of the
+// batch came to, as who they are now, by those merges. An event would get there
+// anyway, sent on from where it was addressed; but the call's receipt would not
+// know of that.
+func (g *Gateway) follow(items []item) error {
+	for p := range resolved(items) {
+		a := &p.address
+		merges, err := g.o.Directory.Trail(a.Customer)
+		if err != nil {
+			return err
+		}
+		if len(merges) == 0 {
+			continue
+		}
+		if a.Customer, err = g.o.Directory.Root(a.Customer); err != nil {
+			return err
+		}
+		a.At, p.trail = max(a.At, slices.Max(merges)), merges
+	}
 	return nil
+}
+
+// resolved are the parties of the events that are not refused.
+func resolved(items []item) iter.Seq[*party] {
+	return func(yield func(*party) bool) {
+		for i := range items {
+			for n := range items[i].parties() {
+				if items[i].refused == nil && !yield(items[i].party(n)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // dropBlocked leaves out the parties whose names were all blocked by hand, as one

@@ -35,6 +35,9 @@ func (d *Directory) Root(c events.CustomerID) (root events.CustomerID, err error
 	return root, err
 }
 
+// Merged is how many merges there were, undone ones included.
+func (d *Directory) Merged() uint64 { return d.merges.Load() }
+
 // Trail are the merges by which a customer became his root, in order: what an
 // event that is the root's by them alone is told with, so that it goes back when
 // one of them is undone.
