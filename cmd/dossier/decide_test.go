@@ -419,6 +419,18 @@ func TestDecisionsWait(t *testing.T) {
 	}
 }
 
+// Who gets a customer with a receipt gets him when that is reached, though one
+// answer does not wait so long.
+func TestGetWaits(t *testing.T) {
+	t.Parallel()
+	r := newRegistrar()
+	r.late = 2
+	status, out, stderr := dossier(t, serveRegistrar(t, r), "get", annID, "--receipt", "R1")
+	if got, _ := calls[*queryv1.GetProfileRequest](r); status != exitDone || stderr != "" || len(got) != 3 || !strings.Contains(out, annID) {
+		t.Errorf("status %d, %q, asked %d times; want 0, nothing and 3 times:\n%s", status, stderr, len(got), out)
+	}
+}
+
 // Moves that do not end are waited for so long, and said to go on; what was
 // decided is printed all the same. The clock is the test's.
 func TestDecisionsWaitSoLong(t *testing.T) {
