@@ -89,7 +89,8 @@ type Directory interface {
 	Progress() directory.Progress
 }
 
-// ReceiptIdentity is the key of the sequence of IDENTITY in a receipt.
+// ReceiptIdentity is the key of the sequence of IDENTITY in a receipt, as gateways
+// write it.
 const ReceiptIdentity = -1
 
 // Options of [New]. All fields without a stated zero value are required.

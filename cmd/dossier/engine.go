@@ -402,6 +402,9 @@ func (e *engine) await(ctx context.Context, p int, seq uint64) error {
 	return nil
 }
 
+// What gateways write into a receipt, queries read: the two know it by one key.
+var _ = [1]struct{}{}[ingest.ReceiptIdentity-query.ReceiptIdentity]
+
 // ends are the sequences that a receipt covers, or the ends of the partitions and
 // of what the directory has read.
 func (e *engine) ends(ctx context.Context, receipt string) (map[int]uint64, error) {
