@@ -98,6 +98,9 @@ func (f *fold) applySplit(d uint64, rule *logv1.Rule) error {
 	if from != nil {
 		counted := from.counted()
 		told := f.told(from, d)
+		if undone := split.GetUndoes(); undone != 0 && from.forgetMerge(undone) {
+			told.Announced = false // nobody was told of the merge: there is nothing to take back
+		}
 		generation, err := from.close()
 		if err != nil {
 			return err
@@ -116,11 +119,7 @@ func (f *fold) applySplit(d uint64, rule *logv1.Rule) error {
 		to.touch()
 		to.head.Kind = split.Kind
 		back := len(to.head.MergedInto) > 0
-		if back {
-			// Who comes back after an undone merge is a new customer to everybody
-			// who was told that he became another one.
-			to.head.MergedInto, to.head.Journal.Created = nil, false
-		}
+		to.head.MergedInto = nil
 		f.withhold(to, d)
 		f.recount(to, counted)
 		if back {
@@ -159,6 +158,29 @@ func (f *fold) roomToClose(closed, other *customer) error {
 		return errCommitFirst
 	}
 	return nil
+}
+
+// forgetMerge forgets of a merge that is undone that it is to be announced. It
+// reports whether that was still to be done.
+func (c *customer) forgetMerge(d uint64) bool {
+	_, waits := slices.BinarySearch(c.head.Withheld, d)
+	n := len(c.head.Absorbed)
+	c.head.Absorbed = slices.DeleteFunc(slices.Clone(c.head.Absorbed), func(a *logv1.Absorbed) bool { return a.Rule == d })
+	return waits || len(c.head.Absorbed) < n
+}
+
+// isUndone reports whether a merge into a customer was undone by a split of his.
+func (f *fold) isUndone(c *customer, merge uint64) (bool, error) {
+	for _, d := range c.head.Routes {
+		if d < merge {
+			continue
+		}
+		rule, err := f.ruleOf(c, d)
+		if err != nil || rule.GetSplit().GetUndoes() == merge {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // told is what the other side of a rule has to know of a customer.
@@ -288,7 +310,15 @@ func (f *fold) applyFinal(number uint64, final *logv1.MoveFinal) error {
 	if unheard {
 		c.head.Ended = slices.Insert(slices.Clone(c.head.Ended), j, number)
 	}
-	c.head.Absorbed = append(slices.Clip(c.head.Absorbed), final.GetAbsorbed()...)
+	for _, a := range final.GetAbsorbed() {
+		undone, err := f.isUndone(c, a.GetRule())
+		if err != nil {
+			return err
+		}
+		if !undone {
+			c.head.Absorbed = append(slices.Clip(c.head.Absorbed), a)
+		}
+	}
 	if final.SplitFrom != nil {
 		c.head.SplitFrom = final.SplitFrom
 	}
@@ -409,8 +439,13 @@ func (f *fold) announceMoves(c *customer, at int64, because cause) {
 		}
 		f.announceMove(c, kindMerged, a, at, because)
 	}
-	if from := c.head.SplitFrom; from.GetAnnounced() && profile.Identified(c.head.Facts) {
-		f.announceMove(c, kindSplit, from, at, because)
+	if from := c.head.SplitFrom; from.GetAnnounced() {
+		// Who comes back after an undone merge is a new customer to everybody who
+		// was told that he became another one.
+		journal.Created = false
+		if profile.Identified(c.head.Facts) {
+			f.announceMove(c, kindSplit, from, at, because)
+		}
 	}
 	c.head.Absorbed, c.head.SplitFrom = nil, nil
 }

@@ -597,3 +597,32 @@ func TestParkedMoves(t *testing.T) {
 		check("undone", "c1 1 c2 0 ")
 	})
 }
+
+// A merge that is undone before its moves were through was never told to
+// anybody, and neither is that it was undone.
+func TestUndoneAtOnce(t *testing.T) {
+	eachStreet(t, func(t *testing.T, s *street) {
+		for range 3 {
+			s.order(l, 1, "a")
+			s.order(w, 1, "b")
+		}
+		s.settle()
+		before := [][]string{s.changes(l), s.changes(w)}
+		d := s.merge(l, w)
+		s.split(w, l, d, "a")
+		s.settle()
+		s.check("loser", l, "e001", "e003", "e005")
+		s.check("winner", w, "e002", "e004", "e006")
+		if diff := cmp.Diff(before, [][]string{s.changes(l), s.changes(w)}); diff != "" {
+			t.Errorf("announced (-before +after):\n%s", diff)
+		}
+		d = s.merge(l, w)
+		s.settle()
+		s.split(w, l, d, "a")
+		s.settle()
+		got := [][]string{s.changes(l)[len(before[0]):], s.changes(w)[len(before[1]):]}
+		if len(got[0]) != 2 || got[0][0] != "customer.split c2>c1 split" || len(got[1]) == 0 || got[1][0] != "customer.merged c1>c2 merge" {
+			t.Errorf("announced of a merge that was told: %q", got)
+		}
+	})
+}

@@ -259,7 +259,10 @@ func (w *town) order(gateway int, o order) {
 	for {
 		if now := w.gateways[gateway].now.Load(); now != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-			err := o(ctx, now.directory)
+			err := now.directory.CatchUp(ctx)
+			if err == nil {
+				err = o(ctx, now.directory)
+			}
 			cancel()
 			if err == nil || slices.ContainsFunc(finalAnswers, func(final error) bool { return errors.Is(err, final) }) {
 				return

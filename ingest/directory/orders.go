@@ -261,7 +261,7 @@ func (c Cause) why() *logv1.Why {
 
 // obey follows an order, or finds out on paper what it would come to.
 func (d *Directory) obey(ctx context.Context, o *order, dry bool) (Outcome, error) {
-	if err := d.Ready(); err != nil {
+	if err := d.CatchUp(ctx); err != nil {
 		return Outcome{}, err
 	}
 	if dry {
@@ -272,6 +272,22 @@ func (d *Directory) obey(ctx context.Context, o *order, dry bool) (Outcome, erro
 		return Outcome{}, err
 	}
 	return o.outcome, nil
+}
+
+// CatchUp waits until everything is folded that IDENTITY holds now: what another
+// gateway has decided is known then. Errors: ErrNotReady, ctx.Err().
+func (d *Directory) CatchUp(ctx context.Context) error {
+	if err := d.Ready(); err != nil {
+		return err
+	}
+	info, err := d.end(ctx)
+	if err == nil {
+		err = d.reach(ctx, info.Last)
+	}
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	return err
 }
 
 // rehearse follows an order on paper.

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/http"
 
+	"connectrpc.com/connect"
+
 	"github.com/dossier360/dossier/ingest/directory"
 	"github.com/dossier360/dossier/projections"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
@@ -68,9 +70,22 @@ func newService(o Options) *service {
 // New returns the handler of the identity service, to be mounted at [Path].
 func New(o Options) http.Handler {
 	keys := guard{read: sumKeys(o.ReadKeys), write: sumKeys(o.WriteKeys)}
-	path, methods := queryv1connect.NewIdentityServiceHandler(newService(o), query.HandlerOptions(o.Logger, keys)...)
+	path, methods := queryv1connect.NewIdentityServiceHandler(newService(o), query.HandlerOptions(o.Logger, keys, abreast(o.Directory))...)
 	described := queryv1.File_dossier_query_v1_identity_proto.Services().ByName("IdentityService")
 	return query.CrossOrigin(o.CORSOrigins, query.KnownMethods(path, described, methods))
+}
+
+// abreast has every call see what any gateway has decided before it: a merge made
+// at one is listed, and undone, at another.
+func abreast(d *directory.Directory) connect.UnaryInterceptorFunc {
+	return func(next connect.UnaryFunc) connect.UnaryFunc {
+		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+			if err := d.CatchUp(ctx); err != nil {
+				return nil, err
+			}
+			return next(ctx, req)
+		}
+	}
 }
 
 // ListSuspects implements queryv1connect.IdentityServiceHandler.
