@@ -69,7 +69,7 @@ func (f *fold) evaluate(c *customer, at int64, because cause) {
 		journal.Previous, journal.Stage = journal.Stage, verdict.Stage
 		journal.Since, journal.Cause = at, because.Cause
 	}
-	if !known {
+	if !known && !announced {
 		return // nobody is told of a visitor without a name
 	}
 	if !announced {

@@ -21,7 +21,7 @@ import (
 // FoldVersion is the version of what the fold makes of the log. A store of
 // another version is rebuilt. Whatever changes a fact, a row or a verdict of the
 // same log raises it.
-const FoldVersion = 5
+const FoldVersion = 6
 
 // Bounds of the work that one message can cause.
 const (
@@ -403,7 +403,11 @@ func (f *fold) stepRefold(ctx context.Context, r *round) error {
 		return err
 	}
 	if c.head.Stale {
-		if err := f.foldAgain(ctx, c); err != nil {
+		place := len(f.m.record.GetEvents()) // of the end of a move
+		if own := r.touched[p.Index].events; len(own) > 0 {
+			place = own[0]
+		}
+		if err := f.foldAgain(ctx, c, place); err != nil {
 			return err
 		}
 	}
@@ -412,18 +416,26 @@ func (f *fold) stepRefold(ctx context.Context, r *round) error {
 }
 
 // foldAgain folds a customer again whose history changed under his facts: at
-// once, or by moves if that would hold up others.
-func (f *fold) foldAgain(ctx context.Context, c *customer) error {
+// once, or by moves if that would hold up others. While moves to him are under
+// way he waits for their end, or each message could have him told anew. `place`
+// is a place in the message that is his alone.
+func (f *fold) foldAgain(ctx context.Context, c *customer, place int) error {
 	short, err := c.refoldable()
 	switch {
 	case err != nil:
 		return err
+	case !short && len(c.head.Withheld) > 0:
+		return nil
 	case !short:
-		return f.refoldLong(c)
+		return f.refoldLong(c, place)
 	case f.bytes > maxRefoldBytes:
 		return errCommitFirst
 	}
-	return f.refold(ctx, c)
+	if err := f.refold(ctx, c); err != nil {
+		return err
+	}
+	f.endServed(c)
+	return nil
 }
 
 // stepEvaluate evaluates one touched customer, unless due instants of his are
@@ -545,10 +557,10 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 	h := e.GetHeader()
 	id, err := events.CustomerIDFromBytes(h.GetCustomer())
 	if err != nil {
-		return false, f.park(nil, i, e, errNoCustomer)
+		return false, f.park(nil, i, e, 0, errNoCustomer)
 	}
 	if id.Partition(int(f.cp.Genesis.GetPartitions())) != f.Partition {
-		return false, f.park(nil, i, e, errMisrouted)
+		return false, f.park(nil, i, e, 0, errMisrouted)
 	}
 	c, err := f.customer(id)
 	if err == nil {
@@ -576,7 +588,7 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 	}
 	body, err := readBody(e)
 	if err != nil {
-		return false, f.park(c, i, e, err)
+		return false, f.park(c, i, e, at, err)
 	}
 	if t, takes := targetOf(h, body); takes {
 		reason, err := c.takeBack(t, h, body)
@@ -584,7 +596,7 @@ func (f *fold) applyEvent(ctx context.Context, i int, e *logv1.LoggedEvent) (cou
 			return false, err
 		}
 		if reason != nil {
-			return false, f.park(c, i, e, reason)
+			return false, f.park(c, i, e, at, reason)
 		}
 	}
 	stands, err := c.stands(h)

@@ -46,8 +46,6 @@ const (
 	maxRefs = 2_000_000
 	// maxMoveWait bounds the wait for a receiver before the next message.
 	maxMoveWait = 5 * time.Second
-	// maxParkedMoved bounds the parked events that are moved with a history.
-	maxParkedMoved = 10_000
 )
 
 // mover is the work of one partition's mover. Owned by its goroutine.
@@ -75,46 +73,48 @@ type moveRef struct {
 	parked bool
 }
 
-// runMover sends until the context ends. It begins when the fold has reached the
-// log's end as of now: what it would send may be done.
+// runMover sends until the context ends. After an error it goes on where it was:
+// a message that was not acknowledged is sent again.
 func (p *Partition) runMover(ctx context.Context) error {
-	info, err := p.o.Log.Info(ctx, p.stream)
-	if err == nil {
-		err = p.WaitApplied(ctx, info.Last)
-	}
 	m := &mover{p: p, runs: map[string]*moveRun{}}
-	for ctx.Err() == nil {
-		if err == nil {
-			err = m.round(ctx)
-		}
-		if err == nil || ctx.Err() != nil {
+	for delay := firstDelay; ctx.Err() == nil; {
+		err := m.round(ctx)
+		switch {
+		case err == nil:
+			delay = firstDelay
 			continue
-		}
-		if errors.Is(err, events.ErrCorrupt) {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, errFoldCorrupt):
 			return nil // the fold reports it
+		case errors.Is(err, events.ErrCorrupt):
+			return fmt.Errorf("mover of partition %d: %w", p.o.ID, err)
+		case !errors.Is(err, ErrCatchingUp):
+			p.o.Logger.Warn("moves not sent, trying again", "error", err, "after", delay)
 		}
-		if !errors.Is(err, ErrCatchingUp) {
-			p.o.Logger.Warn("moves not sent, trying again", "error", err)
-		}
-		m.runs = map[string]*moveRun{} // begun anew
-		err = nil
 		select {
 		case <-ctx.Done():
-		case <-time.After(firstDelay):
+		case <-time.After(delay):
 		}
+		delay = min(2*delay, lastDelay)
 	}
 	return nil
 }
 
+// errFoldCorrupt marks why the fold stands still for ever.
+var errFoldCorrupt = errors.New("the fold has stopped")
+
 // round sends one message of every job that has its turn, and waits for work if
-// there is none.
+// there is none. A job is work if the fold has come as far as the log did when the
+// store was opened: it may be done further on.
 func (m *mover) round(ctx context.Context) error {
 	s, changed := m.p.watch()
 	if errors.Is(s.err, events.ErrCorrupt) {
-		return s.err
+		return fmt.Errorf("%w: %w", errFoldCorrupt, s.err)
 	}
-	if s.jobs == 0 {
-		return waitFor(ctx, changed)
+	if s.jobs == 0 || m.p.behind(s) {
+		waitFor(ctx, changed)
+		return nil
 	}
 	late, err := m.look()
 	if err != nil {
@@ -142,24 +142,22 @@ func (m *mover) round(ctx context.Context) error {
 		progress = progress || moved[i]
 		if m.runs[key].done {
 			done = append(done, m.runs[key].job.Job)
-			delete(m.runs, key)
 		}
 	}
 	if len(done) > 0 {
 		return m.p.write(ctx, &logv1.Notice{Notice: &logv1.Notice_MoveDone{MoveDone: &logv1.MoveDone{Jobs: done}}})
 	}
 	if !progress {
-		return waitFor(ctx, changed)
+		waitFor(ctx, changed)
 	}
 	return nil
 }
 
-func waitFor(ctx context.Context, changed <-chan struct{}) error {
+func waitFor(ctx context.Context, changed <-chan struct{}) {
 	select {
 	case <-changed:
 	case <-ctx.Done():
 	}
-	return nil
 }
 
 // look reads which jobs there are: of histories those that have their turn, of
@@ -204,16 +202,36 @@ func (m *mover) refs() (n int) {
 }
 
 // parkedRefs adds what is set aside of a customer: it is the receiver's now, and
-// he is to be flagged.
-func (v *View) parkedRefs(c events.CustomerID, run *moveRun) error {
-	list, err := v.parkedOf(c, maxParkedMoved)
+// he is to be flagged. What a rule before the job's moves is that one's.
+func (v *View) parkedRefs(c events.CustomerID, routes []uint64, run *moveRun) error {
+	var places [][]byte
+	prefix := append([]byte{keyParkedID}, c[:]...)
+	err := v.view.Scan(prefix, store.PrefixEnd(prefix), false, func(_, place []byte) bool {
+		places = append(places, append([]byte{keyParked}, place...))
+		return true
+	})
 	if err != nil {
 		return fmt.Errorf("what is parked of customer %s: %w", c, err)
 	}
-	for _, p := range list {
-		run.left = append(run.left, moveRef{seq: p.Seq, index: p.Index, parked: true})
+	for _, key := range places {
+		p, value := &statev1.Parked{}, []byte(nil)
+		if value, err = v.view.Get(key); err == nil {
+			err = proto.Unmarshal(value, p)
+		}
+		if err != nil {
+			return fmt.Errorf("parked event at %x: %w", key[1:], err)
+		}
+		if len(routes) > 0 && routes[len(routes)-1] > p.At {
+			continue
+		}
+		run.left = append(run.left, moveRef{seq: p.Seq, index: p.Index, at: p.At, first: takesBack(p.Type, p.Corrects), parked: true})
 	}
 	return nil
+}
+
+// takesBack reports whether an event may take back another one.
+func takesBack(kind eventsv1.Type, corrects string) bool {
+	return kind == eventsv1.Type_TYPE_EVENT_VOIDED || corrects != ""
 }
 
 // jobs reads the first jobs of a kind, and their keys.
@@ -247,7 +265,7 @@ func (v *View) startRun(job *statev1.MoveJob) (*moveRun, error) {
 		for _, e := range list {
 			run.left = append(run.left, moveRef{
 				seq: e.Seq, index: e.Index, at: e.At, trail: e.Trail,
-				first: e.Type == eventsv1.Type_TYPE_EVENT_VOIDED || e.Corrects != "",
+				first: takesBack(e.Type, e.Corrects),
 			})
 		}
 	}
@@ -272,7 +290,7 @@ func (v *View) startRun(job *statev1.MoveJob) (*moveRun, error) {
 		return nil, fmt.Errorf("pages of customer %s: %w", c, err)
 	}
 	each(head.Entries)
-	if err := v.parkedRefs(c, run); err != nil {
+	if err := v.parkedRefs(c, head.Routes, run); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(run.left, func(a, b moveRef) int {
@@ -313,10 +331,15 @@ func (m *mover) send(ctx context.Context, run *moveRun) (bool, error) {
 			return false, err
 		}
 	}
-	for _, partition := range slices.Sorted(maps.Keys(moves)) {
-		for _, move := range moves[partition] {
-			if run.last[partition], err = m.append(ctx, partition, move); err != nil {
-				return false, err
+	for _, final := range []bool{false, true} { // an end when all that it ends is in the log
+		for _, partition := range slices.Sorted(maps.Keys(moves)) {
+			for _, move := range moves[partition] {
+				if final != (move.Final != nil) {
+					continue
+				}
+				if run.last[partition], err = m.append(ctx, partition, move); err != nil {
+					return false, err
+				}
 			}
 		}
 	}
@@ -325,8 +348,8 @@ func (m *mover) send(ctx context.Context, run *moveRun) (bool, error) {
 }
 
 // await waits until the receivers have folded the job's last messages, as far as
-// they are in this process, and not for ever: one that stands still would hold
-// up the other half of a split.
+// they are in this process, and not for ever: one that stands still, or cannot be
+// asked, would hold up the other half of a split.
 func (m *mover) await(ctx context.Context, run *moveRun) error {
 	if m.p.o.Applied == nil {
 		return nil
@@ -334,8 +357,8 @@ func (m *mover) await(ctx context.Context, run *moveRun) error {
 	waiting, cancel := context.WithTimeout(ctx, maxMoveWait)
 	defer cancel()
 	for partition, seq := range run.last {
-		if err := m.p.o.Applied(waiting, partition, seq); err != nil && waiting.Err() == nil {
-			return err
+		if err := m.p.o.Applied(waiting, partition, seq); err != nil && ctx.Err() == nil {
+			m.p.o.Logger.Debug("moves go on before they are folded", "error", err)
 		}
 	}
 	return ctx.Err()
@@ -353,13 +376,13 @@ func (m *mover) moves(ctx context.Context, job *statev1.MoveJob, refs []moveRef)
 	}
 	out := map[int][]again{}
 	for _, ref := range refs {
-		e, at, recordedAt, err := m.event(ctx, ref.seq, ref.index)
+		e, recordedAt, err := m.event(ctx, ref.seq, ref.index)
 		if err != nil {
 			return nil, err
 		}
-		to, trail := from, e.Header.Trail
-		if !ref.parked {
-			at, trail = ref.at, ref.trail
+		to, at, trail := from, ref.at, ref.trail
+		if ref.parked {
+			trail = e.Header.Trail
 		}
 		if job.Number&refoldNumber == 0 && at < job.Number {
 			if to, err = destination(job.Rule, from, header(e, trail)); err != nil {
@@ -385,18 +408,17 @@ func header(e *logv1.LoggedEvent, trail []uint64) *logv1.Header {
 	return h
 }
 
-// event reads an event of the partition's own stream, at which sequence of
-// IDENTITY it was addressed, and when it was recorded.
-func (m *mover) event(ctx context.Context, seq uint64, index uint32) (e *logv1.LoggedEvent, at uint64, recordedAt int64, err error) {
+// event reads an event of the partition's own stream, and when it was recorded.
+func (m *mover) event(ctx context.Context, seq uint64, index uint32) (e *logv1.LoggedEvent, recordedAt int64, err error) {
 	record, err := m.p.fetch(ctx, seq)
 	if err != nil {
-		return nil, 0, 0, fmt.Errorf("read event %d/%d to be moved: %w", seq, index, err)
+		return nil, 0, fmt.Errorf("read event %d/%d to be moved: %w", seq, index, err)
 	}
 	if int(index) >= len(record.Events) {
-		return nil, 0, 0, fmt.Errorf("read event %d/%d to be moved: the record has %d: %w", seq, index, len(record.Events), events.ErrCorrupt)
+		return nil, 0, fmt.Errorf("read event %d/%d to be moved: the record has %d: %w", seq, index, len(record.Events), events.ErrCorrupt)
 	}
 	e = record.Events[index]
-	return e, record.At + e.Header.AtDelta, record.RecordedAt + int64(e.Header.RecordedDelta), nil
+	return e, record.RecordedAt + int64(e.Header.RecordedDelta), nil
 }
 
 // add addresses an event anew.
@@ -501,7 +523,7 @@ func (m *mover) absorbed(job *statev1.MoveJob) ([]*logv1.Absorbed, error) {
 	}
 	var all []*logv1.Absorbed
 	for _, a := range head.Absorbed {
-		if a.Rule < job.Number {
+		if a.Rule < job.Number && a.Announced {
 			all = append(all, a)
 		}
 	}
@@ -518,7 +540,7 @@ func (m *mover) sendLate(ctx context.Context, late []*statev1.MoveJob) ([]*logv1
 		if err != nil {
 			return nil, err
 		}
-		e, _, recordedAt, err := m.event(ctx, job.GetJob().GetSeq(), job.GetJob().GetIndex())
+		e, recordedAt, err := m.event(ctx, job.GetJob().GetSeq(), job.GetJob().GetIndex())
 		if err != nil {
 			return nil, err
 		}

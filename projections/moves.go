@@ -105,7 +105,7 @@ func (f *fold) applySplit(d uint64, rule *logv1.Rule) error {
 		if err != nil {
 			return err
 		}
-		if from.head.Served == nil {
+		if from.head.Served == nil && counted {
 			from.head.Served = &generation
 		}
 		f.withhold(from, d)
@@ -322,11 +322,25 @@ func (f *fold) applyFinal(number uint64, final *logv1.MoveFinal) error {
 	if final.SplitFrom != nil {
 		c.head.SplitFrom = final.SplitFrom
 	}
-	if len(c.head.Withheld) == 0 {
-		c.head.Served = nil
+	if number&refoldNumber != 0 && c.head.Retold != nil {
+		if err := c.endRetold(); err != nil {
+			return err
+		}
 	}
 	f.recount(c, counted)
+	f.endServed(c)
 	return nil
+}
+
+// endServed shows a customer as he is once all moves to him are through.
+func (f *fold) endServed(c *customer) {
+	if c.head.Served == nil || c.head.Stale || len(c.head.Withheld) > 0 {
+		return
+	}
+	counted := c.counted()
+	c.touch()
+	c.head.Served = nil
+	f.recount(c, counted)
 }
 
 // applyMoveDone forgets jobs that are done.

@@ -131,8 +131,9 @@ func compareCopies(recordedAt int64, content []byte, other *statev1.Parked) int 
 
 // park sets event i aside; the partition goes on and the customer, nil if there
 // is none, is flagged. Of an event key that is parked already the better copy
-// stays; the same copy keeps its place, with the reason of today.
-func (f *fold) park(c *customer, i int, e *logv1.LoggedEvent, reason error) error {
+// stays; the same copy keeps its place, with the reason of today. `at` is what its
+// address is as good as.
+func (f *fold) park(c *customer, i int, e *logv1.LoggedEvent, at uint64, reason error) error {
 	h := e.GetHeader()
 	if h == nil {
 		h = &logv1.Header{}
@@ -145,7 +146,7 @@ func (f *fold) park(c *customer, i int, e *logv1.LoggedEvent, reason error) erro
 		Seq: f.m.seq, Index: uint32(i), Customer: h.Customer, Reason: reason.Error(),
 		EventId: h.EventId, Source: h.Source, RecordedAt: f.recordedAt(h), Content: contentHash(e),
 		Role: h.Role, Type: h.Type, OccurredAt: h.OccurredAt, ClaimedAt: h.ClaimedAt,
-		Corrects: h.Corrects, BodyHash: events.BodyHash(e.GetBody()),
+		Corrects: h.Corrects, BodyHash: events.BodyHash(e.GetBody()), At: at,
 	}
 	if e.GetHeader() != nil && h.Type == eventsv1.Type_TYPE_CUSTOM {
 		if body, err := readBody(e); err == nil {
@@ -156,7 +157,8 @@ func (f *fold) park(c *customer, i int, e *logv1.LoggedEvent, reason error) erro
 	case old == nil:
 		f.parkNew(c)
 	case bytes.Equal(now.Content, old.Content):
-		if now.RecordedAt >= old.RecordedAt && now.Reason == old.Reason && f.m.move == nil {
+		now.At = max(old.At, now.At)
+		if now.RecordedAt >= old.RecordedAt && now.Reason == old.Reason && now.At == old.At && f.m.move == nil {
 			return nil
 		}
 		if f.m.move == nil { // told once more by a mover it is parked there

@@ -308,6 +308,14 @@ func (p *Partition) setStateLocked(s state) {
 	p.changed = make(chan struct{})
 }
 
+// behind reports whether the fold has not come as far as the log when the store
+// was opened.
+func (p *Partition) behind(s state) bool {
+	p.stateMu.Lock()
+	defer p.stateMu.Unlock()
+	return s.applied < p.end
+}
+
 // setErr says why the partition stands still; nil: it does not.
 func (p *Partition) setErr(err error) {
 	p.stateMu.Lock()

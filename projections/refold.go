@@ -54,7 +54,7 @@ func (f *fold) refuse(ctx context.Context, c *customer, old *found, i int, e *lo
 	}
 	body, err := readBody(e)
 	if err != nil {
-		return false, f.park(c, i, e, err)
+		return false, f.park(c, i, e, at, err)
 	}
 	c.touch()
 	c.head.Stale = true
@@ -106,11 +106,13 @@ var errLong = errors.New("long")
 
 // refoldLong has the mover tell a customer his whole history once more, for he is
 // too long to be folded again inline: his generation is closed, and answers are
-// read from it until the moves are through.
-func (f *fold) refoldLong(c *customer) error {
+// read from it until the moves are through. The job is known by a place in the
+// message that is this customer's alone: each round counts its customers from 0.
+func (f *fold) refoldLong(c *customer, place int) error {
 	if c.dirty {
 		return errCommitFirst // he is closed as he is stored
 	}
+	takesBack := c.head.HasTakebacks
 	generation, err := c.close()
 	if err != nil {
 		return err
@@ -118,10 +120,13 @@ func (f *fold) refoldLong(c *customer) error {
 	if c.head.Served == nil {
 		c.head.Served = &generation
 	}
+	if takesBack {
+		c.head.Retold = &generation
+	}
 	number := refoldNumber | f.m.seq
 	f.withhold(c, number)
 	job := &statev1.MoveJob{
-		Job:    &logv1.MoveJob{Kind: logv1.MoveKind_MOVE_KIND_REFOLD, Seq: f.m.seq, Index: f.m.place.Index, Customer: bytes.Clone(c.id[:])},
+		Job:    &logv1.MoveJob{Kind: logv1.MoveKind_MOVE_KIND_REFOLD, Seq: f.m.seq, Index: uint32(place), Customer: bytes.Clone(c.id[:])},
 		Number: number, Generation: generation,
 	}
 	f.cp.Jobs++
@@ -170,6 +175,9 @@ func (f *fold) refold(ctx context.Context, c *customer) error {
 	rows, err := c.noteAll(history)
 	if err != nil {
 		return err
+	}
+	if c.head.Retold != nil {
+		rows = c.takebacks()
 	}
 	for _, ev := range history {
 		why, err := rows.why(headerStamp(ev.Header), ev.Header.Corrects)

@@ -161,14 +161,99 @@ func (rows takebacks) why(s *statev1.Stamp, corrects string) (string, error) {
 	return "", nil
 }
 
-// takebacks reads the customer's rows, the uncommitted ones included.
+// takebacks reads the customer's rows, the uncommitted ones included, and those
+// of what he is being told once more.
 func (c *customer) takebacks() takebacks {
+	if c.head.Retold == nil {
+		return c.ownTakebacks()
+	}
+	return func(t target) (*statev1.Takeback, error) {
+		own, err := c.ownTakebacks()(t)
+		if err != nil {
+			return nil, err
+		}
+		row, err := c.retoldTakebacks()(t)
+		if row == nil || own == nil || err != nil {
+			return cmp.Or(row, own), err
+		}
+		noteRow(row, own)
+		return row, nil
+	}
+}
+
+func (c *customer) ownTakebacks() takebacks {
 	return readTakebacks(func(id []byte) ([]byte, error) { return c.Get(rowTakeback, id) })
+}
+
+// retoldTakebacks reads the rows of the generation that he is being told once
+// more.
+func (c *customer) retoldTakebacks() takebacks {
+	return readTakebacks(func(id []byte) ([]byte, error) {
+		return c.o.view.Get(rowKey(c.id, c.head.GetRetold(), rowTakeback, id))
+	})
+}
+
+// isRetold reports whether what an event takes back was known before anything
+// that he is being told once more was applied.
+func (c *customer) isRetold(t target, h *logv1.Header, body *eventsv1.Event) (bool, error) {
+	if c.head.Retold == nil {
+		return false, nil
+	}
+	row, err := c.retoldTakebacks()(t)
+	if row == nil || err != nil {
+		return false, err
+	}
+	more := proto.CloneOf(row)
+	return noteIn(more, h, body) == nil && proto.Equal(more, row), nil
+}
+
+// endRetold ends the telling once more of a history. If one of its takebacks was
+// not told again, for a better copy of the event took its place, facts that hold
+// by it are wrong: he is folded again.
+func (c *customer) endRetold() error {
+	prefix := append(ownedPrefix(keyRow, c.id, c.head.GetRetold()), byte(rowTakeback))
+	gone := false
+	var bad error
+	err := c.o.view.Scan(prefix, store.PrefixEnd(prefix), false, func(key, value []byte) bool {
+		row, own := &statev1.Takeback{}, &statev1.Takeback{}
+		if bad = proto.Unmarshal(value, row); bad != nil {
+			return false
+		}
+		if value, bad = c.Get(rowTakeback, key[len(prefix):]); bad != nil {
+			return false
+		}
+		if bad = proto.Unmarshal(value, own); bad != nil {
+			return false
+		}
+		more := proto.CloneOf(own)
+		noteRow(more, row)
+		gone = !proto.Equal(more, own)
+		return !gone
+	})
+	if err == nil {
+		err = bad
+	}
+	if err != nil {
+		return fmt.Errorf("what takes back events of customer %s: %w", c.id, err)
+	}
+	c.head.Retold = nil
+	c.head.Stale = c.head.Stale || gone
+	return nil
+}
+
+// noteRow notes in a row what another one says.
+func noteRow(row, other *statev1.Takeback) {
+	for _, v := range other.Voids {
+		noteVoid(row, v)
+	}
+	for _, by := range other.Corrections {
+		noteCorrection(row, by)
+	}
 }
 
 // stands reports whether an event of his counts.
 func (c *customer) stands(h *logv1.Header) (bool, error) {
-	if !c.head.HasTakebacks {
+	if !c.head.HasTakebacks && c.head.Retold == nil {
 		return true, nil
 	}
 	why, err := c.takebacks().why(headerStamp(h), h.Corrects)
@@ -185,7 +270,11 @@ func headerStamp(h *logv1.Header) *statev1.Stamp {
 // says that it cannot be done here; then nothing was.
 func (c *customer) takeBack(t target, h *logv1.Header, body *eventsv1.Event) (reason, err error) {
 	applied := c.head.Stale // then it is folded again anyway
-	if !applied {
+	retold, err := c.isRetold(t, h, body)
+	if err != nil {
+		return nil, err
+	}
+	if !applied && !retold {
 		if applied, reason, err = c.applied(t, h, body); err != nil || reason != nil {
 			return reason, err
 		}
@@ -244,7 +333,7 @@ func claimedTarget(h *logv1.Header, body *eventsv1.Event) *int64 {
 }
 
 func (c *customer) corrected(t target) (bool, error) {
-	if !c.head.HasTakebacks {
+	if !c.head.HasTakebacks && c.head.Retold == nil {
 		return false, nil
 	}
 	row, err := c.takebacks()(t)
@@ -267,7 +356,7 @@ func (c *customer) holdsAt(t target, claimed int64) (bool, error) {
 
 // note keeps what an event takes back in the row of what it names.
 func (c *customer) note(t target, h *logv1.Header, body *eventsv1.Event) error {
-	row, err := c.takebacks()(t)
+	row, err := c.ownTakebacks()(t)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ type Head struct {
 	HasRefusalKeys bool   `protobuf:"varint,8,opt,name=has_refusal_keys,json=hasRefusalKeys,proto3" json:"has_refusal_keys,omitempty"`
 	Parked         uint32 `protobuf:"varint,9,opt,name=parked,proto3" json:"parked,omitempty"` // events of his set aside
 	// The history changed under the facts: they are to be folded again before he
-	// is evaluated. Set only inside a message.
+	// is evaluated. Set between messages only while moves to him are under way.
 	Stale bool `protobuf:"varint,10,opt,name=stale,proto3" json:"stale,omitempty"`
 	// He has takeback rows: an event of his may be voided or corrected.
 	HasTakebacks bool `protobuf:"varint,11,opt,name=has_takebacks,json=hasTakebacks,proto3" json:"has_takebacks,omitempty"`
@@ -58,7 +58,10 @@ type Head struct {
 	// Who became him, to be announced when the moves are through.
 	Absorbed []*v1.Absorbed `protobuf:"bytes,17,rep,name=absorbed,proto3" json:"absorbed,omitempty"`
 	// Of whom he was a part, to be announced then too.
-	SplitFrom     *v1.Absorbed `protobuf:"bytes,18,opt,name=split_from,json=splitFrom,proto3" json:"split_from,omitempty"`
+	SplitFrom *v1.Absorbed `protobuf:"bytes,18,opt,name=split_from,json=splitFrom,proto3" json:"split_from,omitempty"`
+	// The closed generation that he is being told once more: its takeback rows hold
+	// beside those of his own until he was told all of it.
+	Retold        *uint32 `protobuf:"varint,19,opt,name=retold,proto3,oneof" json:"retold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -217,6 +220,13 @@ func (x *Head) GetSplitFrom() *v1.Absorbed {
 		return x.SplitFrom
 	}
 	return nil
+}
+
+func (x *Head) GetRetold() uint32 {
+	if x != nil && x.Retold != nil {
+		return *x.Retold
+	}
+	return 0
 }
 
 // MoveJob is a row: what the mover has to send.
@@ -1313,6 +1323,7 @@ type Parked struct {
 	Name          string                 `protobuf:"bytes,13,opt,name=name,proto3" json:"name,omitempty"` // of a custom event
 	Corrects      string                 `protobuf:"bytes,14,opt,name=corrects,proto3" json:"corrects,omitempty"`
 	BodyHash      uint64                 `protobuf:"fixed64,15,opt,name=body_hash,json=bodyHash,proto3" json:"body_hash,omitempty"` // events.BodyHash
+	At            uint64                 `protobuf:"varint,16,opt,name=at,proto3" json:"at,omitempty"`                              // sequence of IDENTITY that its address is as good as
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1452,11 +1463,18 @@ func (x *Parked) GetBodyHash() uint64 {
 	return 0
 }
 
+func (x *Parked) GetAt() uint64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
 var File_dossier_state_v1_store_proto protoreflect.FileDescriptor
 
 const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x1cdossier/state/v1/store.proto\x12\x10dossier.state.v1\x1a\x1edossier/events/v1/events.proto\x1a\x18dossier/log/v1/log.proto\x1a\x1cdossier/state/v1/facts.proto\"\xb7\x05\n" +
+	"\x1cdossier/state/v1/store.proto\x12\x10dossier.state.v1\x1a\x1edossier/events/v1/events.proto\x1a\x18dossier/log/v1/log.proto\x1a\x1cdossier/state/v1/facts.proto\"\xdf\x05\n" +
 	"\x04Head\x120\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1c.dossier.log.v1.CustomerKindR\x04kind\x12-\n" +
 	"\x05facts\x18\x02 \x01(\v2\x17.dossier.state.v1.FactsR\x05facts\x123\n" +
@@ -1480,8 +1498,10 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\x06served\x18\x10 \x01(\rH\x00R\x06served\x88\x01\x01\x124\n" +
 	"\babsorbed\x18\x11 \x03(\v2\x18.dossier.log.v1.AbsorbedR\babsorbed\x127\n" +
 	"\n" +
-	"split_from\x18\x12 \x01(\v2\x18.dossier.log.v1.AbsorbedR\tsplitFromB\t\n" +
-	"\a_served\"\x80\x02\n" +
+	"split_from\x18\x12 \x01(\v2\x18.dossier.log.v1.AbsorbedR\tsplitFrom\x12\x1b\n" +
+	"\x06retold\x18\x13 \x01(\rH\x01R\x06retold\x88\x01\x01B\t\n" +
+	"\a_servedB\t\n" +
+	"\a_retold\"\x80\x02\n" +
 	"\aMoveJob\x12)\n" +
 	"\x03job\x18\x01 \x01(\v2\x17.dossier.log.v1.MoveJobR\x03job\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x1e\n" +
@@ -1586,7 +1606,7 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"\x06values\x18\t \x03(\tR\x06values\x12,\n" +
 	"\x12previous_change_id\x18\n" +
 	" \x01(\tR\x10previousChangeId\x12\x1a\n" +
-	"\bbackfill\x18\v \x01(\bR\bbackfill\"\xca\x03\n" +
+	"\bbackfill\x18\v \x01(\bR\bbackfill\"\xda\x03\n" +
 	"\x06Parked\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\rR\x05index\x12\x1a\n" +
@@ -1606,7 +1626,8 @@ const file_dossier_state_v1_store_proto_rawDesc = "" +
 	"claimed_at\x18\f \x01(\x03H\x00R\tclaimedAt\x88\x01\x01\x12\x12\n" +
 	"\x04name\x18\r \x01(\tR\x04name\x12\x1a\n" +
 	"\bcorrects\x18\x0e \x01(\tR\bcorrects\x12\x1b\n" +
-	"\tbody_hash\x18\x0f \x01(\x06R\bbodyHashB\r\n" +
+	"\tbody_hash\x18\x0f \x01(\x06R\bbodyHash\x12\x0e\n" +
+	"\x02at\x18\x10 \x01(\x04R\x02atB\r\n" +
 	"\v_claimed_atB>Z<github.com/dossier360/dossier/proto/dossier/state/v1;statev1b\x06proto3"
 
 var (
