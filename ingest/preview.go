@@ -71,6 +71,15 @@ func (t *Telling) says(it *item) bool {
 	return t.BodyHash == events.BodyHash(it.body) && sameInstant(t.ClaimedAt, it.times.claimed) && corrects == it.corrects
 }
 
+// later reports whether a telling outdoes another, as the later revision; none
+// does not.
+func (t *Telling) later(than *Telling) bool {
+	if t == nil || than == nil {
+		return t != nil
+	}
+	return cmp.Or(cmp.Compare(t.EventID, than.EventID), compareInstants(t.ClaimedAt, than.ClaimedAt)) > 0
+}
+
 // Preview says what would become of the events of a batch, one by one and as
 // though those before it had been taken. Nothing is recorded, neither the
 // events nor what is refused nor whose they are. It waits until the log is
@@ -139,7 +148,8 @@ func (g *Gateway) foresee(items []item) ([]directory.Foreseen, error) {
 	return foreseen, nil
 }
 
-// latest finds what was told of the records of a batch, each customer's at once.
+// latest finds what was told of the records of a batch, each customer's at once:
+// of one who would be joined by it, what was told of either.
 func (g *Gateway) latest(items []item, foreseen []directory.Foreseen) ([]*Telling, error) {
 	told := make([]*Telling, len(items))
 	if g.o.Latest == nil {
@@ -147,8 +157,13 @@ func (g *Gateway) latest(items []item, foreseen []directory.Foreseen) ([]*Tellin
 	}
 	indexes := map[events.CustomerID][]int{}
 	for i := range items {
-		if it := &items[i]; it.refused == nil && !it.minted && foreseen[i].Known {
-			c := foreseen[i].Address.Customer
+		if it := &items[i]; it.refused != nil || it.minted {
+			continue
+		}
+		if c := foreseen[i].Address.Customer; foreseen[i].Known {
+			indexes[c] = append(indexes[c], i)
+		}
+		for _, c := range foreseen[i].Former {
 			indexes[c] = append(indexes[c], i)
 		}
 	}
@@ -163,7 +178,9 @@ func (g *Gateway) latest(items []item, foreseen []directory.Foreseen) ([]*Tellin
 			return nil, err
 		}
 		for n, i := range of {
-			told[i] = found[n]
+			if found[n].later(told[i]) {
+				told[i] = found[n]
+			}
 		}
 	}
 	return told, nil
@@ -204,8 +221,9 @@ func (t tellings) latest(told *Telling, it *item, customer events.CustomerID) *T
 		if other.name != it.name && !repeat {
 			continue
 		}
-		if told == nil || cmp.Or(cmp.Compare(other.id, told.EventID), compareInstants(other.times.claimed, told.ClaimedAt)) > 0 {
-			told = &Telling{EventID: other.id, ClaimedAt: other.times.claimed, BodyHash: events.BodyHash(other.body), Corrects: other.corrects}
+		telling := &Telling{EventID: other.id, ClaimedAt: other.times.claimed, BodyHash: events.BodyHash(other.body), Corrects: other.corrects}
+		if telling.later(told) {
+			told = telling
 		}
 	}
 	return told

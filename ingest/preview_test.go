@@ -347,6 +347,17 @@ func TestPreviewOfMerges(t *testing.T) {
 			return e
 		}
 		f.accept(t, batch(named("1", "user_id:ann"), named("2", "email:ann@x.org"), named("3", "user_id:bob", "phone:+8613800138000")))
+		// What was told of one who would be joined is known, by whichever event
+		// of the batch.
+		both := func(id string) *eventsv1.Event { return named(id, "user_id:ann", "email:ann@x.org") }
+		for _, batch := range [][]*eventsv1.Event{{both("1"), both("2")}, {both("7"), named("2", "email:ann@x.org"), named("1", "user_id:ann")}} {
+			for i, v := range f.preview(t, batch...) {
+				known := batch[i].Id != "7"
+				if (v.Verdict != ingest.VerdictNew) != known || known && v.KnownID != batch[i].Id {
+					t.Errorf("event %s of a batch that joins two: %s of %q", batch[i].Id, v.Verdict, v.KnownID)
+				}
+			}
+		}
 		for _, test := range []struct {
 			event           *eventsv1.Event
 			verdict, reason string

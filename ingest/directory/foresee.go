@@ -3,7 +3,9 @@ package directory
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
+	"github.com/dossier360/dossier/events"
 	logv1 "github.com/dossier360/dossier/proto/dossier/log/v1"
 )
 
@@ -15,6 +17,9 @@ type Foreseen struct {
 	// Conflict says which two customers the set names that are not joined, for
 	// people; "" if it names one.
 	Conflict string
+	// Former are customers who would have become this one by then, and are not
+	// yet: what was told of him was told of them too.
+	Former []events.CustomerID
 	// Merge says which two customers the set names that would be merged, for
 	// people; "" if none would be.
 	Merge string
@@ -55,8 +60,31 @@ func (d *Directory) foresee(o overlay, base graph, r Request) (Foreseen, error) 
 			return Foreseen{}, err
 		}
 	}
+	if f.Former, err = becoming(o, base, f.Address.Customer); err != nil {
+		return Foreseen{}, err
+	}
 	_, f.Known, err = base.customer(f.Address.Customer)
 	return f, err
+}
+
+// becoming are those who are merged into a customer on paper alone, in order.
+func becoming(o overlay, base graph, c events.CustomerID) (former []events.CustomerID, err error) {
+	for loser := range o.links {
+		root, err := rootOf(o, loser)
+		if err != nil {
+			return nil, err
+		}
+		if root != c {
+			continue
+		}
+		if _, known, err := base.customer(loser); err != nil {
+			return nil, err
+		} else if known {
+			former = append(former, loser)
+		}
+	}
+	slices.SortFunc(former, events.CustomerID.Compare)
+	return former, nil
 }
 
 // foreseeDecision decides a set on paper, as often as it takes.
