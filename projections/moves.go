@@ -319,8 +319,17 @@ func (f *fold) applyFinal(number uint64, final *logv1.MoveFinal) error {
 			c.head.Absorbed = append(slices.Clip(c.head.Absorbed), a)
 		}
 	}
-	if final.SplitFrom != nil {
-		c.head.SplitFrom = final.SplitFrom
+	if from := final.GetSplitFrom(); from != nil {
+		c.head.SplitFrom = from
+		back, err := f.wasMerged(c, from.GetRule())
+		if err != nil {
+			return err
+		}
+		if back && from.GetAnnounced() {
+			// Who comes back after an undone merge is a new customer to everybody who
+			// was told that he became another one.
+			c.head.Journal.Created = false
+		}
 	}
 	if number&refoldNumber != 0 && c.head.Retold != nil {
 		if err := c.endRetold(); err != nil {
@@ -330,6 +339,20 @@ func (f *fold) applyFinal(number uint64, final *logv1.MoveFinal) error {
 	f.recount(c, counted)
 	f.endServed(c)
 	return nil
+}
+
+// wasMerged reports whether a customer became another one before a rule.
+func (f *fold) wasMerged(c *customer, before uint64) (bool, error) {
+	for _, d := range c.head.Routes {
+		if d >= before {
+			break
+		}
+		rule, err := f.ruleOf(c, d)
+		if err != nil || rule.GetMerged() != nil {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // endServed shows a customer as he is once all moves to him are through.
@@ -453,13 +476,8 @@ func (f *fold) announceMoves(c *customer, at int64, because cause) {
 		}
 		f.announceMove(c, kindMerged, a, at, because)
 	}
-	if from := c.head.SplitFrom; from.GetAnnounced() {
-		// Who comes back after an undone merge is a new customer to everybody who
-		// was told that he became another one.
-		journal.Created = false
-		if profile.Identified(c.head.Facts) {
-			f.announceMove(c, kindSplit, from, at, because)
-		}
+	if from := c.head.SplitFrom; from.GetAnnounced() && profile.Identified(c.head.Facts) {
+		f.announceMove(c, kindSplit, from, at, because)
 	}
 	c.head.Absorbed, c.head.SplitFrom = nil, nil
 }

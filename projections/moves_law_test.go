@@ -534,7 +534,6 @@ func (w *town) checkJournals(all map[string]*statev1.Head) {
 	type life struct{ change, stage string }
 	lives := map[string]*life{}
 	created, merged := map[string]int{}, map[string]int{}
-	mergedAt := map[string]bool{}
 	backs := map[string]int{}
 	for _, r := range w.rules {
 		if s := r.Rule.GetSplit(); s.GetUndoes() != 0 {
@@ -575,7 +574,6 @@ func (w *town) checkJournals(all map[string]*statev1.Head) {
 				if backs[id] > 0 {
 					l.stage = "" // nobody knew him any more: he goes on as the one who became him
 				}
-				mergedAt[change.From+change.Rule] = true
 			}
 		}
 		v.Close()
@@ -597,14 +595,6 @@ func (w *town) checkJournals(all map[string]*statev1.Head) {
 		}
 		if len(head.Absorbed) > 0 || head.SplitFrom != nil {
 			w.Errorf("customer %s was not told who became him: %v, %v", id, head.Absorbed, head.SplitFrom)
-		}
-	}
-	// Who was announced and is another one now: his followers know who.
-	for _, m := range w.merges {
-		loser := events.CustomerID(m.Rule.GetMerged().Loser)
-		root := w.root(loser)
-		if created[loser.String()] > 0 && heads(w.T, w.of(loser).store)[loser.String()].Journal.Created && all[root.String()] != nil && !mergedAt[fmt.Sprintf("%sidentity/%d", loser, m.Seq)] {
-			w.Errorf("nobody was told that %s became another one by %d", loser, m.Seq)
 		}
 	}
 }
