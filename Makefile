@@ -72,7 +72,7 @@ serve: ## Serve from ./dossier-data
 sim: ## Run the property tests and simulations with many more seeds
 	@for pkg in $$(go list -f '{{$$p := .ImportPath}}{{range .TestImports}}{{if eq . "pgregory.net/rapid"}}{{$$p}}{{"\n"}}{{end}}{{end}}{{range .XTestImports}}{{if eq . "pgregory.net/rapid"}}{{$$p}}{{"\n"}}{{end}}{{end}}' ./... | sort -u); do \
 		go test -count=1 -timeout 0 "$$pkg" -rapid.checks=$(SIMCHECKS); done
-	go test -count=1 -timeout 0 ./cmd/dossier -run '^(TestSimulation|TestIdentity|TestRouting)$$' -sim.seeds=$(SEEDS)
+	go test -count=1 -timeout 0 ./cmd/dossier -run '^(TestSimulation|TestIdentity|TestRouting)$$' -sim.new -sim.seeds=$(SEEDS)
 
 .PHONY: soak
 soak: ## Send several times what fits over HTTP and NATS, fill a small disk (needs root), look for duplicates among 10,000

@@ -33,8 +33,8 @@ import (
 const (
 	// moveEvents and moveBytes bound one message of moves: what a receiver folds
 	// before others have their turn.
-	moveEvents = 200
-	moveBytes  = 64 << 10
+	moveEvents = 100
+	moveBytes  = 32 << 10
 	// maxJobs bounds the jobs that take turns, and movesAtOnce those of them that
 	// have an append under way.
 	maxJobs     = 64
