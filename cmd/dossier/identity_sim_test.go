@@ -10,6 +10,7 @@ import (
 	"maps"
 	mathrand "math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -412,7 +413,7 @@ func (w *town) settle() {
 
 // state is how far everything is.
 func (w *town) state() string {
-	text := ""
+	var text strings.Builder
 	for i, f := range w.folds {
 		now := f.now.Load()
 		if now == nil {
@@ -425,11 +426,11 @@ func (w *town) state() string {
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			text += fmt.Sprintf("process %d partition %d: %d of %d, rules %d, jobs %d\n", i, id, v.Applied(), info.Last, cp.RuleSeq, cp.Jobs)
+			text.WriteString(fmt.Sprintf("process %d partition %d: %d of %d, rules %d, jobs %d\n", i, id, v.Applied(), info.Last, cp.RuleSeq, cp.Jobs))
 			v.Close()
 		}
 	}
-	return text
+	return text.String()
 }
 
 func (w *town) settled() bool {
@@ -783,15 +784,15 @@ func relaysOf(n *logv1.Notice) []*logv1.Relay {
 
 // story tells the rules for whoever reads a failure.
 func (r *reference) story() string {
-	text := ""
+	var text strings.Builder
 	for _, rule := range r.rules {
 		if rule.merged != nil {
-			text += fmt.Sprintf("%d: %s becomes %s (%s)\n", rule.d, rule.of(), events.CustomerID(rule.merged.Winner), rule.merged.GetWhy().GetRule())
+			text.WriteString(fmt.Sprintf("%d: %s becomes %s (%s)\n", rule.d, rule.of(), events.CustomerID(rule.merged.Winner), rule.merged.GetWhy().GetRule()))
 			continue
 		}
-		text += fmt.Sprintf("%d: of %s %d identifiers go to %s, undoing %d\n", rule.d, rule.of(), len(rule.split.Hashes)/16, events.CustomerID(rule.split.To), rule.split.Undoes)
+		text.WriteString(fmt.Sprintf("%d: of %s %d identifiers go to %s, undoing %d\n", rule.d, rule.of(), len(rule.split.Hashes)/16, events.CustomerID(rule.split.To), rule.split.Undoes))
 	}
-	return text
+	return text.String()
 }
 
 // copies tells where the events came from that are elsewhere than they should.
@@ -808,7 +809,7 @@ func (r *reference) copies(got, want map[string]refCustomer) string {
 	}
 	note(got, want)
 	note(want, got)
-	text := ""
+	var text strings.Builder
 	for i := range r.events {
 		e := r.events[i]
 		if !astray[e.key()] {
@@ -816,9 +817,9 @@ func (r *reference) copies(got, want map[string]refCustomer) string {
 		}
 		e.trail = nil
 		c := r.route(&e)
-		text += fmt.Sprintf("%s, content %x, recorded %d, stamped %s at %d: goes by %v to %s\n", e.key(), e.content[:4], e.recordedAt, events.CustomerID(e.header.Customer), e.at, e.trail, c)
+		text.WriteString(fmt.Sprintf("%s, content %x, recorded %d, stamped %s at %d: goes by %v to %s\n", e.key(), e.content[:4], e.recordedAt, events.CustomerID(e.header.Customer), e.at, e.trail, c))
 	}
-	return text
+	return text.String()
 }
 
 // checkRebuild folds every partition again from message 1 into an empty store

@@ -273,7 +273,8 @@ func rebound(from, to *party) []*logv1.Decision {
 
 // separate says what becomes of a customer that the set names beside the
 // target: the two are merged, or its devices are the target's now, or the two
-// are in conflict, once.
+// are in conflict, once. A device alone merges nobody with who has another
+// address of his own.
 func (v *verdict) separate(g graph, target, p *party, r Request) error {
 	var known standing
 	if !target.made && !p.made {
@@ -284,6 +285,10 @@ func (v *verdict) separate(g graph, target, p *party, r Request) error {
 	}
 	rule := obstacle(g.types(), target, p, known, r.Force)
 	if rule == "" && (r.Force || !known.told()) {
+		if !r.Force && p.weak() && contradict(g.types(), target.row, p.row) {
+			v.bind = append(v.bind, rebound(p, target)...)
+			return nil
+		}
 		if v.merge == nil {
 			v.merge = mergeOf(target, p, r)
 		}
@@ -348,6 +353,15 @@ func strangers(types *Types, a, b customer) bool {
 		k, _ := types.kind(t.typ)
 		n := b.count(t.typ)
 		return n > 0 && !k.weak && k.limit > 0 && int(t.n)+n > k.limit
+	})
+}
+
+// contradict reports whether two customers have each a value of a type that is
+// no device's: an identifier is one customer's, so the values differ.
+func contradict(types *Types, a, b customer) bool {
+	return slices.ContainsFunc(a.counts, func(t count) bool {
+		k, _ := types.kind(t.typ)
+		return !k.weak && b.count(t.typ) > 0
 	})
 }
 
