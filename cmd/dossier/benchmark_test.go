@@ -30,13 +30,13 @@ func runBench(t *testing.T, args ...string) (stdout, stderr string, err error) {
 
 // Every figure is there, and they agree with one another.
 func TestBench(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds; make test runs it")
+	}
 	t.Parallel()
 	runs := [][]string{
 		{"--events", "2050", "--users", "300"},
 		{"--life", "firm", "--customers", "20", "--connections", "1", "--partitions", "2"},
-	}
-	if testing.Short() {
-		runs = runs[:1]
 	}
 	for _, args := range runs {
 		out, stderr, err := runBench(t, append(args, "--json")...)
@@ -68,6 +68,9 @@ func TestBench(t *testing.T) {
 // A running server is measured as it is; what it was told before counts as
 // known, and its log is left alone.
 func TestBenchOfARunningServer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds; make test runs it")
+	}
 	t.Parallel()
 	p := startProcess(t, t.TempDir())
 	for round, known := range []string{"", "known before                            700"} {

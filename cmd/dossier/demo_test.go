@@ -88,6 +88,9 @@ func TestDemoEnd(t *testing.T) {
 // Nothing in the sample is more than the engine shows, and none of its sections
 // stays empty.
 func TestDemoShowsEverySection(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds; make test runs it")
+	}
 	t.Parallel()
 	p := startProcess(t, t.TempDir(), "--clock", "events", "--clock-end", "2026-12-31T00:00:00Z")
 	s := simulator.Shop{Seed: 1, End: time.Date(2026, 6, 30, 12, 0, 0, 0, time.UTC), Customers: 200}

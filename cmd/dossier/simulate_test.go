@@ -63,6 +63,9 @@ func (p *engineProcess) postLines(path, file string) {
 // A shop and a firm give the same customers whether they are told over HTTP or
 // from the files that were written, on the wire that trackers speak or natively.
 func TestSimulateTellsTheSame(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds; make test runs it")
+	}
 	t.Parallel()
 	for life, paths := range map[string]map[string]string{
 		lifeShop: {"/v1/batch": segmentFile, "/v1/events": nativeFile},

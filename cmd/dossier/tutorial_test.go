@@ -21,6 +21,9 @@ import (
 // with what the commands print; -rewrite writes it anew. The page's own comment
 // says which changes are made to outputs.
 func TestFirstTenMinutes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds; make test runs it")
+	}
 	t.Parallel()
 	for _, tool := range []string{"sh", "make", "curl", "grep"} {
 		if _, err := exec.LookPath(tool); err != nil {
